@@ -1,0 +1,40 @@
+# `make test` needs Python 3.11 or newer and nothing else; the environment is made in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+# One thread a test process: two run side by side.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: help env test test-all lint docs bench clean
+help:
+	@echo "make test      environment, lint, types, docs, tests (minutes)"
+	@echo "make test-all  what needs a compiler or longer: inductor, planted faults, the wheel"
+	@echo "make docs      the documentation site, in site/"
+	@echo "make bench     the benchmarks; rewrites benchmarks/results/"
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dropmax needs Python 3.11 or newer, got " + sys.version.split()[0] + "; run make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+env: .venv/.installed
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+test: lint docs
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test-all: env
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m slow
+
+bench: env
+	$(BIN)/python benchmarks/step.py --out benchmarks/results/step.jsonl
+
+clean:
+	rm -rf .venv site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,206 @@
+"""Argument checks: the only place where error text is composed.
+
+Shapes, dtypes and devices are always checked, since that is free. Values are read from CPU tensors
+alone, and neither under torch.compile nor inside a functorch transform.
+"""
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+def fail(function: str, argument: str, must: str, got: object, remedy: str) -> NoReturn:
+    """Raise the ValueError that every public function raises, in the house's one form."""
+    raise ValueError(f"{function}: {argument} must {must}, got {_describe(got)}; {remedy}.")
+
+
+class Verbatim(str):
+    """Text that an error shows without quotes."""
+
+
+def _describe(got: object) -> str:
+    if isinstance(got, Verbatim):
+        return str(got)
+    if isinstance(got, Tensor):
+        dtype = str(got.dtype).removeprefix("torch.")
+        return f"{dtype}{list(got.shape)} on {got.device}"
+    text = repr(got)
+    return text if len(text) <= 80 else f"{type(got).__name__} {text[:60]}..."
+
+
+def readable(tensor: Tensor) -> bool:
+    """Whether the tensor's values can be read without a device sync or a graph break."""
+    return (
+        not torch.compiler.is_compiling()
+        and tensor.device.type == "cpu"
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    )
+
+
+def features(function: str, features: Tensor, weight: Tensor) -> None:
+    """`features` [*, D] fit a weight [K, D]; under autocast their dtype may differ."""
+    autocast = torch.is_autocast_enabled(weight.device.type)
+    if (
+        not isinstance(features, Tensor)
+        or features.ndim == 0
+        or features.shape[-1] != weight.shape[1]
+        or not features.is_floating_point()
+        or (features.dtype != weight.dtype and not autocast)
+        or features.device != weight.device
+    ):
+        dtype = str(weight.dtype).removeprefix("torch.")
+        must = f"be {dtype}[*, {weight.shape[1]}] on {weight.device}"
+        remedy = "give the head the width, dtype and device of its features"
+        fail(function, "features", must, features, remedy)
+
+
+def class_tensors(function: str, logits: Tensor, **others: Tensor | None) -> None:
+    """`logits` is a floating tensor [*, K]; the others, where given, are like it."""
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        fail(function, "logits", "be a floating-point tensor [*, K]", logits, "pass raw scores")
+    if logits.ndim == 0 or logits.shape[-1] == 0:
+        fail(function, "logits", "have a last dimension of K >= 1 classes", logits, "add it")
+    for argument, tensor in others.items():
+        if tensor is None:
+            continue
+        if (
+            not isinstance(tensor, Tensor)
+            or tensor.shape != logits.shape
+            or tensor.dtype != logits.dtype
+            or tensor.device != logits.device
+        ):
+            must = f"match logits, {_describe(logits)}"
+            fail(function, argument, must, tensor, "give both the same shape, dtype and device")
+
+
+def class_target(function: str, target: Tensor, logits: Tensor, num_classes: int) -> None:
+    """`target` holds class indices [*] of the logits [*, K]."""
+    if (
+        not isinstance(target, Tensor)
+        or target.dtype not in _INTEGERS
+        or target.shape != logits.shape[:-1]
+        or target.device != logits.device
+    ):
+        must = (
+            f"be integer class indices {list(logits.shape[:-1])} on {logits.device} "
+            f"to match logits {list(logits.shape)}"
+        )
+        fail(function, "target", must, target, "pass indices, not one-hot rows")
+    if target.numel() and readable(target):
+        low, high = (int(bound) for bound in torch.aminmax(target))
+        if low < 0 or high >= num_classes:
+            must = f"lie in 0 ... {num_classes - 1}"
+            got = Verbatim(f"values from {low} to {high}")
+            fail(function, "target", must, got, "number the classes from 0")
+
+
+def uniform_noise(
+    function: str, noise: Tensor, shape: tuple[int, ...], device: torch.device
+) -> None:
+    """`noise` holds uniforms strictly between 0 and 1."""
+    if (
+        not isinstance(noise, Tensor)
+        or noise.dtype not in (torch.float32, torch.float64)
+        or tuple(noise.shape) != shape
+        or noise.device != device
+    ):
+        must = f"be float32 or float64 uniforms {list(shape)} on {device}"
+        fail(function, "noise", must, noise, "draw it with torch.rand")
+    if noise.numel() and readable(noise):
+        low, high = (float(bound) for bound in torch.aminmax(noise))
+        if not (low > 0.0 and high < 1.0):
+            got = Verbatim(f"values from {low:g} to {high:g}")
+            must = "lie strictly between 0 and 1"
+            fail(function, "noise", must, got, "clamp the uniforms off both ends")
+
+
+def log_proposal(function: str, log_proposal: Tensor, logits: Tensor) -> None:
+    """`log_proposal` holds a finite log-probability for each class of the logits [*, K]."""
+    if (
+        not isinstance(log_proposal, Tensor)
+        or not log_proposal.is_floating_point()
+        or log_proposal.shape != logits.shape[-1:]
+        or log_proposal.device != logits.device
+    ):
+        must = f"be floating-point [{logits.shape[-1]}] on {logits.device}"
+        fail(function, "log_proposal", must, log_proposal, "pass one log-probability a class")
+    if readable(log_proposal) and not bool(log_proposal.isfinite().all()):
+        remedy = "give every class a probability above 0"
+        fail(function, "log_proposal", "be finite", Verbatim("infinite or NaN entries"), remedy)
+
+
+def random_source(
+    function: str, noise: Tensor | None, generator: torch.Generator | None, device: torch.device
+) -> None:
+    """At most one of `noise` and `generator`; a generator on the device, outside compiled code."""
+    if generator is None:
+        return
+    if noise is not None:
+        fail(function, "generator", "be None where noise is given", generator, "pass one of them")
+    if torch.compiler.is_compiling():
+        remedy = "pass noise, or seed the default generator"
+        fail(function, "generator", "be None in compiled code", Verbatim("a generator"), remedy)
+    if generator.device.type != device.type:
+        got = Verbatim(f"one on {generator.device}")
+        fail(function, "generator", f"live on {device.type}", got, "make it on that device")
+
+
+def unused(function: str, options: Mapping[str, object], where: str) -> None:
+    """None of the options is given, since nothing would read it."""
+    for argument, value in options.items():
+        if value is not None:
+            fail(function, argument, f"be None {where}", value, "leave it out")
+
+
+def boolean(function: str, argument: str, value: object) -> None:
+    """`value` is True or False."""
+    if not isinstance(value, bool):
+        fail(function, argument, "be True or False", value, "pass a bool")
+
+
+def integer(function: str, argument: str, value: object, *, low: int) -> None:
+    """`value` is an int of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        fail(function, argument, f"be an integer of at least {low}", value, "pass a whole number")
+
+
+def number(
+    function: str,
+    argument: str,
+    value: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> None:
+    """`value` is a finite real number in the interval from `low` to `high`."""
+    inside = (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and (low < value if open_low else low <= value)
+        and (value < high if open_high else value <= high)
+    )
+    if not inside:
+        left = "(" if open_low or low == -math.inf else "["
+        right = ")" if open_high or high == math.inf else "]"
+        must = f"be a number in {left}{low:g}, {high:g}{right}"
+        fail(function, argument, must, value, "choose a value inside")
+
+
+def choice(function: str, argument: str, value: object, options: Iterable[str]) -> None:
+    """`value` is one of the names in `options`; a near miss is named."""
+    options = list(options)
+    if isinstance(value, str) and value in options:
+        return
+    near = difflib.get_close_matches(str(value), options, n=1)
+    remedy = f"did you mean {near[0]!r}?" if near else "choose one of them"
+    message = f"{function}: {argument} must be one of {', '.join(options)}, got {_describe(value)}"
+    raise ValueError(f"{message}; {remedy}" + ("" if near else "."))

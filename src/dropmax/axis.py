@@ -1,0 +1,87 @@
+"""The class axis: the few reductions over classes from which every formula is built.
+
+A formula written against a `ClassAxis` runs on one device (`LOCAL`: classes are the last
+dimension of the tensor) and, on another axis, with the classes spread over many ranks.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@runtime_checkable
+class ClassAxis(Protocol):
+    """Reductions over the class dimension of `[*, K]` tensors.
+
+    Every method returns the value over all classes, wherever they live; a tensor with a class
+    dimension holds the classes of this process alone.
+    """
+
+    def num_classes(self, x: Tensor) -> int:
+        """The number of all classes, of which `x` holds this process's."""
+
+    def amax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
+        """The maximum over classes, without gradient: a shift."""
+
+    def sum(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
+        """The sum over classes."""
+
+    def log_softmax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
+        """`x - log sum_k exp(x_k)`; -inf stays -inf."""
+
+    def one_hot(
+        self, target: Int[Tensor, "*batch"], x: Float[Tensor, "*batch K"]
+    ) -> Bool[Tensor, "*batch K"]:
+        """True at the target of each instance."""
+
+    def pick(
+        self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        """The entry of `x` at the target of each instance."""
+
+    def gather(self, x: Tensor) -> Tensor:
+        """`x` of all classes, without gradient: for choices that need a whole row."""
+
+    def shard(self, x: Tensor) -> Tensor:
+        """The classes of this process out of a tensor over all of them: inverse of `gather`."""
+
+
+class LocalAxis:
+    """All classes in the last dimension of one tensor."""
+
+    def num_classes(self, x: Tensor) -> int:
+        return x.shape[-1]
+
+    def amax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
+        return x.detach().amax(-1)
+
+    def sum(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
+        return x.sum(-1)
+
+    def log_softmax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
+        return torch.log_softmax(x, -1)
+
+    def one_hot(
+        self, target: Int[Tensor, "*batch"], x: Float[Tensor, "*batch K"]
+    ) -> Bool[Tensor, "*batch K"]:
+        return target.unsqueeze(-1) == torch.arange(x.shape[-1], device=x.device)
+
+    def pick(
+        self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        return x.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+
+    def gather(self, x: Tensor) -> Tensor:
+        return x.detach()
+
+    def shard(self, x: Tensor) -> Tensor:
+        return x
+
+    def __repr__(self) -> str:
+        return "LOCAL"
+
+
+LOCAL = LocalAxis()
+"""All classes on one device, in the last dimension: the default of every function."""

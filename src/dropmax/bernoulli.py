@@ -1,0 +1,88 @@
+"""Independent Bernoulli masks, given by their logits: entropy, KL divergence, sampling.
+
+A mask of K classes is z_k ~ Bernoulli(sigmoid(mask_logits_k)). Everything here is elementwise; the
+callers sum over classes. Logits go in, logarithms come out: sigmoid is never followed by log.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from dropmax import _check
+
+_OFF_ZERO = 2.0**-25
+"""Half the step of float32 uniforms: the least noise that is drawn."""
+
+
+def neg_entropy(mask_logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Negative entropy `rho log rho + (1 - rho) log(1 - rho)` with rho = sigmoid(mask_logits).
+
+    In nats, from -log 2 to 0.
+
+    >>> neg_entropy(torch.tensor([0.0, 1e4]))
+    tensor([-0.6931,  0.0000])
+    """
+    return torch.sigmoid(mask_logits) * F.logsigmoid(mask_logits) + torch.sigmoid(
+        -mask_logits
+    ) * F.logsigmoid(-mask_logits)
+
+
+def kl(
+    posterior_logits: Float[Tensor, "*shape"], prior_logits: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """KL divergence `KL[Bern(g) || Bern(rho)]`, g and rho the sigmoids of the two logits.
+
+    `g (log g - log rho) + (1 - g) (log(1 - g) - log(1 - rho))` in nats.
+
+    >>> kl(torch.tensor([0.0, 3.0]), torch.tensor([0.0, -3.0]))
+    tensor([0.0000, 2.7154])
+    """
+    retained = F.logsigmoid(posterior_logits) - F.logsigmoid(prior_logits)
+    dropped = F.logsigmoid(-posterior_logits) - F.logsigmoid(-prior_logits)
+    return torch.sigmoid(posterior_logits) * retained + torch.sigmoid(-posterior_logits) * dropped
+
+
+def uniforms_like(
+    function: str,
+    logits: Float[Tensor, "*batch K"],
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    *,
+    num_samples: int = 1,
+) -> Float[Tensor, "..."]:
+    """Uniform noise strictly between 0 and 1: the caller's, checked, or drawn in float32.
+
+    Of the shape of `logits`, after a leading dimension where `num_samples` > 1; `function` is the
+    caller that an error names.
+    """
+    shape = tuple(logits.shape) if num_samples == 1 else (num_samples, *logits.shape)
+    _check.random_source(function, noise, generator, logits.device)
+    if noise is not None:
+        _check.uniform_noise(function, noise, shape, logits.device)
+        return noise
+    drawn = torch.rand(shape, dtype=torch.float32, device=logits.device, generator=generator)
+    return drawn.clamp(_OFF_ZERO, 1.0 - 2.0 * _OFF_ZERO)
+
+
+def _logistic(noise: Float[Tensor, "*shape"], like: Tensor) -> Float[Tensor, "*shape"]:
+    """Standard logistic noise `log u - log(1 - u)` of uniforms u."""
+    return torch.logit(noise).to(like.dtype)
+
+
+def relaxed_log_mask(
+    mask_logits: Float[Tensor, "*shape"], noise: Float[Tensor, "..."], temperature: float
+) -> Float[Tensor, "..."]:
+    """Log of a relaxed mask, `log sigmoid((mask_logits + log u - log(1 - u)) / temperature)`.
+
+    The binary concrete distribution (Maddison et al. 2017); `noise` holds the uniforms u, with
+    leading sample dimensions where there are more than one.
+    """
+    return F.logsigmoid((mask_logits + _logistic(noise, mask_logits)) / temperature)
+
+
+def hard_mask(
+    mask_logits: Float[Tensor, "*shape"], noise: Float[Tensor, "*shape"]
+) -> Bool[Tensor, "*shape"]:
+    """A mask that is True with probability sigmoid(mask_logits): the limit of temperature 0."""
+    return mask_logits + _logistic(noise, mask_logits) > 0

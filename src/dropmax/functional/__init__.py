@@ -1,0 +1,22 @@
+"""The objectives of the seven heads, per instance, without state.
+
+Losses are `[*]`, in nats, computed and returned in float32 at least; nothing is averaged here.
+"""
+
+from dropmax.functional.attention import attention_loss
+from dropmax.functional.class_dropout import class_dropout_loss
+from dropmax.functional.dropmax import Objective, dropmax_objective
+from dropmax.functional.sampled_softmax import sampled_softmax_loss
+from dropmax.functional.softmax import softmax_loss
+from dropmax.functional.sparsemax import sparsemax, sparsemax_loss
+
+__all__ = [
+    "Objective",
+    "attention_loss",
+    "class_dropout_loss",
+    "dropmax_objective",
+    "sampled_softmax_loss",
+    "softmax_loss",
+    "sparsemax",
+    "sparsemax_loss",
+]

@@ -1,0 +1,56 @@
+"""Class dropout: the control of DropMax whose retain probability is fixed and not learned."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dropmax import _check, bernoulli
+from dropmax._precision import at_least_float32
+from dropmax.axis import LOCAL, ClassAxis
+from dropmax.functional.masking import cross_entropy, retained_logits
+
+
+def class_dropout_loss(
+    logits: Float[Tensor, "*batch K"],
+    target: Tensor,
+    *,
+    retain_prob: float = 0.5,
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    axis: ClassAxis = LOCAL,
+) -> Float[Tensor, "*batch"]:
+    """Cross-entropy among the target and the rivals that a random mask retains.
+
+    `-log p_t` of the softmax over {t} and {k : z_k = 1}, z_k ~ Bernoulli(retain_prob).
+
+    Args:
+        logits: Class scores `[*, K]`.
+        target: Class indices `[*]`; the target is always retained.
+        retain_prob: The probability with which a rival is retained, in (0, 1].
+        noise: Uniforms in (0, 1) `[*, K]`, float32 or float64; drawn if None.
+        generator: The source of the noise; the default one if None.
+        axis: Where the classes live.
+
+    Returns:
+        Loss `[*]` in nats, float32 at least.
+
+    Raises:
+        ValueError: If a shape, dtype, device or value does not fit.
+
+    Source:
+        The paper's rival "class dropout" (random masks at a fixed rate).
+
+    >>> noise = torch.tensor([0.9, 0.9, 0.1])
+    >>> class_dropout_loss(torch.zeros(3), torch.tensor(0), noise=noise)
+    tensor(0.6931)
+    """
+    _check.class_tensors("class_dropout_loss", logits)
+    _check.class_target("class_dropout_loss", target, logits, axis.num_classes(logits))
+    _check.number(
+        "class_dropout_loss", "retain_prob", retain_prob, low=0.0, high=1.0, open_low=True
+    )
+    logits = at_least_float32(logits)
+    target = target.long()
+    noise = bernoulli.uniforms_like("class_dropout_loss", logits, noise, generator)
+    retained = (noise < retain_prob) | axis.one_hot(target, logits)
+    return cross_entropy(retained_logits(logits, retained), target, axis)

@@ -1,0 +1,193 @@
+"""The variational objective of DropMax."""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dropmax import _check, bernoulli
+from dropmax._precision import at_least_float32
+from dropmax.axis import LOCAL, ClassAxis
+from dropmax.functional.masking import cross_entropy, floored_logits
+
+AUX_PRIORS = ("label", "base_rate")
+
+
+class Objective(NamedTuple):
+    """A loss and its terms, in nats; `total` is their sum and a term that is absent is zeros.
+
+    Attributes:
+        total: What is minimized.
+        nll: Negative log-likelihood of the target under the sampled masks.
+        kl: KL divergence from the posterior of the masks to their prior.
+        neg_entropy: Negative entropy of the prior, which keeps it from collapsing.
+        aux: Cross-entropy of the correction to the label.
+    """
+
+    total: Tensor
+    nll: Tensor
+    kl: Tensor
+    neg_entropy: Tensor
+    aux: Tensor
+
+    @classmethod
+    def of_terms(cls, nll: Tensor, kl: Tensor, neg_entropy: Tensor, aux: Tensor) -> "Objective":
+        """The objective whose total is the sum of these terms."""
+        return cls(nll + kl + neg_entropy + aux, nll, kl, neg_entropy, aux)
+
+
+def dropmax_objective(
+    logits: Float[Tensor, "*batch K"],
+    retain_logits: Float[Tensor, "*batch K"],
+    correction_logits: Float[Tensor, "*batch K"] | None,
+    target: Tensor,
+    *,
+    temperature: float = 0.1,
+    floor: float = 1e-20,
+    aux_prior: str = "label",
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    num_samples: int = 1,
+    axis: ClassAxis = LOCAL,
+) -> Objective:
+    """The four terms of DropMax's variational objective, unweighted, per instance.
+
+    With rho = sigmoid(retain_logits), r = sigmoid(correction_logits), the posterior
+    g = sigmoid(stop_gradient(retain_logits) + correction_logits) and a relaxed mask z ~ g, z_t = 1:
+
+        nll         = -log p(target | z),  p_k proportional to (z_k + floor) exp(logits_k)
+        kl          = -log rho_t + sum over k != t of KL[Bern(g_k) || Bern(rho_k)]
+        neg_entropy = sum over k of rho_k log rho_k + (1 - rho_k) log(1 - rho_k)
+        aux         = -log r_t - sum over k != t of log(1 - r_k)
+
+    Without correction (None) the posterior is the prior: masks are drawn from rho and
+    differentiated through, the target is still retained, kl = -log rho_t and aux = 0.
+
+    Args:
+        logits: Class scores `[*, K]`.
+        retain_logits: Logits of the prior retain probabilities `[*, K]`.
+        correction_logits: What the label adds to the posterior's logits `[*, K]`, or None.
+        target: Class indices `[*]`.
+        temperature: Of the relaxed masks, above 0; near 0 they are hard.
+        floor: The weight of a dropped class, in [0, 1).
+        aux_prior: "label" regresses sigmoid(r) to the label, as the authors do; "base_rate"
+            regresses sigmoid(r - log(K - 1)), so that r = 0 where the label says nothing.
+        noise: Uniforms in (0, 1), float32 or float64, `[*, K]`, or `[S, *, K]` for S samples > 1;
+            drawn if None. Given noise, the result is deterministic.
+        generator: The source of the noise; the default one if None.
+        num_samples: The number S of masks over which nll is averaged.
+        axis: Where the classes live.
+
+    Returns:
+        `Objective` of tensors `[*]` in nats, float32 at least.
+
+    Raises:
+        ValueError: If a shape, dtype, device or value does not fit.
+
+    Source:
+        Lee et al. 2018, the regularized variational objective, and the losses of the authors' code,
+        whose values and gradients it has. "base_rate" is ours.
+
+    >>> logits = torch.tensor([[2.0, 0.0, -1.0]])
+    >>> objective = dropmax_objective(
+    ...     logits, torch.zeros(1, 3), torch.zeros(1, 3), torch.tensor([0]),
+    ...     noise=torch.tensor([[0.5, 0.9, 0.1]]),
+    ... )
+    >>> for name, term in objective._asdict().items():
+    ...     print(f"{name:11} {term.item():7.4f}")
+    total        0.8200
+    nll          0.1269
+    kl           0.6931
+    neg_entropy -2.0794
+    aux          2.0794
+    """
+    function = "dropmax_objective"
+    _check.class_tensors(
+        function, logits, retain_logits=retain_logits, correction_logits=correction_logits
+    )
+    num_classes = axis.num_classes(logits)
+    _check.class_target(function, target, logits, num_classes)
+    _check.number(function, "temperature", temperature, low=0.0, open_low=True)
+    _check.number(function, "floor", floor, low=0.0, high=1.0, open_high=True)
+    _check.choice(function, "aux_prior", aux_prior, AUX_PRIORS)
+    if correction_logits is None and aux_prior != "label":
+        must = "stay 'label' where correction_logits is None"
+        _check.fail(function, "aux_prior", must, aux_prior, "pass correction_logits, or leave it")
+    _check.integer(function, "num_samples", num_samples, low=1)
+    logits, retain_logits = at_least_float32(logits), at_least_float32(retain_logits)
+    target = target.long()
+    noise = bernoulli.uniforms_like(function, logits, noise, generator, num_samples=num_samples)
+
+    if correction_logits is None:
+        posterior_logits = retain_logits
+        aux = torch.zeros_like(retain_logits[..., 0])
+    else:
+        correction_logits = at_least_float32(correction_logits)
+        posterior_logits = retain_logits.detach() + correction_logits
+        aux = correction_aux(correction_logits, target, aux_prior=aux_prior, axis=axis)
+    return Objective.of_terms(
+        masked_nll(
+            logits,
+            posterior_logits,
+            target,
+            noise=noise,
+            temperature=temperature,
+            floor=floor,
+            axis=axis,
+        ),
+        mask_kl(posterior_logits, retain_logits, target, axis),
+        axis.sum(bernoulli.neg_entropy(retain_logits)),
+        aux,
+    )
+
+
+def masked_nll(
+    logits: Float[Tensor, "*batch K"],
+    posterior_logits: Float[Tensor, "*batch K"],
+    target: Int[Tensor, "*batch"],
+    *,
+    noise: Float[Tensor, "..."],
+    temperature: float,
+    floor: float,
+    axis: ClassAxis,
+) -> Float[Tensor, "*batch"]:
+    """Cross-entropy under relaxed masks of the posterior, the target retained, over samples."""
+    log_mask = bernoulli.relaxed_log_mask(posterior_logits, noise, temperature)
+    log_mask = log_mask.masked_fill(axis.one_hot(target, logits), 0.0)
+    masked = floored_logits(logits, log_mask, floor)
+    if masked.ndim == logits.ndim:
+        return cross_entropy(masked, target, axis)
+    return cross_entropy(masked, target.expand(masked.shape[:-1]), axis).mean(0)
+
+
+def mask_kl(
+    posterior_logits: Float[Tensor, "*batch K"],
+    retain_logits: Float[Tensor, "*batch K"],
+    target: Int[Tensor, "*batch"],
+    axis: ClassAxis,
+) -> Float[Tensor, "*batch"]:
+    """KL divergence of the masks with the target retained: -log rho_t and the rivals' sum."""
+    divergence = torch.where(
+        axis.one_hot(target, retain_logits),
+        -F.logsigmoid(retain_logits),
+        bernoulli.kl(posterior_logits, retain_logits),
+    )
+    return axis.sum(divergence)
+
+
+def correction_aux(
+    correction_logits: Float[Tensor, "*batch K"],
+    target: Int[Tensor, "*batch"],
+    *,
+    aux_prior: str,
+    axis: ClassAxis,
+) -> Float[Tensor, "*batch"]:
+    """Cross-entropy of the correction's sigmoid to the label, or to the label's base rate."""
+    num_classes = axis.num_classes(correction_logits)
+    if aux_prior == "base_rate" and num_classes > 1:
+        correction_logits = correction_logits - math.log(num_classes - 1)
+    is_target = axis.one_hot(target, correction_logits)
+    return -axis.sum(F.logsigmoid(torch.where(is_target, correction_logits, -correction_logits)))

@@ -1,0 +1,81 @@
+"""Sampled softmax: cross-entropy against a random part of the rivals."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dropmax import _check, bernoulli
+from dropmax._precision import at_least_float32
+from dropmax.axis import LOCAL, ClassAxis
+from dropmax.functional.masking import cross_entropy, retained_logits
+
+
+def sampled_softmax_loss(
+    logits: Float[Tensor, "*batch K"],
+    target: Tensor,
+    *,
+    num_sampled: float = 0.5,
+    log_proposal: Tensor | None = None,
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    axis: ClassAxis = LOCAL,
+) -> Float[Tensor, "*batch"]:
+    """Cross-entropy among the target and rivals drawn without replacement from a proposal Q.
+
+    `-log p_t` of softmax(logits - log Q) over {t} and the negatives, drawn anew for each instance
+    from Q without the target. A faithful baseline, not a fast one: all K logits are computed.
+
+    Args:
+        logits: Class scores `[*, K]`.
+        target: Class indices `[*]`.
+        num_sampled: The share of the K - 1 rivals that is drawn, in (0, 1]; rounded to a number of
+            classes, at least one.
+        log_proposal: log Q `[K]`, up to a constant; uniform if None.
+        noise: Uniforms in (0, 1) `[*, K]`, float32 or float64; drawn if None.
+        generator: The source of the noise; the default one if None.
+        axis: Where the classes live.
+
+    Returns:
+        Loss `[*]` in nats, float32 at least; 0 where K = 1.
+
+    Raises:
+        ValueError: If a shape, dtype, device or value does not fit.
+
+    Source:
+        Jean et al. 2015, section 3; the draw by the Gumbel-top-k trick (Kool et al. 2019).
+
+    >>> noise = torch.tensor([0.5, 0.9, 0.1])
+    >>> sampled_softmax_loss(torch.tensor([0.0, 0.0, 9.0]), torch.tensor(0), noise=noise)
+    tensor(0.6931)
+    """
+    _check.class_tensors("sampled_softmax_loss", logits)
+    num_classes = axis.num_classes(logits)
+    _check.class_target("sampled_softmax_loss", target, logits, num_classes)
+    _check.number(
+        "sampled_softmax_loss", "num_sampled", num_sampled, low=0.0, high=1.0, open_low=True
+    )
+    if log_proposal is not None:
+        _check.log_proposal("sampled_softmax_loss", log_proposal, logits)
+    logits = at_least_float32(logits)
+    target = target.long()
+    noise = bernoulli.uniforms_like("sampled_softmax_loss", logits, noise, generator)
+    is_target = axis.one_hot(target, logits)
+    keys = -torch.log(-torch.log(noise))
+    if log_proposal is not None:
+        logits = logits - log_proposal
+        keys = keys + log_proposal
+    num_negatives = min(num_classes - 1, max(1, round(num_sampled * (num_classes - 1))))
+    drawn = _largest(keys.masked_fill(is_target, -math.inf), num_negatives, axis)
+    return cross_entropy(retained_logits(logits, drawn | is_target), target, axis)
+
+
+def _largest(
+    keys: Float[Tensor, "*batch K"], count: int, axis: ClassAxis
+) -> Bool[Tensor, "*batch K"]:
+    """True at the `count` largest keys of each instance."""
+    rows = axis.gather(keys)
+    chosen = torch.zeros_like(rows, dtype=torch.bool)
+    indices: Int[Tensor, "*batch count"] = rows.topk(count, dim=-1).indices
+    return axis.shard(chosen.scatter(-1, indices, True))

@@ -1,0 +1,28 @@
+"""DropMax: a softmax whose classes are dropped per instance with learned probabilities.
+
+Variational training and prediction after Lee et al., "DropMax: Adaptive Variational Softmax",
+NeurIPS 2018, with the rival heads of the paper behind one interface.
+"""
+
+from dropmax import bernoulli, functional, heads, predictive
+from dropmax.conversion import Criterion, find_head
+from dropmax.functional import Objective
+from dropmax.heads import HEADS, Head, Scores, decay_groups, make_head
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "HEADS",
+    "Criterion",
+    "Head",
+    "Objective",
+    "Scores",
+    "__version__",
+    "bernoulli",
+    "decay_groups",
+    "find_head",
+    "functional",
+    "heads",
+    "make_head",
+    "predictive",
+]

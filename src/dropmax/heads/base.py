@@ -1,0 +1,232 @@
+"""What every head is: linear maps of the features to `Scores`, a loss, log-probabilities."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dropmax import _check
+from dropmax._precision import at_least_float32
+from dropmax.axis import LOCAL, ClassAxis
+from dropmax.functional import Objective
+
+REDUCTIONS = ("none", "mean", "sum")
+BRANCHES = ("retain", "correction")
+
+
+class Scores(NamedTuple):
+    """What a head computes from features, each `[*, K]`; a branch that a head lacks is None.
+
+    Attributes:
+        logits: Class scores, those of an ordinary linear classifier.
+        retain_logits: Logits of the prior probability that a class is retained.
+        correction_logits: What the label adds to the posterior's logits; used by the loss alone.
+    """
+
+    logits: Tensor
+    retain_logits: Tensor | None = None
+    correction_logits: Tensor | None = None
+
+
+class Head(nn.Module, ABC):
+    """A classification head: `features [*, D] -> Scores`, in the place of the last `nn.Linear`.
+
+    Parameters are named like those of nn.Linear, `weight [K, D]` and `bias [K]`, so that the
+    checkpoint of a softmax classifier loads as it is; heads with a gate add `retain_weight`,
+    `retain_bias` and, where the objective uses it, `correction_weight` and `correction_bias`.
+    Weights start Glorot-uniform and biases at zero, as in the authors' code.
+
+    Training and evaluation are two methods, `loss` and `log_probs`: no head looks at
+    `self.training`.
+
+    Attributes:
+        axis: Where the classes live; `LOCAL` unless they are sharded.
+    """
+
+    predictive_methods: ClassVar[tuple[str, ...]] = ("plugin",)
+    axis: ClassAxis = LOCAL
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    retain_weight: nn.Parameter | None
+    retain_bias: nn.Parameter | None
+    correction_weight: nn.Parameter | None
+    correction_bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        branches: tuple[str, ...] = (),
+        retain_bias_init: float = 0.0,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        _check.integer(name, "in_features", in_features, low=1)
+        _check.integer(name, "num_classes", num_classes, low=1)
+        _check.boolean(name, "bias", bias)
+        self.in_features = in_features
+        self.out_features = num_classes
+        self.branches = branches
+        self.retain_bias_init = retain_bias_init
+
+        def parameter(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+
+        self.weight = parameter(num_classes, in_features)
+        self.register_parameter("bias", parameter(num_classes) if bias else None)
+        for branch in BRANCHES:
+            weight = parameter(num_classes, in_features) if branch in branches else None
+            branch_bias = parameter(num_classes) if branch in branches and bias else None
+            self.register_parameter(f"{branch}_weight", weight)
+            self.register_parameter(f"{branch}_bias", branch_bias)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Glorot-uniform weights, zero biases, and the retain bias that was asked for."""
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                nn.init.xavier_uniform_(parameter)
+            else:
+                nn.init.zeros_(parameter)
+        if self.retain_bias is not None:
+            nn.init.constant_(self.retain_bias, self.retain_bias_init)
+
+    def gate_parameters(self) -> list[nn.Parameter]:
+        """The parameters of the retain and correction branches, which weight decay spares."""
+        return [
+            parameter
+            for name, parameter in self.named_parameters(recurse=False)
+            if name.startswith(BRANCHES)
+        ]
+
+    def forward(self, features: Float[Tensor, "*batch D"]) -> Scores:
+        """Map features `[*, D]` to scores `[*, K]`.
+
+        Raises:
+            ValueError: If features do not fit the weights.
+        """
+        _check.features(f"{type(self).__name__}.forward", features, self.weight)
+
+        def branch(weight: nn.Parameter | None, bias: nn.Parameter | None) -> Tensor | None:
+            return None if weight is None else F.linear(features, weight, bias)
+
+        return Scores(
+            F.linear(features, self.weight, self.bias),
+            branch(self.retain_weight, self.retain_bias),
+            branch(self.correction_weight, self.correction_bias),
+        )
+
+    def loss(
+        self,
+        scores: Scores,
+        target: Tensor,
+        *,
+        reduction: str = "mean",
+        noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Objective:
+        """The head's training objective, its terms already weighted so that total is their sum.
+
+        Args:
+            scores: What `forward` returned.
+            target: Class indices `[*]`.
+            reduction: "mean" and "sum" over instances give scalars, "none" gives `[*]`. The mean
+                of an empty batch is 0 with zero gradient.
+            noise: Uniforms in (0, 1) `[*, K]`, or `[S, *, K]` for S samples; drawn if None. A
+                deterministic head reads neither noise nor generator.
+            generator: The source of the noise; the default one if None.
+
+        Returns:
+            `Objective` in nats, float32 at least.
+
+        Raises:
+            ValueError: If a shape, dtype, device or value does not fit.
+        """
+        function = f"{type(self).__name__}.loss"
+        _check.choice(function, "reduction", reduction, REDUCTIONS)
+        self._check_scores(function, scores, self.branches)
+        objective = self._objective(scores, target, noise, generator)
+        if reduction == "none":
+            return objective
+        count = max(target.numel(), 1) if reduction == "mean" else 1
+        return Objective(*(term.sum() / count for term in objective))
+
+    def log_probs(
+        self,
+        scores: Scores,
+        *,
+        method: str = "plugin",
+        num_samples: int | None = None,
+        noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "*batch K"]:
+        """Log-probabilities `[*, K]` of the classes, in the dtype of the scores; -inf at exact 0.
+
+        Args:
+            scores: What `forward` returned.
+            method: "plugin", or "monte_carlo" for heads with random masks at prediction.
+            num_samples: The number of masks of "monte_carlo", which alone takes it and the rest.
+            noise: Uniforms in (0, 1) `[S, *, K]`; drawn if None.
+            generator: The source of the noise; the default one if None.
+
+        Raises:
+            ValueError: If the head has no such method, or the method no such option.
+        """
+        function = f"{type(self).__name__}.log_probs"
+        _check.choice(function, "method", method, self.predictive_methods)
+        self._check_scores(function, scores, self.branches[:1])
+        options = {"num_samples": num_samples, "noise": noise, "generator": generator}
+        _check.unused(function, options, f"for method {method!r}")
+        return self._plugin(scores)
+
+    @abstractmethod
+    def _objective(
+        self,
+        scores: Scores,
+        target: Tensor,
+        noise: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> Objective:
+        """The weighted objective of each instance."""
+
+    def _plugin(self, scores: Scores) -> Tensor:
+        """Log-probabilities without sampling: the softmax of the logits."""
+        return self.axis.log_softmax(at_least_float32(scores.logits)).to(scores.logits.dtype)
+
+    def _check_scores(self, function: str, scores: Scores, branches: tuple[str, ...]) -> None:
+        if not isinstance(scores, Scores):
+            _check.fail(function, "scores", "be Scores", scores, "pass what the head returned")
+        for branch in branches:
+            if getattr(scores, f"{branch}_logits") is None:
+                argument = f"scores.{branch}_logits"
+                _check.fail(function, argument, "be given", None, "pass what this head returned")
+        num_classes = self.axis.num_classes(scores.logits)
+        if num_classes != self.out_features:
+            must = f"have {self.out_features} classes"
+            _check.fail(function, "scores", must, scores.logits, "pass what this head returned")
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, "
+            f"bias={self.bias is not None}"
+        )
+
+
+def nll_only(nll: Tensor) -> Objective:
+    """The objective that has no term but the negative log-likelihood."""
+    absent = torch.zeros_like(nll)
+    return Objective.of_terms(nll, absent, absent, absent)
+
+
+def required(branch: Tensor | None) -> Tensor:
+    """A branch of the scores that has been checked to be there."""
+    assert branch is not None
+    return branch

@@ -1,0 +1,66 @@
+"""The class-dropout head: linear map and cross-entropy under masks of a fixed rate."""
+
+import torch
+from torch import Tensor
+
+from dropmax import _check
+from dropmax.functional import Objective, class_dropout_loss
+from dropmax.heads.base import Head, Scores, nll_only
+
+
+class ClassDropoutHead(Head):
+    """Linear classifier whose rivals are dropped at a fixed rate; it predicts with softmax.
+
+    The control of DropMax: random sub-problems, nothing learned about which.
+
+    Args:
+        in_features: Width D of the features.
+        num_classes: Number K of classes.
+        retain_prob: The probability with which a rival is retained, in (0, 1].
+        bias: Whether the map has a bias.
+        device: Where the parameters live.
+        dtype: Of the parameters.
+
+    Raises:
+        ValueError: If an argument does not fit.
+
+    >>> head = ClassDropoutHead(16, 5, retain_prob=0.8)
+    >>> head.loss(head(torch.randn(8, 16)), torch.arange(8) % 5).total.shape
+    torch.Size([])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        retain_prob: float = 0.5,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(in_features, num_classes, bias=bias, device=device, dtype=dtype)
+        name = "ClassDropoutHead"
+        _check.number(name, "retain_prob", retain_prob, low=0.0, high=1.0, open_low=True)
+        self.retain_prob = retain_prob
+
+    def _objective(
+        self,
+        scores: Scores,
+        target: Tensor,
+        noise: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> Objective:
+        return nll_only(
+            class_dropout_loss(
+                scores.logits,
+                target,
+                retain_prob=self.retain_prob,
+                noise=noise,
+                generator=generator,
+                axis=self.axis,
+            )
+        )
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, retain_prob={self.retain_prob}"

@@ -1,0 +1,46 @@
+"""Which parameters weight decay covers."""
+
+from typing import Any
+
+from torch import nn
+
+from dropmax import _check
+from dropmax.heads.base import Head
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two parameter groups for an optimizer: decayed, and spared.
+
+    Everything is decayed, biases included, but the retain and correction branches of the heads, as
+    in the authors' code. Their decay, weight_decay times half the squared norm added to the loss,
+    is the `weight_decay` of `torch.optim.Adam` and `SGD`; AdamW decouples it.
+
+    Args:
+        model: Any model; frozen parameters are left out.
+        weight_decay: The factor, at least 0.
+
+    Returns:
+        Two groups, the spared one last and perhaps empty.
+
+    Raises:
+        ValueError: If model is no module or weight_decay no number of at least 0.
+
+    Source:
+        The authors' code, which leaves the two branches out of its l2 term.
+
+    >>> import torch, dropmax
+    >>> model = nn.Sequential(nn.Linear(8, 4), dropmax.make_head("dropmax", 4, 3))
+    >>> optimizer = torch.optim.Adam(decay_groups(model, 1e-4), lr=1e-3)
+    >>> [(len(group["params"]), group["weight_decay"]) for group in optimizer.param_groups]
+    [(4, 0.0001), (4, 0.0)]
+    """
+    if not isinstance(model, nn.Module):
+        _check.fail("decay_groups", "model", "be an nn.Module", model, "pass the whole model")
+    _check.number("decay_groups", "weight_decay", weight_decay, low=0.0)
+    heads = [module for module in model.modules() if isinstance(module, Head)]
+    gates = {id(parameter) for head in heads for parameter in head.gate_parameters()}
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in trained if id(p) not in gates], "weight_decay": weight_decay},
+        {"params": [p for p in trained if id(p) in gates], "weight_decay": 0.0},
+    ]

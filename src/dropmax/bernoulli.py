@@ -84,5 +84,8 @@ def relaxed_log_mask(
 def hard_mask(
     mask_logits: Float[Tensor, "*shape"], noise: Float[Tensor, "*shape"]
 ) -> Bool[Tensor, "*shape"]:
-    """A mask that is True with probability sigmoid(mask_logits): the limit of temperature 0."""
+    """A mask that is True with probability sigmoid(mask_logits): the limit of temperature 0.
+
+    True where the uniform noise exceeds 1 - sigmoid(mask_logits).
+    """
     return mask_logits + _logistic(noise, mask_logits) > 0

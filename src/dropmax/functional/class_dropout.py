@@ -21,7 +21,8 @@ def class_dropout_loss(
 ) -> Float[Tensor, "*batch"]:
     """Cross-entropy among the target and the rivals that a random mask retains.
 
-    `-log p_t` of the softmax over {t} and {k : z_k = 1}, z_k ~ Bernoulli(retain_prob).
+    `-log p_t` of the softmax over {t} and {k : z_k = 1}, z_k ~ Bernoulli(retain_prob), which is
+    z_k = [u_k > 1 - retain_prob] under uniform noise u, as in DropMax.
 
     Args:
         logits: Class scores `[*, K]`.
@@ -40,7 +41,7 @@ def class_dropout_loss(
     Source:
         The paper's rival "class dropout" (random masks at a fixed rate).
 
-    >>> noise = torch.tensor([0.9, 0.9, 0.1])
+    >>> noise = torch.tensor([0.1, 0.9, 0.1])
     >>> class_dropout_loss(torch.zeros(3), torch.tensor(0), noise=noise)
     tensor(0.6931)
     """
@@ -52,5 +53,5 @@ def class_dropout_loss(
     logits = at_least_float32(logits)
     target = target.long()
     noise = bernoulli.uniforms_like("class_dropout_loss", logits, noise, generator)
-    retained = (noise < retain_prob) | axis.one_hot(target, logits)
+    retained = (noise > 1.0 - retain_prob) | axis.one_hot(target, logits)
     return cross_entropy(retained_logits(logits, retained), target, axis)

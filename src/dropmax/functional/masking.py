@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -18,7 +17,10 @@ def floored_logits(
     `logits + log(exp(log_mask) + floor)`: the paper's (z_k + eps) exp(o_k), as a logarithm.
     """
     log_floor = math.log(floor) if floor > 0.0 else -math.inf
-    return logits + torch.logaddexp(log_mask, log_mask.new_tensor(log_floor))
+    # logaddexp(log_mask, log_floor) by vectorized operations. So far below the floor a mask leaves
+    # the sum unchanged, and its own digits would only cancel.
+    log_mask = log_mask.clamp(min=log_floor - 40.0)
+    return logits + log_mask - F.logsigmoid(log_mask - log_floor)
 
 
 def retained_logits(

@@ -1,0 +1,26 @@
+"""What every test shares: shapes checked at run time, fixed seeds, one thread."""
+
+import jaxtyping
+import pytest
+import torch
+from hypothesis import settings
+
+# Before dropmax is imported: every annotated shape and type is checked at each call.
+jaxtyping.install_import_hook("dropmax", "beartype.beartype")
+
+settings.register_profile("dropmax", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("dropmax")
+
+
+@pytest.fixture(autouse=True)
+def _reproducible():
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def untyped():
+    """Without the run-time type checks: as users run it, whose mistakes meet our own errors."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,0 +1,168 @@
+"""A slow oracle in Python floats: loops over classes, enumeration of all 2^K masks.
+
+It imports nothing from dropmax. One instance at a time: lists of K floats and a target index.
+"""
+
+import itertools
+import math
+
+
+def sigmoid(x):
+    return 1.0 / (1.0 + math.exp(-x)) if x >= 0 else math.exp(x) / (1.0 + math.exp(x))
+
+
+def log_sigmoid(x):
+    return -math.log1p(math.exp(-x)) if x >= 0 else x - math.log1p(math.exp(x))
+
+
+def xlogy(x, log_y):
+    """x times log y, and 0 where x is 0."""
+    return 0.0 if x == 0.0 else x * log_y
+
+
+def weighted_softmax(logits, weights):
+    """Probabilities proportional to weight times exponential."""
+    shift = max(logits)
+    masses = [w * math.exp(o - shift) for o, w in zip(logits, weights, strict=True)]
+    return [mass / math.fsum(masses) for mass in masses]
+
+
+def weighted_nll(logits, weights, target):
+    """-log of the probability of the target among weighted exponentials."""
+    shift = max(logits)
+    total = math.fsum(w * math.exp(o - shift) for o, w in zip(logits, weights, strict=True))
+    return math.log(total) + shift - logits[target] - math.log(weights[target])
+
+
+def softmax_loss(logits, target, label_smoothing=0.0):
+    ones = [1.0] * len(logits)
+    losses = [weighted_nll(logits, ones, k) for k in range(len(logits))]
+    uniform = math.fsum(losses) / len(losses)
+    return (1.0 - label_smoothing) * losses[target] + label_smoothing * uniform
+
+
+def sparsemax(logits):
+    """Projection onto the simplex by bisection of the threshold."""
+    low, high = max(logits) - 1.0, max(logits)
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        if math.fsum(max(0.0, o - middle) for o in logits) > 1.0:
+            low = middle
+        else:
+            high = middle
+    return [max(0.0, o - 0.5 * (low + high)) for o in logits]
+
+
+def sparsemax_loss(logits, target):
+    """As the Fenchel-Young loss: max over p of <p, o> - |p|^2 / 2, plus 1/2, minus o_t."""
+    probs = sparsemax(logits)
+    value = math.fsum(p * o - 0.5 * p * p for p, o in zip(probs, logits, strict=True))
+    return value + 0.5 - logits[target]
+
+
+def sampled_softmax_loss(logits, target, noise, num_negatives, log_proposal):
+    """The rivals with the largest Gumbel keys, drawn one after another."""
+    rivals = [k for k in range(len(logits)) if k != target]
+    keys = {k: log_proposal[k] - math.log(-math.log(noise[k])) for k in rivals}
+    drawn = sorted(rivals, key=keys.__getitem__, reverse=True)[:num_negatives]
+    corrected = {k: logits[k] - log_proposal[k] for k in [target, *drawn]}
+    shift = max(corrected.values())
+    total = math.fsum(math.exp(o - shift) for o in corrected.values())
+    return math.log(total) + shift - corrected[target]
+
+
+def class_dropout_loss(logits, target, noise, retain_prob):
+    weights = [float(u > 1.0 - retain_prob or k == target) for k, u in enumerate(noise)]
+    return weighted_nll(logits, weights, target)
+
+
+def attention_loss(logits, retain_logits, target, floor):
+    weights = [sigmoid(r) + floor for r in retain_logits]
+    return weighted_nll(logits, weights, target)
+
+
+def bernoulli_kl(posterior_logits, prior_logits):
+    kept = log_sigmoid(posterior_logits) - log_sigmoid(prior_logits)
+    dropped = log_sigmoid(-posterior_logits) - log_sigmoid(-prior_logits)
+    return xlogy(sigmoid(posterior_logits), kept) + xlogy(sigmoid(-posterior_logits), dropped)
+
+
+def bernoulli_neg_entropy(logits):
+    return xlogy(sigmoid(logits), log_sigmoid(logits)) + xlogy(
+        sigmoid(-logits), log_sigmoid(-logits)
+    )
+
+
+def masked_nll(logits, posterior_logits, target, noise, temperature, floor):
+    """nll under one relaxed mask, the target retained."""
+    weights = []
+    for k, (g, u) in enumerate(zip(posterior_logits, noise, strict=True)):
+        mask = sigmoid((g + math.log(u) - math.log1p(-u)) / temperature)
+        weights.append((1.0 if k == target else mask) + floor)
+    return weighted_nll(logits, weights, target)
+
+
+def dropmax_objective(
+    logits,
+    retain_logits,
+    correction_logits,
+    target,
+    noise,
+    *,
+    temperature=0.1,
+    floor=1e-20,
+    aux_prior="label",
+    prior_copy=None,
+):
+    """(nll, kl, neg_entropy, aux) under noise of S samples, a list of S lists of K uniforms.
+
+    `prior_copy` is the retain_logits that the posterior sees: held fixed, central differences in
+    retain_logits give the gradient through everything but the posterior.
+    """
+    num_classes = len(logits)
+    rivals = [k for k in range(num_classes) if k != target]
+    prior_copy = retain_logits if prior_copy is None else prior_copy
+    if correction_logits is None:
+        posterior = retain_logits
+        kl = -log_sigmoid(retain_logits[target])
+        aux = 0.0
+    else:
+        posterior = [r + c for r, c in zip(prior_copy, correction_logits, strict=True)]
+        kl = -log_sigmoid(retain_logits[target]) + math.fsum(
+            bernoulli_kl(posterior[k], retain_logits[k]) for k in rivals
+        )
+        offset = 0.0
+        if aux_prior == "base_rate" and num_classes > 1:
+            offset = math.log(num_classes - 1)
+        aux = -log_sigmoid(correction_logits[target] - offset) - math.fsum(
+            log_sigmoid(offset - correction_logits[k]) for k in rivals
+        )
+    samples = [masked_nll(logits, posterior, target, u, temperature, floor) for u in noise]
+    neg_entropy = math.fsum(bernoulli_neg_entropy(r) for r in retain_logits)
+    return math.fsum(samples) / len(samples), kl, neg_entropy, aux
+
+
+def plugin(logits, retain_logits, floor):
+    """Probabilities with the retain probability in place of the mask."""
+    return weighted_softmax(logits, [sigmoid(r) + floor for r in retain_logits])
+
+
+def masks(retain_logits):
+    """All 2^K masks with their prior probabilities."""
+    for mask in itertools.product((0, 1), repeat=len(retain_logits)):
+        log_prob = math.fsum(
+            log_sigmoid(r if z else -r) for z, r in zip(mask, retain_logits, strict=True)
+        )
+        yield mask, math.exp(log_prob)
+
+
+def predictive(logits, retain_logits):
+    """Means and variances over all hard masks of each class's probability."""
+    num_classes = len(logits)
+    mean, square = [0.0] * num_classes, [0.0] * num_classes
+    for mask, prob in masks(retain_logits):
+        weights = mask if any(mask) else (1,) * num_classes
+        for k, p in enumerate(weighted_softmax(logits, weights)):
+            mean[k] += prob * p
+            square[k] += prob * p * p
+    return mean, [s - m * m for s, m in zip(square, mean, strict=True)]

@@ -1,0 +1,204 @@
+"""The losses of the rivals: oracle, gradients, limits."""
+
+import math
+
+import pytest
+import reference
+import torch
+import torch.nn.functional as F
+from entmax import sparsemax as entmax_sparsemax
+from entmax import sparsemax_loss as entmax_sparsemax_loss
+from hypothesis import given
+from hypothesis import strategies as st
+from tolerances import assert_close
+from torch.autograd import gradcheck
+
+from dropmax.functional import (
+    attention_loss,
+    class_dropout_loss,
+    dropmax_objective,
+    sampled_softmax_loss,
+    softmax_loss,
+    sparsemax,
+    sparsemax_loss,
+)
+
+
+def case(*shape, scale=2.0, dtype=torch.float64):
+    logits = (scale * torch.randn(*shape, dtype=dtype)).requires_grad_()
+    return logits, torch.randint(shape[-1], shape[:-1]), torch.rand(shape).clamp(1e-6, 1 - 1e-6)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("num_classes", [1, 2, 6])
+def test_softmax_loss(label_smoothing, num_classes):
+    logits, target, _ = case(5, num_classes)
+    loss = softmax_loss(logits, target, label_smoothing=label_smoothing)
+    expected = [
+        reference.softmax_loss(row, t, label_smoothing)
+        for row, t in zip(logits.tolist(), target.tolist(), strict=True)
+    ]
+    assert_close(loss, expected, "value")
+    plain = F.cross_entropy(logits, target, label_smoothing=label_smoothing, reduction="none")
+    assert_close(loss, plain.detach(), "value")
+    assert gradcheck(lambda x: softmax_loss(x, target, label_smoothing=label_smoothing), logits)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+@pytest.mark.parametrize("num_classes", [1, 2, 9])
+def test_sparsemax_and_its_loss(scale, num_classes):
+    logits, target, _ = case(6, num_classes, scale=scale)
+    rows = logits.tolist()
+    assert_close(sparsemax(logits), [reference.sparsemax(row) for row in rows], "value")
+    loss = sparsemax_loss(logits, target)
+    expected = [
+        reference.sparsemax_loss(row, t) for row, t in zip(rows, target.tolist(), strict=True)
+    ]
+    assert_close(loss, expected, "value")
+    assert_close(sparsemax(logits), entmax_sparsemax(logits, dim=-1).detach(), "value")
+    entmax = entmax_sparsemax_loss(logits, target).detach().reshape(loss.shape)
+    assert_close(loss, entmax, "value")
+
+
+def test_gradient_of_the_sparsemax_loss_is_the_residual():
+    logits, target, _ = case(6, 5)
+    assert gradcheck(lambda x: sparsemax_loss(x, target), logits)
+    assert gradcheck(sparsemax, logits)
+    (gradient,) = torch.autograd.grad(sparsemax_loss(logits, target).sum(), logits)
+    residual = sparsemax(logits) - F.one_hot(target, 5)
+    assert_close(gradient, residual.detach(), "value")
+
+
+def test_sparsemax_keeps_its_digits_at_large_logits():
+    logits = torch.tensor([10000.0, 9999.5, 0.0])
+    assert sparsemax(logits).tolist() == [0.75, 0.25, 0.0]
+    assert_close(sparsemax_loss(logits, torch.tensor(0)), 0.0625, "value")
+
+
+@pytest.mark.parametrize("num_sampled", [0.01, 0.5, 1.0])
+@pytest.mark.parametrize("given_proposal", [False, True])
+@pytest.mark.parametrize("num_classes", [1, 2, 8])
+def test_sampled_softmax_loss(num_sampled, given_proposal, num_classes):
+    logits, target, noise = case(6, num_classes)
+    proposal = torch.randn(num_classes).log_softmax(-1) if given_proposal else None
+    loss = sampled_softmax_loss(
+        logits, target, num_sampled=num_sampled, log_proposal=proposal, noise=noise
+    )
+    num_negatives = max(1, round(num_sampled * (num_classes - 1)))
+    expected = [
+        reference.sampled_softmax_loss(
+            row, t, u, num_negatives, proposal.tolist() if given_proposal else [0.0] * num_classes
+        )
+        for row, t, u in zip(logits.tolist(), target.tolist(), noise.tolist(), strict=True)
+    ]
+    assert_close(loss, expected, "value")
+    assert gradcheck(
+        lambda x: sampled_softmax_loss(
+            x, target, num_sampled=num_sampled, log_proposal=proposal, noise=noise
+        ),
+        logits,
+    )
+
+
+def test_sampled_softmax_against_every_rival_is_softmax():
+    logits, target, noise = case(5, 7)
+    loss = sampled_softmax_loss(logits, target, num_sampled=1.0, noise=noise)
+    assert_close(loss, softmax_loss(logits, target).detach(), "value")
+
+
+@pytest.mark.parametrize("uniform", [True, False])
+def test_sampled_softmax_draws_from_its_proposal(uniform):
+    """One negative of three: by Q without the target. One in 10^6 seeds would fail (4.9 sigma)."""
+    draws = 20_000
+    probs = torch.tensor([0.25, 0.25, 0.25, 0.25] if uniform else [0.4, 0.3, 0.2, 0.1])
+    target = torch.zeros(draws, dtype=torch.long)
+    logits = torch.zeros(draws, 4, requires_grad=True)
+    loss = sampled_softmax_loss(
+        logits, target, num_sampled=0.1, log_proposal=None if uniform else probs.log()
+    )
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    counts = (gradient[:, 1:] > 0).sum(0)
+    assert counts.sum() == draws
+    law = probs[1:] / probs[1:].sum()
+    assert (counts / draws - law).abs().lt(4.9 * (law * (1 - law) / draws).sqrt()).all()
+
+
+@pytest.mark.parametrize("retain_prob", [0.2, 0.5, 1.0])
+@pytest.mark.parametrize("num_classes", [1, 2, 8])
+def test_class_dropout_loss(retain_prob, num_classes):
+    logits, target, noise = case(6, num_classes)
+    loss = class_dropout_loss(logits, target, retain_prob=retain_prob, noise=noise)
+    expected = [
+        reference.class_dropout_loss(row, t, u, retain_prob)
+        for row, t, u in zip(logits.tolist(), target.tolist(), noise.tolist(), strict=True)
+    ]
+    assert_close(loss, expected, "value")
+    assert gradcheck(
+        lambda x: class_dropout_loss(x, target, retain_prob=retain_prob, noise=noise), logits
+    )
+    if retain_prob == 1.0:
+        assert_close(loss, softmax_loss(logits, target).detach(), "value")
+
+
+def test_class_dropout_retains_rivals_at_its_rate():
+    """One in 10^6 seeds would fail (4.9 sigma)."""
+    logits = torch.zeros(20_000, 2)
+    loss = class_dropout_loss(logits, torch.zeros(20_000, dtype=torch.long), retain_prob=0.3)
+    rate = (loss > 0.5).float().mean()
+    assert abs(rate - 0.3) < 4.9 * math.sqrt(0.3 * 0.7 / 20_000)
+
+
+@pytest.mark.parametrize("floor", [1e-20, 0.1, 0.0])
+@pytest.mark.parametrize("num_classes", [1, 2, 6])
+def test_attention_loss(floor, num_classes):
+    logits, target, _ = case(5, num_classes)
+    retain_logits, _, _ = case(5, num_classes)
+    loss = attention_loss(logits, retain_logits, target, floor=floor)
+    expected = [
+        reference.attention_loss(row, r, t, floor)
+        for row, r, t in zip(
+            logits.tolist(), retain_logits.tolist(), target.tolist(), strict=True
+        )
+    ]
+    assert_close(loss, expected, "value")
+    assert gradcheck(
+        lambda x, r: attention_loss(x, r, target, floor=floor), (logits, retain_logits)
+    )
+
+
+@given(shift=st.floats(-50, 50), permutation=st.permutations(range(5)))
+def test_shift_and_class_permutation_change_nothing(shift, permutation):
+    torch.manual_seed(0)
+    logits, target, noise = case(3, 5)
+    retain_logits, _, _ = case(3, 5)
+    permutation = torch.tensor(permutation)
+    moved_target = torch.argsort(permutation)[target]
+
+    def losses(logits, retain_logits, target, noise):
+        return {
+            "softmax": softmax_loss(logits, target, label_smoothing=0.1),
+            "sparsemax": sparsemax_loss(logits, target),
+            "sampled_softmax": sampled_softmax_loss(logits, target, noise=noise),
+            "class_dropout": class_dropout_loss(logits, target, noise=noise),
+            "attention": attention_loss(logits, retain_logits, target),
+        }
+
+    plain = losses(logits, retain_logits, target, noise)
+    moved = losses(
+        logits[:, permutation] + shift,
+        retain_logits[:, permutation],
+        moved_target,
+        noise[:, permutation],
+    )
+    for name in plain:
+        assert_close(plain[name], moved[name].detach(), "value")
+
+
+def test_class_dropout_is_dropmax_with_a_constant_gate_and_hard_masks():
+    logits, target, noise = case(6, 5)
+    gate = torch.full_like(logits, math.log(0.3 / 0.7))
+    dropmax = dropmax_objective(
+        logits, gate, None, target, noise=noise, temperature=1e-9, floor=0.0
+    ).nll
+    loss = class_dropout_loss(logits, target, retain_prob=0.3, noise=noise)
+    assert_close(loss, dropmax.detach(), "value")

@@ -1,0 +1,37 @@
+"""The one table of tolerances: (dtype, kind) -> (rtol, atol)."""
+
+import torch
+
+TOLERANCES = {
+    # the authors' numbers, as the project promises them
+    (torch.float64, "official value"): (0.0, 1e-9),
+    (torch.float64, "official gradient"): (0.0, 1e-8),
+    # against the oracle, whose floats are Python's
+    (torch.float64, "value"): (1e-12, 1e-12),
+    (torch.float32, "value"): (2e-6, 2e-6),
+    # against central differences
+    (torch.float64, "gradient"): (1e-6, 1e-8),
+    # the same formula in another order of operations
+    (torch.float64, "reordered"): (1e-13, 1e-13),
+    (torch.float32, "reordered"): (5e-6, 5e-6),
+    # log-probabilities that were rounded to a half-width dtype, by their last digit
+    (torch.bfloat16, "value"): (2**-8, 2**-8),
+    (torch.float16, "value"): (2**-11, 2**-11),
+    # gates open so wide that the masks are ones but for sigmoid(-50)
+    (torch.float64, "limit"): (1e-12, 1e-12),
+    # what rounding may add to the error of plain torch at that dtype
+    (torch.float32, "precision"): (0.0, 1e-6),
+    (torch.bfloat16, "precision"): (0.0, 1e-6),
+    (torch.float16, "precision"): (0.0, 1e-6),
+    # compiled kernels against eager ones
+    (torch.float32, "compiled"): (1e-5, 1e-5),
+    # linear maps under autocast against float32 ones, features and weights of order 1
+    (torch.bfloat16, "autocast"): (2e-2, 5e-2),
+}
+
+
+def assert_close(actual, expected, kind, *, dtype=None):
+    """Equal within the table's tolerance for the dtype of `actual`."""
+    rtol, atol = TOLERANCES[dtype or actual.dtype, kind]
+    expected = torch.as_tensor(expected, dtype=torch.float64)
+    torch.testing.assert_close(actual.detach().double(), expected, rtol=rtol, atol=atol)

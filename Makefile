@@ -28,10 +28,10 @@ docs: env
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test: lint docs
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow'
 
 test-all: env
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m slow
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
 
 bench: env
 	$(BIN)/python benchmarks/step.py --out benchmarks/results/step.jsonl

@@ -105,9 +105,9 @@ def dropmax_objective(
     aux          2.0794
     """
     function = "dropmax_objective"
-    _check.class_tensors(
-        function, logits, retain_logits=retain_logits, correction_logits=correction_logits
-    )
+    _check.class_tensors(function, logits, retain_logits=retain_logits)
+    if correction_logits is not None:
+        _check.class_tensors(function, logits, correction_logits=correction_logits)
     num_classes = axis.num_classes(logits)
     _check.class_target(function, target, logits, num_classes)
     _check.number(function, "temperature", temperature, low=0.0, open_low=True)

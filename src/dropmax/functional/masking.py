@@ -17,10 +17,9 @@ def floored_logits(
     `logits + log(exp(log_mask) + floor)`: the paper's (z_k + eps) exp(o_k), as a logarithm.
     """
     log_floor = math.log(floor) if floor > 0.0 else -math.inf
-    # logaddexp(log_mask, log_floor) by vectorized operations. So far below the floor a mask leaves
-    # the sum unchanged, and its own digits would only cancel.
-    log_mask = log_mask.clamp(min=log_floor - 40.0)
-    return logits + log_mask - F.logsigmoid(log_mask - log_floor)
+    # logaddexp(log_mask, log_floor), of operations that are vectorized on the CPU
+    gap = (log_mask - log_floor).abs()
+    return logits + (log_mask.clamp(min=log_floor) - F.logsigmoid(gap))
 
 
 def retained_logits(

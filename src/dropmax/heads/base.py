@@ -114,14 +114,10 @@ class Head(nn.Module, ABC):
             ValueError: If features do not fit the weights.
         """
         _check.features(f"{type(self).__name__}.forward", features, self.weight)
-
-        def branch(weight: nn.Parameter | None, bias: nn.Parameter | None) -> Tensor | None:
-            return None if weight is None else F.linear(features, weight, bias)
-
         return Scores(
             F.linear(features, self.weight, self.bias),
-            branch(self.retain_weight, self.retain_bias),
-            branch(self.correction_weight, self.correction_bias),
+            _branch(features, self.retain_weight, self.retain_bias),
+            _branch(features, self.correction_weight, self.correction_bias),
         )
 
     def loss(
@@ -218,6 +214,11 @@ class Head(nn.Module, ABC):
             f"in_features={self.in_features}, out_features={self.out_features}, "
             f"bias={self.bias is not None}"
         )
+
+
+def _branch(features: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor | None:
+    """The scores of a branch that the head may lack."""
+    return None if weight is None else F.linear(features, weight, bias)
 
 
 def nll_only(nll: Tensor) -> Objective:

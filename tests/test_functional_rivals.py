@@ -156,9 +156,7 @@ def test_attention_loss(floor, num_classes):
     loss = attention_loss(logits, retain_logits, target, floor=floor)
     expected = [
         reference.attention_loss(row, r, t, floor)
-        for row, r, t in zip(
-            logits.tolist(), retain_logits.tolist(), target.tolist(), strict=True
-        )
+        for row, r, t in zip(logits.tolist(), retain_logits.tolist(), target.tolist(), strict=True)
     ]
     assert_close(loss, expected, "value")
     assert gradcheck(

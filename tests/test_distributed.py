@@ -1,0 +1,73 @@
+"""DistributedDataParallel on CPU: two gloo ranks give the gradients of one process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tolerances import assert_close
+
+import dropmax
+
+WORLD = 2
+pytestmark = pytest.mark.xdist_group("ranks")  # one test process starts the ranks, once
+
+
+def problem(name):
+    """A model, and a batch whose halves belong to the ranks."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(4, 6), torch.nn.ReLU(), dropmax.make_head(name, 6, 5)
+    ).double()
+    features = torch.randn(8, 4, dtype=torch.float64)
+    return model, features, torch.arange(8) % 5, torch.rand(8, 5).clamp(1e-6, 1 - 1e-6)
+
+
+def work(rank, folder):
+    """What one rank does: a step of every head, gradients into a file."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD
+    )
+    part = slice(rank * 4, rank * 4 + 4)
+    gradients = {}
+    for name in dropmax.HEADS:
+        model, features, target, noise = problem(name)
+        parallel = DistributedDataParallel(model)
+        head = dropmax.find_head(parallel)
+        head.loss(parallel(features[part]), target[part], noise=noise[part]).total.backward()
+        gradients[name] = {key: p.grad for key, p in model.named_parameters()}
+    torch.save(gradients, folder / f"{rank}.partial")
+    os.replace(folder / f"{rank}.partial", folder / f"{rank}.pt")
+    os._exit(0)  # gloo workers now and then die at exit after correct results
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen([sys.executable, __file__, str(rank), str(folder)], env=environment)
+        for rank in range(WORLD)
+    ]
+    for worker in workers:
+        assert worker.wait(timeout=120) == 0
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
+
+
+@pytest.mark.parametrize("name", dropmax.HEADS)
+def test_two_ranks_give_the_gradients_of_one_process(name, ranks):
+    model, features, target, noise = problem(name)
+    dropmax.find_head(model).loss(model(features), target, noise=noise).total.backward()
+    for key, parameter in model.named_parameters():
+        for rank in ranks:
+            assert_close(rank[name][key], parameter.grad, "value")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    work(int(sys.argv[1]), Path(sys.argv[2]))

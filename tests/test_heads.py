@@ -1,0 +1,162 @@
+"""What single heads add to the contract; names and options as text; conversion helpers."""
+
+import torch
+from tolerances import assert_close
+from torch import nn
+
+import dropmax
+from dropmax.functional import dropmax_objective
+from dropmax.heads import DropMaxHead, SampledSoftmaxHead
+
+
+def case(num_classes=5, shape=(7,)):
+    features = torch.randn(*shape, 6, dtype=torch.float64)
+    target = torch.randint(num_classes, shape)
+    return features, target, torch.rand(*shape, num_classes).clamp(1e-6, 1 - 1e-6)
+
+
+def test_weights_multiply_the_terms():
+    features, target, noise = case()
+    head = DropMaxHead(
+        6, 5, kl_weight=0.5, entropy_weight=0.25, aux_weight=2.0, dtype=torch.float64
+    )
+    scores = head(features)
+    raw = dropmax_objective(*scores, target, noise=noise)
+    weighted = head.loss(scores, target, noise=noise, reduction="none")
+    expected = (raw.nll, 0.5 * raw.kl, 0.25 * raw.neg_entropy, 2.0 * raw.aux)
+    for term, value in zip(weighted[1:], expected, strict=True):
+        assert_close(term, value.detach(), "reordered")
+    assert_close(weighted.total, sum(expected).detach(), "reordered")
+
+
+def test_options_reach_the_objective():
+    features, target, _ = case()
+    noise = torch.rand(3, 7, 5).clamp(1e-6, 1 - 1e-6)
+    options = {"temperature": 0.7, "floor": 1e-3, "aux_prior": "base_rate", "num_samples": 3}
+    head = DropMaxHead(6, 5, dtype=torch.float64, **options)
+    scores = head(features)
+    expected = dropmax_objective(*scores, target, noise=noise, **options)
+    actual = head.loss(scores, target, noise=noise, reduction="none")
+    for a, b in zip(actual, expected, strict=True):
+        assert_close(a, b.detach(), "reordered")
+    assert_close(
+        head.log_probs(scores),
+        dropmax.predictive.plugin(scores.logits, scores.retain_logits, floor=1e-3).detach(),
+        "reordered",
+    )
+
+
+def test_weights_and_temperature_can_be_scheduled():
+    features, target, noise = case()
+    head = DropMaxHead(6, 5, dtype=torch.float64)
+    scores = head(features)
+    before = head.loss(scores, target, noise=noise)
+    head.kl_weight, head.temperature = 0.0, 1.0
+    after = head.loss(scores, target, noise=noise)
+    assert after.kl.item() == 0.0
+    assert after.nll.item() != before.nll.item()
+    assert after.aux.item() == before.aux.item()
+
+
+def test_the_prior_posterior_owns_no_correction():
+    head = DropMaxHead(6, 5, posterior="prior")
+    assert not any("correction" in key for key in head.state_dict())
+    objective = head.loss(head(torch.randn(3, 6)), torch.tensor([0, 1, 2]))
+    assert objective.aux.item() == 0.0
+
+
+def test_retain_bias_init():
+    head = DropMaxHead(6, 5, retain_bias_init=2.0)
+    assert head.retain_bias.tolist() == [2.0] * 5
+    assert head.correction_bias.tolist() == [0.0] * 5
+    head.retain_bias.data.zero_()
+    head.reset_parameters()
+    assert head.retain_bias.tolist() == [2.0] * 5
+
+
+def test_monte_carlo_of_the_head():
+    features, _, _ = case()
+    noise = torch.rand(4, 7, 5).clamp(1e-6, 1 - 1e-6)
+    head = DropMaxHead(6, 5, dtype=torch.float64)
+    scores = head(features)
+    expected = dropmax.predictive.monte_carlo(
+        scores.logits, scores.retain_logits, num_samples=4, noise=noise
+    )
+    actual = head.log_probs(scores, method="monte_carlo", num_samples=4, noise=noise)
+    assert torch.equal(actual, expected)
+    assert not actual.requires_grad
+
+
+def test_a_given_proposal_is_part_of_the_state():
+    proposal = torch.tensor([0.7, 0.2, 0.1]).log()
+    head = SampledSoftmaxHead(6, 3, log_proposal=proposal)
+    assert torch.equal(head.state_dict()["log_proposal"], proposal)
+    assert "proposal=given" in repr(head)
+    assert "log_proposal" not in SampledSoftmaxHead(6, 3).state_dict()
+    features = torch.randn(5, 6)
+    assert head.loss(head(features), torch.arange(5) % 3).total.isfinite()
+
+
+def test_options_as_text():
+    head = dropmax.make_head(
+        "dropmax:kl_weight=0.5,aux_prior=base_rate, num_samples=2 ,bias=False", 6, 5
+    )
+    assert (head.kl_weight, head.aux_prior, head.num_samples, head.bias) == (
+        0.5,
+        "base_rate",
+        2,
+        None,
+    )
+    assert dropmax.make_head("softmax:label_smoothing=1e-1", 6, 5).label_smoothing == 0.1
+    assert dropmax.make_head("dropmax_prior", 6, 5, kl_weight=0.5).posterior == "prior"
+
+
+def test_there_are_seven_heads():
+    assert list(dropmax.HEADS) == [
+        "softmax",
+        "sparsemax",
+        "sampled_softmax",
+        "class_dropout",
+        "attention",
+        "dropmax_prior",
+        "dropmax",
+    ]
+
+
+def test_decay_leaves_frozen_parameters_out():
+    model = nn.Sequential(nn.Linear(4, 6), DropMaxHead(6, 5))
+    model[0].requires_grad_(False)
+    decayed, spared = dropmax.decay_groups(model, 0.1)
+    assert len(decayed["params"]) == 2
+    assert len(spared["params"]) == 4
+
+
+def test_decay_is_the_authors_l2_term_under_adam():
+    """Half the squared norm times the factor, in the loss: the same step as Adam's decay."""
+    torch.manual_seed(0)
+    models = [nn.Sequential(nn.Linear(4, 6), DropMaxHead(6, 5)).double() for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    features = torch.randn(8, 4, dtype=torch.float64)
+    target = torch.arange(8) % 5
+    noise = torch.rand(8, 5).clamp(1e-6, 1 - 1e-6)
+    penalties = (0.0, 0.3)
+    for model, penalty in zip(models, penalties, strict=True):
+        decayed = dropmax.decay_groups(model, 0.3)
+        groups = decayed if penalty == 0.0 else model.parameters()
+        optimizer = torch.optim.Adam(groups, lr=1e-2)
+        for _ in range(5):
+            optimizer.zero_grad()
+            loss = model[1].loss(model(features), target, noise=noise).total
+            squares = sum(p.square().sum() for p in decayed[0]["params"])
+            (loss + penalty * 0.5 * squares).backward()
+            optimizer.step()
+    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert_close(one, other.detach(), "value")
+
+
+def test_find_head_looks_through_wrappers():
+    head = DropMaxHead(6, 5)
+    model = nn.Sequential(nn.Flatten(), nn.ModuleDict({"classifier": head}))
+    assert dropmax.find_head(model) is head
+    assert dropmax.find_head(head) is head
+    assert dropmax.find_head(nn.DataParallel(model)) is head

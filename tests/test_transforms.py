@@ -1,0 +1,158 @@
+"""Under torch.compile, torch.func and autocast the heads give what they give without."""
+
+import shutil
+
+import pytest
+import torch
+from tolerances import assert_close
+from torch import nn
+from torch.func import functional_call, grad, vmap
+
+import dropmax
+
+pytestmark = pytest.mark.usefixtures("untyped")
+BACKENDS = [
+    "aot_eager",
+    pytest.param(
+        "inductor",
+        marks=[
+            pytest.mark.slow,
+            pytest.mark.skipif(
+                shutil.which("g++") is None and shutil.which("clang++") is None,
+                reason="no C++ compiler for torch.compile's inductor",
+            ),
+        ],
+    ),
+]
+
+
+def case(shape=(12,), dtype=torch.float32):
+    features = torch.randn(*shape, 6, dtype=dtype)
+    return features, torch.randint(5, shape), torch.rand(*shape, 5).clamp(1e-6, 1 - 1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", dropmax.HEADS)
+def test_compiles_forward_and_loss_into_one_graph(name, backend):
+    torch.compiler.reset()
+    head = dropmax.make_head(name, 6, 5)
+    features, target, noise = case()
+
+    def step(features, target, noise):
+        scores = head(features)
+        return head.loss(scores, target, noise=noise), head.log_probs(scores)
+
+    expected, expected_log_probs = step(features, target, noise)
+    compiled = torch.compile(step, fullgraph=True, backend=backend)
+    objective, log_probs = compiled(features, target, noise)
+    assert isinstance(objective, dropmax.Objective)
+    for term, value in zip(objective, expected, strict=True):
+        assert_close(term, value.detach(), "compiled")
+    assert_close(log_probs, expected_log_probs.detach(), "compiled")
+    gradients = torch.autograd.grad(objective.total, list(head.parameters()))
+    expected_gradients = torch.autograd.grad(expected.total, list(head.parameters()))
+    for gradient, value in zip(gradients, expected_gradients, strict=True):
+        assert_close(gradient, value, "compiled")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_compiled_code_draws_its_own_noise(backend):
+    torch.compiler.reset()
+    head = dropmax.make_head("dropmax", 6, 5)
+    features, target, _ = case((2000,))
+
+    @torch.compile(fullgraph=True, backend=backend)
+    def nll(features, target):
+        scores = head(features)
+        sampled = head.log_probs(scores, method="monte_carlo", num_samples=2)
+        return head.loss(scores, target, reduction="none").nll, sampled
+
+    first, sampled = nll(features, target)
+    second, _ = nll(features, target)
+    assert not torch.equal(first, second)
+    plain = head.loss(head(features), target, reduction="none").nll
+    standard_error = (first.var() / 2000 + plain.var() / 2000).sqrt()
+    assert (first.mean() - plain.mean()).abs() < 5 * standard_error
+    assert_close(sampled.exp().sum(-1), torch.ones(2000), "compiled")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_schedule_works_in_compiled_code(backend):
+    torch.compiler.reset()
+    head = dropmax.make_head("dropmax", 6, 5)
+    features, target, noise = case()
+    compiled = torch.compile(
+        lambda: head.loss(head(features), target, noise=noise).total,
+        fullgraph=True,
+        backend=backend,
+    )
+    for step in range(20):
+        head.kl_weight, head.temperature = step / 20, 1.0 / (1 + step)
+        expected = head.loss(head(features), target, noise=noise).total
+        assert_close(compiled(), expected.detach(), "compiled")
+
+
+def test_a_generator_in_compiled_code_is_refused():
+    torch.compiler.reset()
+    head = dropmax.make_head("dropmax", 6, 5)
+    features, target, _ = case()
+    generator = torch.Generator()
+
+    @torch.compile(fullgraph=True, backend="eager")
+    def loss(features):
+        return head.loss(head(features), target, generator=generator).total
+
+    with pytest.raises(Exception, match="generator"):
+        loss(features)
+
+
+@pytest.mark.parametrize("name", dropmax.HEADS)
+def test_vmap_with_randomness(name):
+    """Per-sample losses of vmap equal the batch's under noise; without, samples differ."""
+    head = dropmax.make_head(name, 6, 5)
+    features, target, noise = case((12,))
+
+    def loss(features, target, noise=None):
+        return head.loss(head(features), target, noise=noise).total
+
+    each = vmap(loss)(features, target, noise)
+    batch = head.loss(head(features), target, noise=noise, reduction="none").total
+    assert_close(each, batch.detach(), "compiled")
+    same = features[:1].expand(200, 6)
+    drawn = vmap(loss, randomness="different")(same, target[:1].expand(200))
+    assert drawn.isfinite().all()
+    random = name in ("sampled_softmax", "class_dropout", "dropmax_prior", "dropmax")
+    assert (drawn.unique().numel() > 1) == random
+
+
+@pytest.mark.parametrize("name", dropmax.HEADS)
+def test_per_sample_gradients(name):
+    head = dropmax.make_head(name, 6, 5)
+    features, target, noise = case((4,))
+    parameters = {k: v.detach() for k, v in head.named_parameters()}
+
+    def loss(parameters, features, target, noise):
+        scores = functional_call(head, parameters, (features,))
+        return head.loss(scores, target, noise=noise).total
+
+    each = vmap(grad(loss), in_dims=(None, 0, 0, 0))(parameters, features, target, noise)
+    head.loss(head(features), target, noise=noise, reduction="sum").total.backward()
+    for parameter_name, parameter in head.named_parameters():
+        assert_close(each[parameter_name].sum(0), parameter.grad, "compiled")
+
+
+@pytest.mark.parametrize("name", dropmax.HEADS)
+def test_autocast_bfloat16(name):
+    model = nn.Sequential(nn.Linear(6, 6), dropmax.make_head(name, 6, 5))
+    features, target, noise = case((64,))
+    plain = model[1].loss(model(features), target, noise=noise)
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = model(features)
+        assert scores.logits.dtype == torch.bfloat16
+        objective = model[1].loss(scores, target, noise=noise)
+        assert model[1].log_probs(scores).dtype == torch.bfloat16
+    assert all(term.dtype == torch.float32 for term in objective)
+    for term, value in zip(objective, plain, strict=True):
+        assert_close(term, value.detach(), "autocast", dtype=torch.bfloat16)
+    objective.total.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())

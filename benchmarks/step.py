@@ -10,7 +10,6 @@ repeat.
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import sys
@@ -136,13 +135,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     lines = [line for setting in SETTINGS for line in measure(setting)]
     for line in lines:
-        print(
-            f"{line['setting']:14} {line['head']:16} {line['milliseconds']:9} ms {line['ratio']:6} x"
-        )
+        print("{setting:14} {head:16} {milliseconds:9} ms {ratio:6} x".format(**line))
     if options.out is not None:
         partial = options.out.with_suffix(".partial")
         partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        os.replace(partial, options.out)
+        partial.replace(options.out)
 
 
 if __name__ == "__main__":

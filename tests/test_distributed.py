@@ -42,7 +42,7 @@ def work(rank, folder):
         head.loss(parallel(features[part]), target[part], noise=noise[part]).total.backward()
         gradients[name] = {key: p.grad for key, p in model.named_parameters()}
     torch.save(gradients, folder / f"{rank}.partial")
-    os.replace(folder / f"{rank}.partial", folder / f"{rank}.pt")
+    (folder / f"{rank}.partial").replace(folder / f"{rank}.pt")
     os._exit(0)  # gloo workers now and then die at exit after correct results
 
 

@@ -1,0 +1,101 @@
+"""Every example runs, every public function says what it must, every number has its source."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import dropmax
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PUBLIC = {
+    f"{space.__name__}.{name}": getattr(space, name)
+    for space in (dropmax.functional, dropmax.heads)
+    for name in space.__all__
+    if callable(getattr(space, name))
+} | {
+    f"dropmax.{name}": value
+    for name, value in [
+        ("predictive.plugin", dropmax.predictive.plugin),
+        ("predictive.monte_carlo", dropmax.predictive.monte_carlo),
+        ("find_head", dropmax.find_head),
+        ("Criterion", dropmax.Criterion),
+    ]
+}
+
+
+def examples():
+    """(module, name, docstring) of everything whose docstring has an example."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        module = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                text = ast.get_docstring(node) or ""
+                if ">>>" in text:
+                    yield pytest.param(module, node.name, text, id=f"{module}.{node.name}")
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(("module", "name", "text"), examples())
+def test_examples_of_docstrings(module, name, text):
+    scope = dict(vars(importlib.import_module(module)))
+    test = doctest.DocTestParser().get_doctest(text, scope, name, module, 0)
+    result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test)
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_docstrings_are_whole(name):
+    text = inspect.getdoc(PUBLIC[name])
+    if name.endswith(("Scores", "Objective", "heads.Head")):
+        assert "Attributes:" in text
+        return
+    for part in ("Args:", "Raises:", ">>>"):
+        assert part in text, part
+    if name.startswith(("dropmax.functional", "dropmax.predictive")):
+        for part in ("Returns:", "Source:", "[*"):
+            assert part in text, part
+
+
+def blocks(language):
+    pattern = re.compile(rf"^```{language}\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    return [
+        pytest.param(block, id=f"{page.relative_to(ROOT)}:{n}")
+        for page in PAGES
+        for n, block in enumerate(pattern.findall(page.read_text()))
+    ]
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python_of_the_pages_runs(block):
+    torch.manual_seed(0)
+    exec(compile(block, "<page>", "exec"), {})
+
+
+def test_numbers_of_the_step_benchmark_are_the_committed_ones():
+    """Each row of its tables, in every page, is a line of benchmarks/results/step.jsonl."""
+    text = (ROOT / "benchmarks" / "results" / "step.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    rows = {f"| `{line['head']}` | {line['milliseconds']} | {line['ratio']} |" for line in lines}
+    shown = [
+        row
+        for page in PAGES
+        for row in re.findall(r"^\| `\w+` \| [\d.]+ \| [\d.]+ \|$", page.read_text(), re.MULTILINE)
+    ]
+    assert len(shown) == len(rows)
+    assert set(shown) == rows
+
+
+def test_the_version_is_in_the_changelog_and_the_citation():
+    assert f"## {dropmax.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"version: {dropmax.__version__}" in (ROOT / "CITATION.cff").read_text()

@@ -1,0 +1,222 @@
+"""Tests that can fail: each planted fault turns a named test red."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parent.parent
+DROPMAX = "functional/dropmax.py"
+
+# name: (file, what stands there, what the fault puts in its place, the test that turns red)
+FAULTS = {
+    "sign of the KL": (
+        DROPMAX,
+        "    return axis.sum(divergence)",
+        "    return -axis.sum(divergence)",
+        "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[kl]",
+    ),
+    "KL of p from q": (
+        DROPMAX,
+        "bernoulli.kl(posterior_logits, retain_logits)",
+        "bernoulli.kl(retain_logits, posterior_logits)",
+        "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[kl]",
+    ),
+    "masks from p, not q": (
+        DROPMAX,
+        "            posterior_logits,\n            target,\n            noise=",
+        "            retain_logits,\n            target,\n            noise=",
+        "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[nll]",
+    ),
+    "target not kept": (
+        DROPMAX,
+        "log_mask = log_mask.masked_fill(axis.one_hot(target, logits), 0.0)",
+        "pass",
+        "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[nll]",
+    ),
+    "stop-gradient dropped": (
+        DROPMAX,
+        "retain_logits.detach() + correction_logits",
+        "retain_logits + correction_logits",
+        "test_functional_dropmax.py"
+        "::test_the_prior_gets_no_gradient_from_the_nll_but_where_it_is_the_posterior",
+    ),
+    "stop-gradient where the posterior is the prior": (
+        DROPMAX,
+        "        posterior_logits = retain_logits\n",
+        "        posterior_logits = retain_logits.detach()\n",
+        "test_functional_dropmax.py"
+        "::test_the_prior_gets_no_gradient_from_the_nll_but_where_it_is_the_posterior",
+    ),
+    "floor dropped": (
+        "functional/masking.py",
+        "    return logits + (log_mask.clamp(min=log_floor) - F.logsigmoid(gap))",
+        "    return logits + log_mask",
+        "test_functional_dropmax.py::test_floor_is_the_weight_of_a_dropped_class",
+    ),
+    "base rate omitted": (
+        DROPMAX,
+        "correction_logits = correction_logits - math.log(num_classes - 1)",
+        "pass",
+        "test_functional_dropmax.py::test_aux_prior_base_rate_is_neutral_at_the_base_rate",
+    ),
+    "base rate of K instead of K - 1": (
+        DROPMAX,
+        "math.log(num_classes - 1)",
+        "math.log(num_classes)",
+        "test_functional_dropmax.py::test_aux_prior_base_rate_is_neutral_at_the_base_rate",
+    ),
+    "sign of the entropy": (
+        DROPMAX,
+        "axis.sum(bernoulli.neg_entropy(retain_logits))",
+        "-axis.sum(bernoulli.neg_entropy(retain_logits))",
+        "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[neg_entropy]",
+    ),
+    "entropy of the posterior": (
+        DROPMAX,
+        "bernoulli.neg_entropy(retain_logits)",
+        "bernoulli.neg_entropy(posterior_logits)",
+        "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[neg_entropy]",
+    ),
+    "aux at the rivals alone": (
+        DROPMAX,
+        "torch.where(is_target, correction_logits, -correction_logits)",
+        "-correction_logits",
+        "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[aux]",
+    ),
+    "samples summed": (
+        DROPMAX,
+        ".mean(0)",
+        ".sum(0)",
+        "test_functional_dropmax.py::test_samples_are_averaged_and_not_summed",
+    ),
+    "temperature multiplied": (
+        "bernoulli.py",
+        "_logistic(noise, mask_logits)) / temperature)",
+        "_logistic(noise, mask_logits)) * temperature)",
+        "test_bernoulli.py::test_relaxed_masks_follow_their_law",
+    ),
+    "sign of the noise": (
+        "bernoulli.py",
+        "    return torch.logit(noise)",
+        "    return -torch.logit(noise)",
+        "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[nll]",
+    ),
+    "normal noise": (
+        "bernoulli.py",
+        "    return torch.logit(noise)",
+        "    return torch.erfinv(2 * noise - 1)",
+        "test_bernoulli.py::test_hard_masks_follow_their_law",
+    ),
+    "noise at 0": (
+        "bernoulli.py",
+        "    return drawn.clamp(_OFF_ZERO, 1.0 - 2.0 * _OFF_ZERO)",
+        "    return drawn",
+        "test_bernoulli.py::test_drawn_noise_is_float32_and_off_both_ends",
+    ),
+    "noise in the default dtype": (
+        "bernoulli.py",
+        "dtype=torch.float32, device=logits.device",
+        "dtype=logits.dtype, device=logits.device",
+        "test_bernoulli.py::test_drawn_noise_is_float32_and_off_both_ends",
+    ),
+    "loss in half precision": (
+        "_precision.py",
+        "x.float() if x.element_size() < 4 else x",
+        "x",
+        "test_contract.py::test_losses_and_gradients_are_finite_and_float32",
+    ),
+    "sigmoid, then log": (
+        "functional/masking.py",
+        "F.logsigmoid(retain_logits)",
+        "F.sigmoid(retain_logits).log()",
+        "test_contract.py::test_losses_and_gradients_are_finite_and_float32",
+    ),
+    "all-zero mask left at -inf": (
+        "predictive.py",
+        "retained = mask | dropped_all.unsqueeze(-1)",
+        "retained = mask",
+        "test_predictive.py::test_all_classes_dropped_is_softmax",
+    ),
+    "logs averaged instead of probabilities": (
+        "predictive.py",
+        "log_sum = torch.logaddexp(log_sum, log_probs)",
+        "log_sum = log_probs if sample == 0 else log_sum + (log_probs - log_sum) / (sample + 1)",
+        "test_predictive.py::test_monte_carlo_of_given_noise_is_the_mean_over_its_masks",
+    ),
+    "samples held in memory": (
+        "predictive.py",
+        "        log_sum = torch.logaddexp(log_sum, log_probs)",
+        "        log_sum = torch.logaddexp(log_sum, log_probs); held = locals().get('held', []); "
+        "held.append(log_probs)",
+        "test_predictive.py::test_memory_of_monte_carlo_does_not_grow_with_the_samples",
+    ),
+    "target among the negatives": (
+        "functional/sampled_softmax.py",
+        "keys.masked_fill(is_target, -math.inf)",
+        "keys",
+        "test_functional_rivals.py::test_sampled_softmax_draws_from_its_proposal",
+    ),
+    "target not corrected by log Q": (
+        "functional/sampled_softmax.py",
+        "logits = logits - log_proposal",
+        "logits = torch.where(is_target, logits, logits - log_proposal)",
+        "test_functional_rivals.py::test_sampled_softmax_loss",
+    ),
+    "target dropped by class dropout": (
+        "functional/class_dropout.py",
+        " | axis.one_hot(target, logits)",
+        "",
+        "test_functional_rivals.py::test_class_dropout_loss",
+    ),
+    "sparsemax without a threshold gradient": (
+        "functional/sparsemax.py",
+        "    return (total - 1.0) / ",
+        "    return (total.detach() - 1.0) / ",
+        "test_functional_rivals.py::test_gradient_of_the_sparsemax_loss_is_the_residual",
+    ),
+    "decay of the gate": (
+        "heads/base.py",
+        "name.startswith(BRANCHES)",
+        "name.startswith(BRANCHES[0])",
+        "test_contract.py::test_decay_spares_the_gate_alone",
+    ),
+    "mean over a fixed batch": (
+        "heads/base.py",
+        "max(target.numel(), 1)",
+        "max(target.shape[0] if target.ndim else 1, 1)",
+        "test_contract.py::test_reductions_agree",
+    ),
+    "weight not applied": (
+        "heads/dropmax.py",
+        "self.entropy_weight * raw.neg_entropy",
+        "raw.neg_entropy",
+        "test_heads.py::test_weights_multiply_the_terms",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_turns_its_test_red(name, tmp_path):
+    file, right, wrong, test = FAULTS[name]
+    shutil.copytree(ROOT / "src", tmp_path / "src")
+    shutil.copytree(ROOT / "tests", tmp_path / "tests")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    source = tmp_path / "src" / "dropmax" / file
+    text = source.read_text()
+    assert text.count(right) == 1, f"{file} holds {right!r} {text.count(right)} times"
+    source.write_text(text.replace(right, wrong))
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"tests/{test}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1, result.stdout[-3000:] + result.stderr[-3000:]
+    assert "1 failed" in result.stdout

@@ -1,0 +1,75 @@
+"""The import graph: imports only go up the list of rooms, and the core needs torch alone."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "dropmax"
+
+ROOMS = [
+    "_check",
+    "_precision",
+    "axis",
+    "bernoulli",
+    "functional",
+    "predictive",
+    "heads",
+    "conversion",
+    "__init__",
+]
+CORE_DEPENDENCIES = {"torch", "jaxtyping", "numpy", "safetensors"}
+
+
+def room(path):
+    return path.relative_to(SOURCE).with_suffix("").parts[0]
+
+
+def imported(path):
+    """The modules that a file imports, wherever in it the import stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            if node.module == "dropmax":
+                yield from (f"dropmax.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def test_every_room_is_on_the_list():
+    assert {room(path) for path in FILES} == set(ROOMS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_only_go_up_the_list(path):
+    here = ROOMS.index(room(path))
+    for module in imported(path):
+        top, *rest = module.split(".")
+        if top != "dropmax":
+            assert top in CORE_DEPENDENCIES | sys.stdlib_module_names, module
+            continue
+        there = ROOMS.index(rest[0]) if rest[0] in ROOMS else None
+        assert there is not None, module
+        assert there <= here, f"{room(path)} imports {rest[0]}, which stands below it"
+
+
+def test_no_file_has_outgrown_one_job():
+    lengths = {path.name: len(path.read_text().splitlines()) for path in FILES}
+    assert max(lengths.values()) <= 320, lengths
+
+
+def test_importing_draws_no_random_numbers_and_starts_no_threads():
+    code = (
+        "import torch, threading; state = torch.get_rng_state(); "
+        "import dropmax; "
+        "assert torch.equal(state, torch.get_rng_state()); "
+        "assert threading.active_count() == 1"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

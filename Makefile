@@ -9,7 +9,7 @@ help:
 	@echo "make test      environment, lint, types, docs, tests (minutes)"
 	@echo "make test-all  what needs a compiler or longer: inductor, planted faults, the wheel"
 	@echo "make docs      the documentation site, in site/"
-	@echo "make bench     the benchmarks; rewrites benchmarks/results/"
+	@echo "make bench     the benchmarks; rewrites benchmarks/results/ and their tables"
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dropmax needs Python 3.11 or newer, got " + sys.version.split()[0] + "; run make PYTHON=python3.11")'
@@ -34,7 +34,7 @@ test-all: env
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
 
 bench: env
-	$(BIN)/python benchmarks/step.py --out benchmarks/results/step.jsonl
+	$(BIN)/python benchmarks/step.py --out benchmarks/results/step.jsonl --tables docs/heads.md
 
 clean:
 	rm -rf .venv site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

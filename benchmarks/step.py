@@ -1,6 +1,6 @@
 """What a training step costs with each head, as a ratio to the softmax head in the same run.
 
-    python benchmarks/step.py --out benchmarks/results/step.jsonl
+    python benchmarks/step.py --out benchmarks/results/step.jsonl --tables docs/heads.md
 
 Two settings: a LeNet on images of MNIST's shape (batch 100, Adam, the authors' protocol), and a
 head alone on 512 features and 1,000 classes (batch 256, forward and backward). The heads
@@ -124,12 +124,36 @@ def measure(setting: str) -> list[dict[str, object]]:
     ]
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def with_tables(page: str, lines: list[dict[str, object]]) -> str:
+    """The page, its tables between `<!-- step: SETTING -->` and `<!-- end -->` made from lines."""
+    for setting in SETTINGS:
+        start, end = f"<!-- step: {setting} -->", "<!-- end -->"
+        before, _, rest = page.partition(start)
+        _, _, after = rest.partition(end)
+        rows = [
+            "| `{head}` | {milliseconds} | {ratio} |".format(**line)
+            for line in lines
+            if line["setting"] == setting
+        ]
+        table = ["| head | milliseconds | ratio to softmax |", "|---|---|---|", *rows]
+        page = "\n".join([before + start, "", *table, "", end + after])
+    return page
+
+
 def main() -> None:
     """Measure every setting, print the table, write the lines."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--out", type=Path, help="file for the result lines; replaced whole")
+    parser.add_argument("--tables", type=Path, help="page whose tables are made from the lines")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -137,9 +161,9 @@ def main() -> None:
     for line in lines:
         print("{setting:14} {head:16} {milliseconds:9} ms {ratio:6} x".format(**line))
     if options.out is not None:
-        partial = options.out.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        partial.replace(options.out)
+        replace_text(options.out, "".join(json.dumps(line) + "\n" for line in lines))
+    if options.tables is not None:
+        replace_text(options.tables, with_tables(options.tables.read_text(), lines))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,11 @@ def neg_entropy(mask_logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]
 
     In nats, from -log 2 to 0.
 
-    >>> neg_entropy(torch.tensor([0.0, 1e4]))
-    tensor([-0.6931,  0.0000])
+    Examples:
+        >>> import torch
+        >>> from dropmax.bernoulli import neg_entropy
+        >>> neg_entropy(torch.tensor([0.0, 1e4]))
+        tensor([-0.6931,  0.0000])
     """
     return torch.sigmoid(mask_logits) * F.logsigmoid(mask_logits) + torch.sigmoid(
         -mask_logits
@@ -35,8 +38,11 @@ def kl(
 
     `g (log g - log rho) + (1 - g) (log(1 - g) - log(1 - rho))` in nats.
 
-    >>> kl(torch.tensor([0.0, 3.0]), torch.tensor([0.0, -3.0]))
-    tensor([0.0000, 2.7154])
+    Examples:
+        >>> import torch
+        >>> from dropmax.bernoulli import kl
+        >>> kl(torch.tensor([0.0, 3.0]), torch.tensor([0.0, -3.0]))
+        tensor([0.0000, 2.7154])
     """
     retained = F.logsigmoid(posterior_logits) - F.logsigmoid(prior_logits)
     dropped = F.logsigmoid(-posterior_logits) - F.logsigmoid(-prior_logits)

@@ -15,10 +15,13 @@ def find_head(model: nn.Module) -> Head:
     Raises:
         ValueError: If there is no head or more than one.
 
-    >>> import dropmax
-    >>> model = nn.Sequential(nn.Flatten(), dropmax.make_head("sparsemax", 16, 5))
-    >>> find_head(model)
-    SparsemaxHead(in_features=16, out_features=5, bias=True)
+    Examples:
+        >>> from torch import nn
+        >>> import dropmax
+        >>> from dropmax import find_head
+        >>> model = nn.Sequential(nn.Flatten(), dropmax.make_head("sparsemax", 16, 5))
+        >>> find_head(model)
+        SparsemaxHead(in_features=16, out_features=5, bias=True)
     """
     if not isinstance(model, nn.Module):
         _check.fail("find_head", "model", "be an nn.Module", model, "pass the whole model")
@@ -43,10 +46,14 @@ class Criterion(nn.Module):
     Raises:
         ValueError: If there is no head or more than one.
 
-    >>> import dropmax
-    >>> model = nn.Sequential(nn.Flatten(), dropmax.make_head("dropmax", 16, 5))
-    >>> criterion = Criterion(model)
-    >>> criterion(model(torch.randn(8, 4, 4)), torch.arange(8) % 5).backward()
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> import dropmax
+        >>> from dropmax import Criterion
+        >>> model = nn.Sequential(nn.Flatten(), dropmax.make_head("dropmax", 16, 5))
+        >>> criterion = Criterion(model)
+        >>> criterion(model(torch.randn(8, 4, 4)), torch.arange(8) % 5).backward()
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -43,8 +43,11 @@ def plugin(
     Source:
         Lee et al. 2018, prediction, and the authors' code.
 
-    >>> plugin(torch.zeros(2), torch.tensor([50.0, 0.0])).exp()
-    tensor([0.6667, 0.3333])
+    Examples:
+        >>> import torch
+        >>> from dropmax.predictive import plugin
+        >>> plugin(torch.zeros(2), torch.tensor([50.0, 0.0])).exp()
+        tensor([0.6667, 0.3333])
     """
     _check.class_tensors("plugin", logits, retain_logits=retain_logits)
     _check.number("plugin", "floor", floor, low=0.0, high=1.0, open_high=True)
@@ -86,9 +89,12 @@ def monte_carlo(
     Source:
         Lee et al. 2018, prediction by Monte Carlo sampling, with the floor at its limit 0.
 
-    >>> noise = torch.tensor([[0.1, 0.9], [0.1, 0.1]])
-    >>> monte_carlo(torch.zeros(2), torch.zeros(2), num_samples=2, noise=noise).exp()
-    tensor([0.7500, 0.2500])
+    Examples:
+        >>> import torch
+        >>> from dropmax.predictive import monte_carlo
+        >>> noise = torch.tensor([[0.1, 0.9], [0.1, 0.1]])
+        >>> monte_carlo(torch.zeros(2), torch.zeros(2), num_samples=2, noise=noise).exp()
+        tensor([0.2500, 0.7500])
     """
     function = "monte_carlo"
     _check.class_tensors(function, logits, retain_logits=retain_logits)

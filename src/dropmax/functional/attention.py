@@ -37,9 +37,11 @@ def attention_loss(
     Source:
         The paper's rival "deterministic attention".
 
-    >>> import torch
-    >>> attention_loss(torch.zeros(2), torch.tensor([50.0, 0.0]), torch.tensor(0))
-    tensor(0.4055)
+    Examples:
+        >>> import torch
+        >>> from dropmax.functional import attention_loss
+        >>> attention_loss(torch.zeros(2), torch.tensor([50.0, 0.0]), torch.tensor(0))
+        tensor(0.4055)
     """
     _check.class_tensors("attention_loss", logits, retain_logits=retain_logits)
     _check.class_target("attention_loss", target, logits, axis.num_classes(logits))

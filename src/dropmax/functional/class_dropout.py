@@ -41,9 +41,12 @@ def class_dropout_loss(
     Source:
         The paper's rival "class dropout" (random masks at a fixed rate).
 
-    >>> noise = torch.tensor([0.1, 0.9, 0.1])
-    >>> class_dropout_loss(torch.zeros(3), torch.tensor(0), noise=noise)
-    tensor(0.6931)
+    Examples:
+        >>> import torch
+        >>> from dropmax.functional import class_dropout_loss
+        >>> noise = torch.tensor([0.1, 0.9, 0.1])
+        >>> class_dropout_loss(torch.zeros(3), torch.tensor(0), noise=noise)
+        tensor(0.6931)
     """
     _check.class_tensors("class_dropout_loss", logits)
     _check.class_target("class_dropout_loss", target, logits, axis.num_classes(logits))

@@ -91,18 +91,21 @@ def dropmax_objective(
         Lee et al. 2018, the regularized variational objective, and the losses of the authors' code,
         whose values and gradients it has. "base_rate" is ours.
 
-    >>> logits = torch.tensor([[2.0, 0.0, -1.0]])
-    >>> objective = dropmax_objective(
-    ...     logits, torch.zeros(1, 3), torch.zeros(1, 3), torch.tensor([0]),
-    ...     noise=torch.tensor([[0.5, 0.9, 0.1]]),
-    ... )
-    >>> for name, term in objective._asdict().items():
-    ...     print(f"{name:11} {term.item():7.4f}")
-    total        0.8200
-    nll          0.1269
-    kl           0.6931
-    neg_entropy -2.0794
-    aux          2.0794
+    Examples:
+        >>> import torch
+        >>> from dropmax.functional import dropmax_objective
+        >>> logits = torch.tensor([[2.0, 0.0, -1.0]])
+        >>> objective = dropmax_objective(
+        ...     logits, torch.zeros(1, 3), torch.zeros(1, 3), torch.tensor([0]),
+        ...     noise=torch.tensor([[0.5, 0.9, 0.1]]),
+        ... )
+        >>> for name, term in objective._asdict().items():
+        ...     print(f"{name:11} {term.item():7.4f}")
+        total        0.8201
+        nll          0.1269
+        kl           0.6931
+        neg_entropy -2.0794
+        aux          2.0794
     """
     function = "dropmax_objective"
     _check.class_tensors(function, logits, retain_logits=retain_logits)

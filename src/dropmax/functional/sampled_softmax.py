@@ -46,9 +46,12 @@ def sampled_softmax_loss(
     Source:
         Jean et al. 2015, section 3; the draw by the Gumbel-top-k trick (Kool et al. 2019).
 
-    >>> noise = torch.tensor([0.5, 0.9, 0.1])
-    >>> sampled_softmax_loss(torch.tensor([0.0, 0.0, 9.0]), torch.tensor(0), noise=noise)
-    tensor(0.6931)
+    Examples:
+        >>> import torch
+        >>> from dropmax.functional import sampled_softmax_loss
+        >>> noise = torch.tensor([0.5, 0.9, 0.1])
+        >>> sampled_softmax_loss(torch.tensor([0.0, 0.0, 9.0]), torch.tensor(0), noise=noise)
+        tensor(0.6931)
     """
     _check.class_tensors("sampled_softmax_loss", logits)
     num_classes = axis.num_classes(logits)

@@ -35,9 +35,11 @@ def softmax_loss(
     Source:
         Label smoothing after Szegedy et al. 2016, as in torch.
 
-    >>> import torch
-    >>> softmax_loss(torch.tensor([2.0, 0.0, 0.0]), torch.tensor(0))
-    tensor(0.2395)
+    Examples:
+        >>> import torch
+        >>> from dropmax.functional import softmax_loss
+        >>> softmax_loss(torch.tensor([2.0, 0.0, 0.0]), torch.tensor(0))
+        tensor(0.2395)
     """
     _check.class_tensors("softmax_loss", logits)
     _check.class_target("softmax_loss", target, logits, axis.num_classes(logits))

@@ -53,9 +53,11 @@ def sparsemax(
     Source:
         Martins & Astudillo 2016, section 2.
 
-    >>> import torch
-    >>> sparsemax(torch.tensor([1.0, 0.6, -1.0]))
-    tensor([0.7000, 0.3000, 0.0000])
+    Examples:
+        >>> import torch
+        >>> from dropmax.functional import sparsemax
+        >>> sparsemax(torch.tensor([1.0, 0.6, -1.0]))
+        tensor([0.7000, 0.3000, 0.0000])
     """
     _check.class_tensors("sparsemax", logits)
     logits = _shifted(at_least_float32(logits), axis)
@@ -85,9 +87,11 @@ def sparsemax_loss(
     Source:
         Martins & Astudillo 2016, section 3.2.
 
-    >>> import torch
-    >>> sparsemax_loss(torch.tensor([1.0, 0.6, -1.0]), torch.tensor(0))
-    tensor(0.0900)
+    Examples:
+        >>> import torch
+        >>> from dropmax.functional import sparsemax_loss
+        >>> sparsemax_loss(torch.tensor([1.0, 0.6, -1.0]), torch.tensor(0))
+        tensor(0.0900)
     """
     _check.class_tensors("sparsemax_loss", logits)
     _check.class_target("sparsemax_loss", target, logits, axis.num_classes(logits))

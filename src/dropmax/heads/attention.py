@@ -25,10 +25,13 @@ class AttentionHead(Head):
     Raises:
         ValueError: If an argument does not fit.
 
-    >>> head = AttentionHead(16, 5)
-    >>> head.log_probs(head(torch.randn(8, 16))).exp().sum(-1)
-    tensor([1.0000, 1.0000, 1.0000, 1.0000, 1.0000, 1.0000, 1.0000, 1.0000],
-           grad_fn=<SumBackward1>)
+    Examples:
+        >>> import torch
+        >>> from dropmax.heads import AttentionHead
+        >>> head = AttentionHead(16, 5)
+        >>> head.log_probs(head(torch.randn(8, 16))).exp().sum(-1)
+        tensor([1.0000, 1.0000, 1.0000, 1.0000, 1.0000, 1.0000, 1.0000, 1.0000],
+               grad_fn=<SumBackward1>)
     """
 
     def __init__(

@@ -24,9 +24,12 @@ class ClassDropoutHead(Head):
     Raises:
         ValueError: If an argument does not fit.
 
-    >>> head = ClassDropoutHead(16, 5, retain_prob=0.8)
-    >>> head.loss(head(torch.randn(8, 16)), torch.arange(8) % 5).total.shape
-    torch.Size([])
+    Examples:
+        >>> import torch
+        >>> from dropmax.heads import ClassDropoutHead
+        >>> head = ClassDropoutHead(16, 5, retain_prob=0.8)
+        >>> head.loss(head(torch.randn(8, 16)), torch.arange(8) % 5).total.shape
+        torch.Size([])
     """
 
     def __init__(

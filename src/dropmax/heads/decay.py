@@ -28,11 +28,15 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     Source:
         The authors' code, which leaves the two branches out of its l2 term.
 
-    >>> import torch, dropmax
-    >>> model = nn.Sequential(nn.Linear(8, 4), dropmax.make_head("dropmax", 4, 3))
-    >>> optimizer = torch.optim.Adam(decay_groups(model, 1e-4), lr=1e-3)
-    >>> [(len(group["params"]), group["weight_decay"]) for group in optimizer.param_groups]
-    [(4, 0.0001), (4, 0.0)]
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> import dropmax
+        >>> from dropmax import decay_groups
+        >>> model = nn.Sequential(nn.Linear(8, 4), dropmax.make_head("dropmax", 4, 3))
+        >>> optimizer = torch.optim.Adam(decay_groups(model, 1e-4), lr=1e-3)
+        >>> [(len(group["params"]), group["weight_decay"]) for group in optimizer.param_groups]
+        [(4, 0.0001), (4, 0.0)]
     """
     if not isinstance(model, nn.Module):
         _check.fail("decay_groups", "model", "be an nn.Module", model, "pass the whole model")

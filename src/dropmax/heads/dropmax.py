@@ -41,11 +41,14 @@ class DropMaxHead(Head):
     Raises:
         ValueError: If an argument does not fit, or is a weight for a term that is absent.
 
-    >>> head = DropMaxHead(16, 5)
-    >>> scores = head(torch.randn(8, 16))
-    >>> head.loss(scores, torch.arange(8) % 5).total.backward()
-    >>> head.log_probs(scores, method="monte_carlo", num_samples=10).shape
-    torch.Size([8, 5])
+    Examples:
+        >>> import torch
+        >>> from dropmax.heads import DropMaxHead
+        >>> head = DropMaxHead(16, 5)
+        >>> scores = head(torch.randn(8, 16))
+        >>> head.loss(scores, torch.arange(8) % 5).total.backward()
+        >>> head.log_probs(scores, method="monte_carlo", num_samples=10).shape
+        torch.Size([8, 5])
     """
 
     predictive_methods = ("plugin", "monte_carlo")

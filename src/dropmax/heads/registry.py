@@ -43,8 +43,10 @@ def make_head(name: str, in_features: int, num_classes: int, **options: Any) -> 
     Raises:
         ValueError: If there is no such head or option, or a value does not fit.
 
-    >>> make_head("softmax:label_smoothing=0.1", 16, 5)
-    SoftmaxHead(in_features=16, out_features=5, bias=True, label_smoothing=0.1)
+    Examples:
+        >>> from dropmax import make_head
+        >>> make_head("softmax:label_smoothing=0.1", 16, 5)
+        SoftmaxHead(in_features=16, out_features=5, bias=True, label_smoothing=0.1)
     """
     function = "make_head"
     if not isinstance(name, str):

@@ -24,9 +24,12 @@ class SampledSoftmaxHead(Head):
     Raises:
         ValueError: If an argument does not fit.
 
-    >>> head = SampledSoftmaxHead(16, 5, num_sampled=0.25)
-    >>> head.loss(head(torch.randn(8, 16)), torch.arange(8) % 5).total.shape
-    torch.Size([])
+    Examples:
+        >>> import torch
+        >>> from dropmax.heads import SampledSoftmaxHead
+        >>> head = SampledSoftmaxHead(16, 5, num_sampled=0.25)
+        >>> head.loss(head(torch.randn(8, 16)), torch.arange(8) % 5).total.shape
+        torch.Size([])
     """
 
     log_proposal: Tensor | None

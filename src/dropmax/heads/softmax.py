@@ -22,10 +22,13 @@ class SoftmaxHead(Head):
     Raises:
         ValueError: If an argument does not fit.
 
-    >>> head = SoftmaxHead(16, 5, label_smoothing=0.1)
-    >>> scores = head(torch.randn(8, 16))
-    >>> head.loss(scores, torch.zeros(8, dtype=torch.long)).total.shape
-    torch.Size([])
+    Examples:
+        >>> import torch
+        >>> from dropmax.heads import SoftmaxHead
+        >>> head = SoftmaxHead(16, 5, label_smoothing=0.1)
+        >>> scores = head(torch.randn(8, 16))
+        >>> head.loss(scores, torch.zeros(8, dtype=torch.long)).total.shape
+        torch.Size([])
     """
 
     def __init__(

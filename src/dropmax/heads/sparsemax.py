@@ -25,9 +25,12 @@ class SparsemaxHead(Head):
     Raises:
         ValueError: If an argument does not fit.
 
-    >>> head = SparsemaxHead(16, 5)
-    >>> head.log_probs(head(torch.randn(8, 16))).shape
-    torch.Size([8, 5])
+    Examples:
+        >>> import torch
+        >>> from dropmax.heads import SparsemaxHead
+        >>> head = SparsemaxHead(16, 5)
+        >>> head.log_probs(head(torch.randn(8, 16))).shape
+        torch.Size([8, 5])
     """
 
     def __init__(

@@ -6,7 +6,9 @@ import pytest
 import torch
 from tolerances import assert_close
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, grad, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import dropmax
 
@@ -156,3 +158,38 @@ def test_autocast_bfloat16(name):
         assert_close(term, value.detach(), "autocast", dtype=torch.bfloat16)
     objective.total.backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", dropmax.HEADS)
+def test_values_are_not_read_from_fake_or_traced_tensors(name):
+    head = dropmax.make_head(name, 6, 5)
+    features, target, noise = case()
+
+    def loss(features, target, noise):
+        return head.loss(head(features), target, noise=noise).total
+
+    traced = make_fx(loss)(features, target, noise)
+    assert_close(
+        traced(features, target, noise), loss(features, target, noise).detach(), "compiled"
+    )
+    with FakeTensorMode():
+        head = dropmax.make_head(name, 6, 5)
+        assert loss(*case()).shape == ()
+
+
+@pytest.mark.parametrize("name", dropmax.HEADS)
+def test_exports_with_a_dynamic_batch(name):
+    class LogProbs(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = dropmax.make_head(name, 6, 5)
+
+        def forward(self, features):
+            return self.head.log_probs(self.head(features))
+
+    model = LogProbs()
+    features, _, _ = case()
+    batch = {0: torch.export.Dim("batch")}
+    program = torch.export.export(model, (features,), dynamic_shapes=(batch,))
+    more, _, _ = case((31,))
+    assert_close(program.module()(more), model(more).detach(), "compiled")

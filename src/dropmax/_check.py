@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -35,11 +36,16 @@ def _describe(got: object) -> str:
 
 
 def readable(tensor: Tensor) -> bool:
-    """Whether the tensor's values can be read without a device sync or a graph break."""
+    """Whether the tensor's values can be read without a device sync or a graph break.
+
+    Not in compiled or traced code, nor of fake, distributed or functorch tensors.
+    """
     return (
         not torch.compiler.is_compiling()
         and tensor.device.type == "cpu"
+        and type(tensor) in (Tensor, torch.nn.Parameter)
         and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        and _get_current_dispatch_mode() is None
     )
 
 

@@ -1,0 +1,164 @@
+"""The small networks of the experiments: images or rows of numbers to features.
+
+Each maker takes the shape of one instance, `(C, H, W)` or `(D,)`, and returns an `nn.Sequential`
+from `[N, *shape]` to features `[N, out_features]`, on which a head is put.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import torch
+from torch import nn
+
+from dropmax import _check
+
+Shape = tuple[int, ...]
+
+
+def lenet(shape: Shape) -> nn.Sequential:
+    """The authors' LeNet: conv 20 5x5, pool, conv 50 5x5, pool, dense 500, all ReLU.
+
+    Convolutions are unpadded; weights start Glorot-uniform and biases at zero, as in their code.
+    """
+    channels = _image_channels("lenet", shape, smallest=16)
+    return _glorot(
+        _with_dense(
+            shape,
+            500,
+            nn.Conv2d(channels, 20, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(20, 50, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+    )
+
+
+def mnist_cnn(shape: Shape) -> nn.Sequential:
+    """A wider network for digits: conv 32 5x5, pool, conv 64 5x5, pool, dense 1024, dropout 0.5."""
+    channels = _image_channels("mnist_cnn", shape, smallest=8)
+    network = _with_dense(
+        shape,
+        1024,
+        nn.Conv2d(channels, 32, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    )
+    return network.append(nn.Dropout(0.5))
+
+
+def cnn(shape: Shape) -> nn.Sequential:
+    """Six 3x3 convolutions with batch normalization, two a width of 16, 32, 64, then dense 256.
+
+    Small enough to train on two cores: 0.33 million parameters at 32 x 32.
+    """
+    channels = _image_channels("cnn", shape, smallest=8)
+    layers: list[nn.Module] = []
+    for width in (16, 32, 64):
+        for _ in range(2):
+            layers += [
+                nn.Conv2d(channels, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
+            channels = width
+        layers.append(nn.MaxPool2d(2))
+    return _with_dense(shape, 256, *layers)
+
+
+def mlp(shape: Shape) -> nn.Sequential:
+    """Two dense layers of 256, ReLU: for small images and rows of numbers."""
+    _positive_shape("mlp", shape)
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(math.prod(shape), 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU()
+    )
+
+
+BACKBONES: Mapping[str, Callable[[Shape], nn.Sequential]] = MappingProxyType(
+    {"lenet": lenet, "mnist_cnn": mnist_cnn, "cnn": cnn, "mlp": mlp}
+)
+"""The networks by name, each called with the shape of one instance."""
+
+
+def backbone_for(shape: Shape) -> str:
+    """The name of the network that suits instances of a shape.
+
+    `lenet` for gray images of at least 16 x 16 pixels, `cnn` for colored ones, `mlp` for the rest.
+
+    Examples:
+        >>> from dropmax.backbones import backbone_for
+        >>> backbone_for((1, 28, 28)), backbone_for((3, 32, 32)), backbone_for((384,))
+        ('lenet', 'cnn', 'mlp')
+    """
+    _positive_shape("backbone_for", shape)
+    if len(shape) != 3 or min(shape[1:]) < 16:
+        return "mlp"
+    return "lenet" if shape[0] == 1 else "cnn"
+
+
+def make_backbone(name: str | None, shape: Shape) -> nn.Sequential:
+    """Make a network for instances of a shape.
+
+    Args:
+        name: One of `BACKBONES`; None chooses by `backbone_for`.
+        shape: `(C, H, W)` of an image, or `(D,)`.
+
+    Returns:
+        A network from `[N, *shape]` to features; `out_features(network)` is their width.
+
+    Raises:
+        ValueError: If there is no such network, or it does not take such a shape.
+
+    Examples:
+        >>> from dropmax.backbones import make_backbone, out_features
+        >>> out_features(make_backbone("lenet", (1, 28, 28)))
+        500
+    """
+    if name is None:
+        name = backbone_for(shape)
+    _check.choice("make_backbone", "name", name, BACKBONES)
+    return BACKBONES[name](shape)
+
+
+def out_features(network: nn.Sequential) -> int:
+    """The width of a network's features."""
+    return next(m.out_features for m in reversed(network) if isinstance(m, nn.Linear))
+
+
+def _with_dense(shape: Shape, width: int, *layers: nn.Module) -> nn.Sequential:
+    """The layers, then a dense one of `width` with ReLU."""
+    network = nn.Sequential(*layers, nn.Flatten()).eval()
+    with torch.no_grad():
+        (flat,) = network(torch.zeros(1, *shape)).shape[1:]
+    return network.extend([nn.Linear(flat, width), nn.ReLU()]).train()
+
+
+def _glorot(network: nn.Sequential) -> nn.Sequential:
+    for layer in network:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+    return network
+
+
+def _positive_shape(function: str, shape: Shape) -> None:
+    """`shape` is a tuple of positive integers."""
+    if not isinstance(shape, tuple | torch.Size) or not shape:
+        _check.fail(function, "shape", "be (C, H, W) or (D,)", shape, "pass a tuple")
+    for size in shape:
+        _check.integer(function, "shape", size, low=1)
+
+
+def _image_channels(function: str, shape: Shape, *, smallest: int) -> int:
+    """The channels of an image shape of at least `smallest` pixels a side."""
+    _positive_shape(function, shape)
+    if len(shape) != 3 or min(shape[1:]) < smallest:
+        must = f"be (C, H, W) of at least {smallest} x {smallest} pixels"
+        _check.fail(function, "shape", must, tuple(shape), "choose mlp, or larger images")
+    return shape[0]

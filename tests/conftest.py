@@ -1,5 +1,10 @@
 """What every test shares: shapes checked at run time, fixed seeds, one thread."""
 
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before datasets is imported: a hub name must not wait
+os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+
 import jaxtyping
 import pytest
 import torch

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 import dropmax
+from dropmax.backbones import make_backbone
+from dropmax.data import load_images
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
@@ -26,6 +28,8 @@ PUBLIC = {
         ("predictive.plugin", dropmax.predictive.plugin),
         ("predictive.monte_carlo", dropmax.predictive.monte_carlo),
         ("find_head", dropmax.find_head),
+        ("data.load_images", load_images),
+        ("backbones.make_backbone", make_backbone),
         ("Criterion", dropmax.Criterion),
     ]
 }

@@ -19,8 +19,11 @@ ROOMS = [
     "heads",
     "conversion",
     "__init__",
+    "backbones",
+    "data",
 ]
 CORE_DEPENDENCIES = {"torch", "jaxtyping", "numpy", "safetensors"}
+OPTIONAL_DEPENDENCIES = {"data": {"datasets", "PIL", "sklearn"}}
 
 
 def room(path):
@@ -53,11 +56,21 @@ def test_imports_only_go_up_the_list(path):
     for module in imported(path):
         top, *rest = module.split(".")
         if top != "dropmax":
-            assert top in CORE_DEPENDENCIES | sys.stdlib_module_names, module
+            allowed = CORE_DEPENDENCIES | OPTIONAL_DEPENDENCIES.get(room(path), set())
+            assert top in allowed | sys.stdlib_module_names, module
             continue
         there = ROOMS.index(rest[0]) if rest[0] in ROOMS else None
         assert there is not None, module
         assert there <= here, f"{room(path)} imports {rest[0]}, which stands below it"
+
+
+def test_optional_dependencies_are_imported_where_they_are_used():
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                module = getattr(node, "module", None) or node.names[0].name
+                top = module.split(".")[0]
+                assert top in CORE_DEPENDENCIES | {"dropmax"} | sys.stdlib_module_names, path
 
 
 def test_no_file_has_outgrown_one_job():

@@ -1,0 +1,242 @@
+"""Data sets: columns, splits, draws, and what is said of those that do not fit."""
+
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dropmax.data import load_images
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real data sets at {SHARED}")
+
+
+def picture(n, size=(6, 5), mode="L"):
+    """A picture of noise that differs for every n."""
+    pixels = np.random.default_rng(n).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def rows(count=24, *, names=("ant", "bee", "cow"), start=0, **options):
+    """A table of pictures with labels in turn."""
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=names))
+    columns = {
+        "image": [picture(start + n, **options) for n in range(count)],
+        "label": [n % len(names) for n in range(count)],
+    }
+    return datasets.Dataset.from_dict(columns, features=features)
+
+
+def folder(path, **splits):
+    """A folder with a parquet file for each split."""
+    path.mkdir(parents=True, exist_ok=True)
+    for name, table in splits.items():
+        table.to_parquet(str(path / f"{name}-00000-of-00001.parquet"))
+    return str(path)
+
+
+def test_digits_are_whole_and_without_network():
+    digits = load_images("digits")
+    assert digits.shape == (1, 8, 8)
+    assert digits.class_names == tuple("0123456789")
+    assert len(digits.train.target) + len(digits.test.target) == 1797
+    assert digits.train.images.dtype == torch.uint8
+    assert (digits.train.images.amin(), digits.train.images.amax()) == (0, 255)
+    assert digits.train.target.bincount().min() >= 87
+    assert digits.test.target.bincount().min() >= 87
+
+
+def test_a_folder_keeps_its_splits_its_pixels_and_its_names(tmp_path):
+    path = folder(tmp_path, train=rows(), test=rows(9, start=100))
+    data = load_images(path)
+    assert data.class_names == ("ant", "bee", "cow")
+    assert data.shape == (1, 5, 6)
+    assert data.train.target.tolist() == [0, 1, 2] * 8
+    assert data.test.target.tolist() == [0, 1, 2] * 3
+    assert np.array_equal(data.train.images[7, 0].numpy(), np.asarray(picture(7)))
+    assert np.array_equal(data.test.images[2, 0].numpy(), np.asarray(picture(102)))
+
+
+def test_the_folder_is_found_below_the_root(tmp_path, monkeypatch):
+    folder(tmp_path / "animals", train=rows(), test=rows(9))
+    assert load_images("animals", root=tmp_path).name == "animals"
+    monkeypatch.setenv("DROPMAX_DATA", str(tmp_path))
+    assert len(load_images("animals").train.target) == 24
+
+
+def test_colors_are_kept_and_a_single_colored_image_makes_all_of_them_so(tmp_path):
+    path = folder(tmp_path / "a", train=rows(mode="RGB"), test=rows(9))
+    data = load_images(path)
+    assert data.shape == (3, 5, 6)
+    assert data.test.images.shape == (9, 3, 5, 6)
+    expected = np.asarray(picture(3, mode="RGB")).transpose(2, 0, 1)
+    assert np.array_equal(data.train.images[3].numpy(), expected)
+
+
+def test_text_and_integer_labels_become_classes_in_order(tmp_path):
+    for n, labels in enumerate((["pear", "fig"], [7, 3])):
+        table = rows().remove_columns("label").add_column("kind", labels * 12)
+        data = load_images(folder(tmp_path / str(n), train=table), label_column="kind")
+        assert data.class_names == tuple(str(label) for label in sorted(labels))
+        total = data.train.target.bincount() + data.test.target.bincount()
+        assert total.tolist() == [12, 12]
+
+
+def test_draws_are_stratified_disjoint_and_by_the_seed():
+    digits = load_images("digits")
+    first = digits.draw(train_per_class=5, validation_per_class=3, seed=1)
+    assert first.train.target.bincount().tolist() == [5] * 10
+    assert first.validation.target.bincount().tolist() == [3] * 10
+    assert torch.equal(first.test.images, digits.test.images)
+    seen = {image.numpy().tobytes() for image in first.train.images}
+    assert not seen & {image.numpy().tobytes() for image in first.validation.images}
+    again = digits.draw(train_per_class=5, validation_per_class=3, seed=1)
+    other = digits.draw(train_per_class=5, validation_per_class=3, seed=2)
+    assert torch.equal(first.train.images, again.train.images)
+    assert not torch.equal(first.train.images, other.train.images)
+    larger = digits.draw(train_per_class=20, validation_per_class=3, seed=1)
+    assert seen <= {image.numpy().tobytes() for image in larger.train.images}
+    rest = digits.draw(validation_per_class=3, seed=1)
+    assert len(rest.train.target) == len(digits.train.target) - 30
+
+
+def test_a_draw_depends_neither_on_the_order_nor_on_the_storage_of_the_rows(tmp_path):
+    table = rows()
+    parquet = load_images(folder(tmp_path / "a", train=table.shuffle(seed=3), test=rows(3)))
+    for n, row in enumerate(table):
+        place = tmp_path / "b" / "train" / ("ant", "bee", "cow")[row["label"]]
+        place.mkdir(parents=True, exist_ok=True)
+        row["image"].save(place / f"{n}.bmp")
+    (tmp_path / "b" / "test").mkdir()
+    for n, name in enumerate(("ant", "bee", "cow")):
+        (tmp_path / "b" / "test" / name).mkdir()
+        picture(n).save(tmp_path / "b" / "test" / name / "0.png")
+    files = load_images(str(tmp_path / "b"))
+    one, other = (
+        data.draw(train_per_class=4, validation_per_class=2, seed=8) for data in (parquet, files)
+    )
+    assert torch.equal(one.train.images, other.train.images)
+    assert torch.equal(one.train.target, other.train.target)
+    assert torch.equal(one.validation.images, other.validation.images)
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "shape", "train", "test", "classes"),
+    [
+        pytest.param("mnist", (1, 28, 28), 60_000, 10_000, 10, marks=pytest.mark.slow),
+        ("cifar100-small", (3, 32, 32), 10_000, 5_000, 100),
+    ],
+)
+def test_real_data_sets(name, shape, train, test, classes):
+    data = load_images(name, root=SHARED)
+    assert data.shape == shape
+    assert (len(data.train.target), len(data.test.target)) == (train, test)
+    assert len(data.class_names) == classes
+    splits = data.draw(train_per_class=50, validation_per_class=50, seed=0)
+    assert splits.train.target.bincount().tolist() == [50] * classes
+    assert len(splits.validation.target) == 50 * classes
+
+
+def broken(tmp_path):
+    table = rows(4).cast_column("image", datasets.Image(decode=False))
+    images = table["image"][:]
+    images[2] = {"bytes": b"no picture", "path": None}
+    table = datasets.Dataset.from_dict(
+        {"image": images, "label": table["label"][:]}, features=rows(4).features
+    )
+    return folder(tmp_path, train=table)
+
+
+def mixed_sizes(tmp_path):
+    return folder(
+        tmp_path, train=datasets.concatenate_datasets([rows(3), rows(3, size=(7, 5), start=9)])
+    )
+
+
+def unlabeled(tmp_path):
+    table = datasets.Dataset.from_dict(
+        {"image": rows(3)["image"][:], "label": [0, 1, None]}, features=rows(3).features
+    )
+    return folder(tmp_path, train=table)
+
+
+WRONG = {
+    "no folder": (lambda _: "/no/where", {}, "name must be a folder"),
+    "neither folder nor hub": (lambda _: "some/thing", {}, "a data set of the hub"),
+    "empty folder": (lambda tmp: folder(tmp / "empty"), {}, "name must be a folder of data files"),
+    "no name": (lambda _: "", {}, "name must name a data set"),
+    "only a test split": (lambda tmp: folder(tmp, test=rows()), {}, "splits must hold train"),
+    "no image column": (
+        lambda tmp: folder(tmp, train=rows().remove_columns("image")),
+        {},
+        "image_column must be named where there is not one column of type Image, got 0",
+    ),
+    "no label column": (
+        lambda tmp: folder(tmp, train=rows().remove_columns("label")),
+        {},
+        "pass --label-column",
+    ),
+    "two label columns": (
+        lambda tmp: folder(
+            tmp,
+            train=rows(6).add_column(
+                "other", [0, 1] * 3, feature=datasets.ClassLabel(names=["x", "y"])
+            ),
+        ),
+        {},
+        "got 2 among the columns image, label, other",
+    ),
+    "unknown label column": (
+        lambda tmp: folder(tmp, train=rows()),
+        {"label_column": "labels"},
+        "did you mean 'label'?",
+    ),
+    "image column of labels": (
+        lambda tmp: folder(tmp, train=rows()),
+        {"image_column": "label"},
+        "column 'label' must hold images",
+    ),
+    "one class": (
+        lambda tmp: folder(tmp, train=rows(names=("ant",))),
+        {},
+        "labels must have two classes or more, got 1",
+    ),
+    "unreadable image": (broken, {}, "images must be readable"),
+    "mixed sizes": (mixed_sizes, {}, "got 6 x 5, 7 x 5 in train"),
+    "train and test of two sizes": (
+        lambda tmp: folder(tmp, train=rows(), test=rows(3, size=(9, 9))),
+        {},
+        "images must have one size",
+    ),
+    "row without label": (unlabeled, {}, "got 1 rows without one, the first is 2"),
+}
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input(name, tmp_path):
+    make, options, message = WRONG[name]
+    with pytest.raises(ValueError) as raised:
+        load_images(make(tmp_path), **options)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train_per_class": 500}, "be at most 87, the training images of class '8', got 500"),
+        ({"train_per_class": 0}, "train_per_class must be an integer of at least 1"),
+        ({"validation_per_class": -1}, "validation_per_class must be an integer"),
+        ({"seed": -1}, "seed must be an integer of at least 0"),
+    ],
+)
+def test_wrong_draws(options, message):
+    with pytest.raises(ValueError) as raised:
+        load_images("digits").draw(**options)
+    assert message in str(raised.value)

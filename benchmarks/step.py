@@ -21,31 +21,16 @@ import torch
 from torch import nn
 
 import dropmax
+from dropmax.backbones import lenet
 
 REPEATS = 9
 RIVAL = "softmax"
 
 
-def lenet(head: str) -> nn.Sequential:
-    """The authors' network: conv 20 5x5, pool, conv 50 5x5, pool, dense 500, all ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(1, 20, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(20, 50, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(50 * 4 * 4, 500),
-        nn.ReLU(),
-        dropmax.make_head(head, 500, 10),
-    )
-
-
 def lenet_step(head: str) -> Callable[[], None]:
     """A full training step of LeNet with Adam."""
     torch.manual_seed(0)
-    model = lenet(head)
+    model = nn.Sequential(lenet((1, 28, 28)), dropmax.make_head(head, 500, 10))
     criterion = dropmax.Criterion(model)
     optimizer = torch.optim.Adam(dropmax.decay_groups(model, 1e-4), lr=1e-3)
     images, target = torch.rand(100, 1, 28, 28), torch.randint(10, (100,))

@@ -13,6 +13,7 @@ import torch
 import dropmax
 from dropmax.backbones import make_backbone
 from dropmax.data import load_images
+from dropmax.metrics import evaluate, gate_health
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
@@ -29,6 +30,8 @@ PUBLIC = {
         ("predictive.monte_carlo", dropmax.predictive.monte_carlo),
         ("find_head", dropmax.find_head),
         ("data.load_images", load_images),
+        ("metrics.evaluate", evaluate),
+        ("metrics.gate_health", gate_health),
         ("backbones.make_backbone", make_backbone),
         ("Criterion", dropmax.Criterion),
     ]

@@ -21,9 +21,10 @@ ROOMS = [
     "__init__",
     "backbones",
     "data",
+    "metrics",
 ]
 CORE_DEPENDENCIES = {"torch", "jaxtyping", "numpy", "safetensors"}
-OPTIONAL_DEPENDENCIES = {"data": {"datasets", "PIL", "sklearn"}}
+OPTIONAL_DEPENDENCIES = {"data": {"datasets", "PIL", "sklearn"}, "metrics": {"torchmetrics"}}
 
 
 def room(path):

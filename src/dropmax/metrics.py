@@ -1,0 +1,147 @@
+"""How good log-probabilities are, and how healthy a gate is."""
+
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dropmax import _check
+from dropmax.axis import LOCAL
+from dropmax.heads import Scores
+
+PROB_FLOOR = 1e-12
+"""The least probability that the NLL gives a target: an exact zero has no finite logarithm."""
+
+CALIBRATION_BINS = 15
+
+SATURATED = 0.01
+"""A gate is saturated where its retain probability is within this of 0 or 1."""
+
+
+class Metrics(NamedTuple):
+    """Scores of a classifier over a data set.
+
+    Attributes:
+        error: Share of instances whose most probable class is not the target, in percent.
+        nll: Mean negative log-likelihood in nats, probabilities floored at 1e-12.
+        floored: Share of instances whose target was below that floor, in percent.
+        ece: Expected calibration error over 15 bins of equal width, in percent.
+        brier: Mean over instances of the squared distance to the one-hot target, 0 to 2.
+    """
+
+    error: float
+    nll: float
+    floored: float
+    ece: float
+    brier: float
+
+
+class GateHealth(NamedTuple):
+    """What the gate does to a batch.
+
+    Attributes:
+        target_retain: Mean retain probability of the target.
+        rival_retain: Mean retain probability of the other classes.
+        rivals_retained: Rivals that a training mask retains, on average over instances.
+        saturated: Share of gates whose retain probability is below 0.01 or above 0.99, in percent.
+    """
+
+    target_retain: float
+    rival_retain: float
+    rivals_retained: float
+    saturated: float
+
+
+def evaluate(log_probs: Float[Tensor, "N K"], target: Tensor) -> Metrics:
+    """Error, NLL, calibration and Brier score of log-probabilities.
+
+    Args:
+        log_probs: Log-probabilities `[N, K]`, normalized; -inf is probability 0.
+        target: Class indices `[N]`.
+
+    Returns:
+        `Metrics`, in the units it states.
+
+    Raises:
+        ValueError: If a shape, dtype or value does not fit, or there are no instances.
+
+    Examples:
+        >>> import torch
+        >>> from dropmax.metrics import evaluate
+        >>> log_probs = torch.tensor([[0.9, 0.1], [0.6, 0.4]]).log()
+        >>> metrics = evaluate(log_probs, torch.tensor([0, 1]))
+        >>> print(f"{metrics.error:.0f} % {metrics.nll:.3f} nats {metrics.brier:.2f}")
+        50 % 0.511 nats 0.37
+    """
+    from torchmetrics.functional.classification import (
+        multiclass_accuracy,
+        multiclass_calibration_error,
+    )
+
+    function = "evaluate"
+    _check.class_tensors(function, log_probs)
+    _check.class_target(function, target, log_probs, log_probs.shape[-1])
+    if log_probs.ndim != 2 or len(target) == 0:
+        must = "be [N, K] with at least one instance"
+        _check.fail(function, "log_probs", must, log_probs, "pass all instances at once")
+    probs = log_probs.detach().double().exp()
+    target = target.long()
+    num_classes = probs.shape[-1]
+    at_target = LOCAL.pick(probs, target)
+    accuracy = multiclass_accuracy(probs, target, num_classes, average="micro")
+    ece = multiclass_calibration_error(probs, target, num_classes, n_bins=CALIBRATION_BINS)
+    residual = probs - LOCAL.one_hot(target, probs).double()
+    return Metrics(
+        error=100.0 * (1.0 - float(accuracy)),
+        nll=float(-at_target.clamp(min=PROB_FLOOR).log().mean()),
+        floored=100.0 * float((at_target < PROB_FLOOR).double().mean()),
+        ece=100.0 * float(ece),
+        brier=float(residual.square().sum(-1).mean()),
+    )
+
+
+def gate_health(scores: Scores, target: Tensor) -> GateHealth:
+    """Retain probabilities of targets and rivals, and how many rivals training retains.
+
+    Args:
+        scores: What a head with a gate returned, each `[N, K]`.
+        target: Class indices `[N]`.
+
+    Returns:
+        `GateHealth`, in the units it states.
+
+    Raises:
+        ValueError: If the scores have no gate, a single class or no instances, or do not fit.
+
+    Examples:
+        >>> import torch
+        >>> from dropmax import Scores
+        >>> from dropmax.metrics import gate_health
+        >>> scores = Scores(torch.zeros(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, -50.0]]))
+        >>> print(f"{gate_health(scores, torch.tensor([0])).rivals_retained:.2f}")
+        0.50
+    """
+    function = "gate_health"
+    retain_logits = scores.retain_logits
+    if retain_logits is None:
+        remedy = "ask for it of attention and DropMax heads alone"
+        _check.fail(function, "scores.retain_logits", "be given", None, remedy)
+    _check.class_tensors(function, scores.logits, retain_logits=retain_logits)
+    _check.class_target(function, target, scores.logits, scores.logits.shape[-1])
+    if scores.logits.shape[-1] < 2 or target.numel() == 0:
+        must = "have two classes or more and at least one instance"
+        _check.fail(function, "scores", must, scores.logits, "leave it out there")
+    retain_logits = retain_logits.detach().double()
+    posterior_logits = retain_logits
+    if scores.correction_logits is not None:
+        posterior_logits = retain_logits + scores.correction_logits.detach().double()
+    retain = retain_logits.sigmoid()
+    is_target = LOCAL.one_hot(target.long(), retain)
+    rivals_retained = posterior_logits.sigmoid().masked_fill(is_target, 0.0).sum(-1)
+    saturated = (retain < SATURATED) | (retain > 1.0 - SATURATED)
+    return GateHealth(
+        target_retain=float(retain[is_target].mean()),
+        rival_retain=float(retain[~is_target].mean()),
+        rivals_retained=float(rivals_retained.mean()),
+        saturated=100.0 * float(saturated.double().mean()),
+    )

@@ -1,0 +1,118 @@
+"""Metrics against an oracle in Python floats."""
+
+import math
+
+import pytest
+import torch
+from tolerances import assert_close
+
+import dropmax
+from dropmax.metrics import evaluate, gate_health
+
+UNITS = torch.float64
+
+
+def oracle(probs, target, bins=15):
+    """Error, nll, floored, ece, brier of lists."""
+    count = len(target)
+    wrong = [max(range(len(p)), key=p.__getitem__) != t for p, t in zip(probs, target, strict=True)]
+    at_target = [p[t] for p, t in zip(probs, target, strict=True)]
+    members = [[] for _ in range(bins)]
+    for p, miss in zip(probs, wrong, strict=True):
+        members[min(math.ceil(max(p) * bins) - 1, bins - 1)].append((max(p), 1.0 - miss))
+    ece = sum(
+        abs(
+            sum(c for c, _ in members_of_bin) / len(members_of_bin)
+            - sum(a for _, a in members_of_bin) / len(members_of_bin)
+        )
+        * len(members_of_bin)
+        for members_of_bin in members
+        if members_of_bin
+    )
+    brier = sum(
+        sum((p[k] - (k == t)) ** 2 for k in range(len(p)))
+        for p, t in zip(probs, target, strict=True)
+    )
+    return (
+        100 * sum(wrong) / count,
+        sum(-math.log(max(p, 1e-12)) for p in at_target) / count,
+        100 * sum(p < 1e-12 for p in at_target) / count,
+        100 * ece / count,
+        brier / count,
+    )
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 10])
+@pytest.mark.parametrize("scale", [0.5, 5.0, 60.0])
+def test_equals_the_oracle(num_classes, scale):
+    log_probs = (scale * torch.randn(400, num_classes, dtype=UNITS)).log_softmax(-1)
+    target = torch.randint(num_classes, (400,))
+    metrics = evaluate(log_probs, target)
+    expected = oracle(log_probs.exp().tolist(), target.tolist())
+    for value, truth in zip(metrics, expected, strict=True):
+        assert_close(torch.tensor(value, dtype=UNITS), truth, "metric")
+
+
+def test_an_exact_zero_is_floored_and_counted():
+    log_probs = torch.tensor([[0.0, -math.inf], [0.0, -math.inf]])
+    metrics = evaluate(log_probs, torch.tensor([0, 1]))
+    assert metrics.error == metrics.floored == 50.0
+    assert_close(torch.tensor(metrics.nll, dtype=UNITS), -math.log(1e-12) / 2, "value")
+    assert metrics.brier == 1.0
+
+
+def test_gate_health_counts_what_a_mask_retains():
+    """The mean number of rivals in drawn masks of the posterior, within 4.9 standard errors."""
+    generator = torch.Generator().manual_seed(0)
+    logits, retain, correction = (
+        torch.randn(6, 4, dtype=UNITS, generator=generator) for _ in range(3)
+    )
+    target = torch.tensor([0, 1, 2, 3, 0, 1])
+    health = gate_health(dropmax.Scores(logits, retain, correction), target)
+    draws = 20_000
+    noise = torch.rand(draws, 6, 4, generator=generator).clamp(1e-6, 1 - 1e-6)
+    masks = dropmax.bernoulli.hard_mask((retain + correction).expand(draws, 6, 4), noise)
+    rivals = masks & (torch.arange(4) != target[:, None])
+    counts = rivals.sum(-1).double().mean(-1)
+    assert abs(health.rivals_retained - counts.mean()) < 4.9 * counts.std() / draws**0.5
+    rho = retain.sigmoid()
+    at_target = rho[torch.arange(6), target]
+    assert_close(torch.tensor(health.target_retain, dtype=UNITS), at_target.mean(), "value")
+    rest = (rho.sum() - at_target.sum()) / 18
+    assert_close(torch.tensor(health.rival_retain, dtype=UNITS), rest, "value")
+
+
+def test_gate_health_of_saturated_gates_and_without_correction():
+    retain = torch.tensor([[5.0, -5.0, 0.0, 4.0]])
+    health = gate_health(dropmax.Scores(torch.zeros(1, 4), retain), torch.tensor([0]))
+    assert health.saturated == 50.0
+    expected = torch.tensor([-5.0, 0.0, 4.0]).double().sigmoid().sum()
+    assert_close(torch.tensor(health.rivals_retained, dtype=UNITS), expected, "value")
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: evaluate(torch.zeros(3, 2), torch.zeros(3)), "target must be integer"),
+        (lambda: evaluate(torch.zeros(2), torch.tensor(0)), "log_probs must be [N, K]"),
+        (
+            lambda: evaluate(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long)),
+            "at least one instance",
+        ),
+        (
+            lambda: gate_health(dropmax.Scores(torch.zeros(1, 2)), torch.tensor([0])),
+            "scores.retain_logits must be given",
+        ),
+        (
+            lambda: gate_health(
+                dropmax.Scores(torch.zeros(1, 1), torch.zeros(1, 1)), torch.tensor([0])
+            ),
+            "two classes or more",
+        ),
+    ],
+)
+def test_wrong_input(call, message):
+    with pytest.raises(ValueError) as raised:
+        call()
+    assert message in str(raised.value)

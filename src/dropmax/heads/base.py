@@ -146,6 +146,19 @@ class Head(nn.Module, ABC):
         Raises:
             ValueError: If a shape, dtype, device or value does not fit.
         """
+        raw = self.raw_loss(scores, target, reduction=reduction, noise=noise, generator=generator)
+        return self.weighted(raw)
+
+    def raw_loss(
+        self,
+        scores: Scores,
+        target: Tensor,
+        *,
+        reduction: str = "mean",
+        noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Objective:
+        """The terms of `loss` before their weights, from the same arguments."""
         function = f"{type(self).__name__}.loss"
         _check.choice(function, "reduction", reduction, REDUCTIONS)
         self._check_scores(function, scores, self.branches)
@@ -154,6 +167,10 @@ class Head(nn.Module, ABC):
             return objective
         count = max(target.numel(), 1) if reduction == "mean" else 1
         return Objective(*(term.sum() / count for term in objective))
+
+    def weighted(self, raw: Objective) -> Objective:
+        """What `loss` returns, from the terms of `raw_loss`."""
+        return raw
 
     def log_probs(
         self,
@@ -191,7 +208,7 @@ class Head(nn.Module, ABC):
         noise: Tensor | None,
         generator: torch.Generator | None,
     ) -> Objective:
-        """The weighted objective of each instance."""
+        """The unweighted objective of each instance."""
 
     def _plugin(self, scores: Scores) -> Tensor:
         """Log-probabilities without sampling: the softmax of the logits."""

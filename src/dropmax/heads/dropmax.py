@@ -121,7 +121,7 @@ class DropMaxHead(Head):
         generator: torch.Generator | None,
     ) -> Objective:
         self._check_weights("DropMaxHead.loss")
-        raw = dropmax_objective(
+        return dropmax_objective(
             scores.logits,
             required(scores.retain_logits),
             scores.correction_logits,
@@ -134,6 +134,8 @@ class DropMaxHead(Head):
             num_samples=self.num_samples,
             axis=self.axis,
         )
+
+    def weighted(self, raw: Objective) -> Objective:
         return Objective.of_terms(
             raw.nll,
             self.kl_weight * raw.kl,

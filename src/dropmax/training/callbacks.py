@@ -1,0 +1,70 @@
+"""What watches a run: the state to go on from, and the bar. Imported late: lightning is slow."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from dropmax.training.config import RunConfig
+from dropmax.training.run import RESUME
+
+
+def resume_state(folder: Path) -> ModelCheckpoint:
+    """Writes the whole state after each epoch, over the one before."""
+    return ModelCheckpoint(
+        dirpath=folder,
+        filename=Path(RESUME).stem,
+        save_top_k=1,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+
+
+class EpochBar(Callback):
+    """A bar over epochs with the loss and the time left."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.progress: Progress | None = None
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        if not trainer.is_global_zero:
+            return
+        self.progress = Progress(
+            TextColumn(f"{self.config.head}, seed {self.config.seed}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[loss]}"),
+        )
+        self.task = self.progress.add_task(
+            "", total=self.config.resolved_epochs, completed=trainer.current_epoch, loss=""
+        )
+        self.progress.start()
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        if self.progress is not None:
+            loss = f"loss {pl_module.mean_loss():.3f}"
+            self.progress.update(self.task, advance=1, loss=loss)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        self._stop()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:  # noqa: ARG002
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.progress is not None:
+            self.progress.stop()

@@ -1,0 +1,102 @@
+"""The classifier of a run: pixels, backbone and head in one nn.Sequential."""
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dropmax.backbones import make_backbone, out_features
+from dropmax.conversion import find_head
+from dropmax.data import Split
+from dropmax.heads import Scores, make_head
+from dropmax.training.config import PROTOCOLS, RunConfig, epoch_seed
+
+
+class Pixels(nn.Module):
+    """Images uint8 `[N, C, H, W]` to floats, shifted and scaled a channel as the run states.
+
+    The statistics are buffers: they are saved with the weights.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels, 1, 1))
+        self.register_buffer("std", torch.ones(channels, 1, 1))
+
+    def fit(self, images: Tensor) -> None:
+        """Take the mean and deviation of the images."""
+        channels = images.double().div(255).transpose(0, 1).flatten(1)
+        self.mean.copy_(channels.mean(1)[:, None, None])
+        self.std.copy_(channels.std(1).clamp(min=1e-3)[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images.to(self.mean.dtype) / 255 - self.mean) / self.std
+
+
+def make_classifier(config: RunConfig, shape: tuple[int, ...], num_classes: int) -> nn.Sequential:
+    """The untrained classifier of a run: one seed gives every head the same initial backbone.
+
+    Raises:
+        ValueError: If the head or the backbone is not known, or does not fit.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(epoch_seed(config.seed, -1))
+        backbone = make_backbone(config.backbone, shape)
+        head = make_head(config.head, out_features(backbone), num_classes)
+    return nn.Sequential(OrderedDict(pixels=Pixels(shape[0]), backbone=backbone, head=head))
+
+
+def fit_pixels(classifier: nn.Sequential, config: RunConfig, train: Split) -> None:
+    """Standardize the pixels by the training images, where the protocol does."""
+    if PROTOCOLS[config.protocol].standardize:
+        pixels = classifier.get_submodule("pixels")
+        assert isinstance(pixels, Pixels)
+        pixels.fit(train.images)
+
+
+class Prediction(NamedTuple):
+    """Scores and log-probabilities of images, on the CPU."""
+
+    scores: Scores
+    log_probs: Tensor
+
+
+@torch.no_grad()
+def predict(classifier: nn.Module, images: Tensor, batch_size: int = 500) -> Prediction:
+    """Scores and plug-in log-probabilities of images, as a trained classifier sees them."""
+    head = find_head(classifier)
+    training = classifier.training
+    device = head.weight.device
+    classifier.eval()
+    batches: list[Scores] = [
+        classifier(part.to(device)) for part in torch.split(images, batch_size)
+    ]
+    classifier.train(training)
+    logits, retain_logits, correction_logits = map(_joined, zip(*batches, strict=True))
+    assert logits is not None
+    scores = Scores(logits, retain_logits, correction_logits)
+    return Prediction(scores, head.log_probs(scores))
+
+
+def _joined(branch: tuple[Tensor | None, ...]) -> Tensor | None:
+    parts = [part.cpu() for part in branch if part is not None]
+    return torch.cat(parts) if parts else None
+
+
+def flipped_and_cropped(images: Tensor, padding: int = 4) -> Tensor:
+    """Each image mirrored by chance, and shifted by up to `padding` pixels over a black border."""
+    count, _, height, width = images.shape
+    padded = F.pad(images, (padding,) * 4)
+    top = torch.randint(2 * padding + 1, (count, 1))
+    left = torch.randint(2 * padding + 1, (count, 1))
+    mirrored = torch.rand(count, 1) < 0.5
+    rows = top + torch.arange(height)
+    columns = torch.where(mirrored, torch.arange(width).flip(0), torch.arange(width)) + left
+    index = torch.arange(count)[:, None, None, None]
+    channel = torch.arange(images.shape[1])[None, :, None, None]
+    return padded[index, channel, rows[:, None, :, None], columns[:, None, None, :]]

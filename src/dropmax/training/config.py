@@ -1,0 +1,123 @@
+"""What a run is: the settings that decide its numbers, and the two training protocols."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from dropmax import _check
+from dropmax.backbones import BACKBONES
+
+
+class Protocol(NamedTuple):
+    """How a network is trained.
+
+    Attributes:
+        epochs: Passes over the training images, unless the run says otherwise.
+        weight_decay: The factor, through `dropmax.decay_groups`.
+        optimizer: "adam" or "adamw".
+        schedule: "thirds" (1e-3, 1e-4, 1e-5) or "one_cycle" (up to 3e-3 and down).
+        augment: Whether colored images are flipped and cropped.
+        standardize: Whether pixels get mean 0 and deviation 1 a channel, else 0 to 1.
+    """
+
+    epochs: int
+    weight_decay: float
+    optimizer: str
+    schedule: str
+    augment: bool
+    standardize: bool
+
+
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {
+        "official": Protocol(200, 1e-4, "adam", "thirds", augment=False, standardize=False),
+        "modern": Protocol(30, 1e-2, "adamw", "one_cycle", augment=True, standardize=True),
+    }
+)
+"""The authors' protocol (their code), and one as networks are trained today."""
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot go on: one of its terms is no longer finite."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The settings that decide the numbers of a run.
+
+    Attributes:
+        data: A data set, as `dropmax.data.load_images` takes it.
+        head: A head, as `dropmax.make_head` takes it.
+        backbone: One of `dropmax.backbones.BACKBONES`; by the images' shape if None.
+        protocol: One of `PROTOCOLS`.
+        epochs: Passes over the training images; the protocol's if None.
+        batch_size: Images a step on each device.
+        train_per_class: Images of each class to train on; all if None.
+        validation_per_class: Images of each class to validate on.
+        seed: Of the draw, the initial weights, the shuffles and the noise.
+        image_column: The column of images; found by its type if None.
+        label_column: The column of labels; found by its type if None.
+
+    Raises:
+        ValueError: If a setting does not fit.
+
+    Examples:
+        >>> from dropmax.training import RunConfig
+        >>> RunConfig("digits", "dropmax", seed=3).resolved_epochs
+        200
+    """
+
+    data: str
+    head: str
+    backbone: str | None = None
+    protocol: str = "official"
+    epochs: int | None = None
+    batch_size: int = 100
+    train_per_class: int | None = None
+    validation_per_class: int = 0
+    seed: int = 0
+    image_column: str | None = None
+    label_column: str | None = None
+
+    def __post_init__(self) -> None:
+        function = "RunConfig"
+        for argument in ("data", "head"):
+            value = getattr(self, argument)
+            if not isinstance(value, str) or not value:
+                _check.fail(function, argument, "be a name", value, "name one")
+        if self.backbone is not None:
+            _check.choice(function, "backbone", self.backbone, BACKBONES)
+        _check.choice(function, "protocol", self.protocol, PROTOCOLS)
+        _check.integer(function, "batch_size", self.batch_size, low=1)
+        _check.integer(function, "seed", self.seed, low=0)
+        _check.integer(function, "validation_per_class", self.validation_per_class, low=0)
+        for argument in ("epochs", "train_per_class"):
+            if getattr(self, argument) is not None:
+                _check.integer(function, argument, getattr(self, argument), low=1)
+
+    @property
+    def resolved_epochs(self) -> int:
+        """Passes over the training images."""
+        return self.epochs or PROTOCOLS[self.protocol].epochs
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON takes them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "RunConfig":
+        """The settings that `to_dict` gave.
+
+        Raises:
+            ValueError: If a setting is unknown or does not fit.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in settings:
+            _check.choice("RunConfig.from_dict", "a setting", name, known)
+        return cls(**settings)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of an epoch's shuffle and noise; epoch -1 is the initial weights."""
+    return seed * 1_000_000 + epoch + 1

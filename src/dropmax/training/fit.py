@@ -1,0 +1,174 @@
+"""Train one run, from where it was left."""
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from dropmax import _check
+from dropmax.data import Images, load_images
+from dropmax.training.classifier import fit_pixels, make_classifier
+from dropmax.training.config import RunConfig
+from dropmax.training.run import (
+    CONFIG,
+    HISTORY,
+    METRICS,
+    RESUME,
+    WEIGHTS,
+    Run,
+    describe,
+    load_run,
+    read_description,
+    to_json,
+    versions,
+    write_whole,
+)
+
+
+def train(
+    config: RunConfig,
+    out: str | Path,
+    *,
+    data: Images | None = None,
+    root: str | Path | None = None,
+    progress: bool = True,
+    accelerator: str = "auto",
+    devices: int | str = 1,
+    strategy: str = "auto",
+    precision: str = "32-true",
+) -> Run:
+    """Train a classifier and write its run; one that was interrupted goes on, a finished one stays.
+
+    Everything is seeded by (seed, epoch): a run that was killed and goes on gives the numbers of
+    the uninterrupted one, bit for bit at the same number of threads. Bad settings raise before
+    anything is written.
+
+    Args:
+        config: The settings.
+        out: The directory to write.
+        data: The data set that `config` names, where it is loaded already.
+        root: Where folders of data lie; the environment variable DROPMAX_DATA if None.
+        progress: Whether to show a bar over epochs with the time left.
+        accelerator: As `lightning.pytorch.Trainer` takes it, and so the three below.
+        devices: How many devices, or which.
+        strategy: How they work together.
+        precision: Of the arithmetic.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        ValueError: If a setting or the data do not fit, or `out` is of another experiment.
+        TrainingError: If a term of the loss stops being finite; it is named.
+
+    Examples:
+        >>> import tempfile
+        >>> from dropmax.training import RunConfig, train
+        >>> config = RunConfig("digits", "softmax", train_per_class=5, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     run = train(config, out, progress=False)
+        >>> sorted(run.metrics["test"])
+        ['brier', 'ece', 'error', 'floored', 'nll']
+    """
+    if data is None:
+        data = load_images(
+            config.data,
+            root=root,
+            image_column=config.image_column,
+            label_column=config.label_column,
+        )
+    splits = data.draw(
+        train_per_class=config.train_per_class,
+        validation_per_class=config.validation_per_class,
+        seed=config.seed,
+    )
+    classifier = make_classifier(config, data.shape, len(data.class_names))
+    fit_pixels(classifier, config, splits.train)
+    folder = Path(out)
+    description = describe(config, data.class_names, data.shape)
+    _check_folder(folder, description)
+    if (folder / METRICS).is_file():
+        (folder / RESUME).unlink(missing_ok=True)
+        return load_run(folder)
+    resume = _resume_state(folder)
+
+    from lightning.pytorch import Trainer
+
+    from dropmax.training.callbacks import EpochBar, resume_state
+    from dropmax.training.module import RunModule
+
+    module = RunModule(config, classifier, splits)
+    # Lightning logs what hardware it found at each start, and warns of loaders without workers.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        trainer = Trainer(
+            max_epochs=config.resolved_epochs,
+            accelerator=accelerator,
+            devices=devices,
+            strategy=strategy,
+            precision=precision,  # type: ignore[arg-type]
+            callbacks=[resume_state(folder), *([EpochBar(config)] if progress else [])],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / CONFIG, to_json(description))
+        trainer.fit(module, ckpt_path=resume, weights_only=True)
+    if trainer.is_global_zero:
+        _finish(folder, module)
+    trainer.strategy.barrier()
+    return load_run(folder)
+
+
+def _check_folder(folder: Path, description: dict[str, Any]) -> None:
+    """The folder is new, empty, or of this very run."""
+    if folder.exists() and not folder.is_dir():
+        _check.fail("train", "out", "be a directory", str(folder), "name another")
+    found = read_description(folder)
+    if found is None and folder.is_dir() and any(folder.iterdir()):
+        got = _check.Verbatim(f"{str(folder)!r}, which holds something else")
+        _check.fail("train", "out", "be new, empty or a run", got, "name another")
+    if found is not None and found != description:
+        differs = [
+            name
+            for name, value in {**description["config"], **description}.items()
+            if name != "config" and {**found["config"], **found}.get(name) != value
+        ]
+        got = _check.Verbatim(f"{str(folder)!r} of another experiment ({', '.join(differs)})")
+        _check.fail("train", "out", "hold the same experiment", got, "name another directory")
+
+
+def _resume_state(folder: Path) -> Path | None:
+    """The state to go on from, checked to be readable, or None."""
+    file = folder / RESUME
+    if not file.is_file():
+        return None
+    try:
+        torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes the reader stumble in any way
+        got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__})")
+        _check.fail("train", "out", "hold a readable state", got, "delete that file to start anew")
+    return file
+
+
+def _finish(folder: Path, module: Any) -> None:
+    """Write weights, history and, last, the metrics, by which a run is known to be finished."""
+    state = {name: t.cpu().contiguous() for name, t in module.classifier.state_dict().items()}
+    write_whole(folder / WEIGHTS, safetensors.torch.save(state))
+    write_whole(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in module.history))
+    metrics = {
+        **module.history[-1]["curve"],
+        "seconds": round(module.seconds, 3),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
+    write_whole(folder / METRICS, to_json(metrics))
+    (folder / RESUME).unlink(missing_ok=True)

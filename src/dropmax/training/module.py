@@ -1,0 +1,151 @@
+"""The LightningModule of a run. It alone imports lightning at its top, and is imported late."""
+
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+
+from dropmax.conversion import find_head
+from dropmax.data import Splits
+from dropmax.functional import Objective
+from dropmax.heads import Scores, decay_groups
+from dropmax.metrics import evaluate, gate_health
+from dropmax.training.classifier import flipped_and_cropped, predict
+from dropmax.training.config import PROTOCOLS, RunConfig, TrainingError, epoch_seed
+
+CURVE_POINTS = 20
+"""How often, about, a run is evaluated for its learning curve."""
+
+TERMS = Objective._fields
+
+
+class RunModule(LightningModule):
+    """Trains a classifier and keeps the history of its epochs."""
+
+    def __init__(self, config: RunConfig, classifier: nn.Sequential, splits: Splits) -> None:
+        super().__init__()
+        self.config = config
+        self.protocol = PROTOCOLS[config.protocol]
+        self.classifier = classifier
+        self.splits = splits
+        self.history: list[dict[str, Any]] = []
+        self.seconds = 0.0
+        self._started = 0.0
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        dataset = TensorDataset(*self.splits.train)
+        sampler: DistributedSampler[tuple[Tensor, ...]] = DistributedSampler(
+            dataset,
+            self.trainer.world_size,
+            self.global_rank,
+            seed=epoch_seed(self.config.seed, 0),
+        )
+        return DataLoader(
+            dataset,
+            self.config.batch_size,
+            sampler=sampler,
+            generator=torch.Generator(),  # or the loader would draw from the default one
+        )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        groups = decay_groups(self.classifier, self.protocol.weight_decay)
+        if self.protocol.optimizer == "adam":
+            optimizer: torch.optim.Optimizer = torch.optim.Adam(groups, lr=1e-3)
+        else:
+            optimizer = torch.optim.AdamW(groups, lr=3e-3)
+        if self.protocol.schedule == "one_cycle":
+            steps = int(self.trainer.estimated_stepping_batches)
+            one_cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": one_cycle, "interval": "step"},
+            }
+        epochs = self.config.resolved_epochs
+        thirds = torch.optim.lr_scheduler.MultiStepLR(
+            optimizer, [max(epochs // 3, 1), max(2 * epochs // 3, 2)]
+        )
+        return {"optimizer": optimizer, "lr_scheduler": thirds}
+
+    def on_train_epoch_start(self) -> None:
+        self._started = time.perf_counter()
+        seed = epoch_seed(self.config.seed, self.current_epoch)
+        torch.manual_seed(seed * self.trainer.world_size + self.global_rank)
+        zeros = torch.zeros(len(TERMS), dtype=torch.float64, device=self.device)
+        self._raw, self._weighted = zeros.clone(), zeros.clone()
+        self._broken = torch.zeros(len(TERMS), dtype=torch.bool, device=self.device)
+        self._steps = 0
+
+    def training_step(self, batch: list[Tensor]) -> Tensor:
+        images, target = batch
+        if self.protocol.augment and images.shape[1] == 3:
+            images = flipped_and_cropped(images)
+        scores: Scores = self.classifier(images)
+        head = find_head(self.classifier)
+        raw = head.raw_loss(scores, target)
+        weighted = head.weighted(raw)
+        self._record(scores, target, raw, weighted)
+        return weighted.total
+
+    @torch.no_grad()
+    def _record(self, scores: Scores, target: Tensor, raw: Objective, weighted: Objective) -> None:
+        """Add up the terms, and keep which of them was the first to be no number; no sync."""
+        terms = torch.stack(tuple(weighted)).double()
+        broken = ~terms.isfinite()
+        self._broken = torch.where(self._broken.any(), self._broken, broken)
+        self._weighted += terms
+        self._raw += torch.stack(tuple(raw)).double()
+        self._steps += 1
+        self._last = scores, target
+
+    def on_train_epoch_end(self) -> None:
+        if self._broken.any():
+            parts = [
+                name
+                for name, broken in zip(TERMS[1:], self._broken[1:].tolist(), strict=True)
+                if broken
+            ]
+            raise TrainingError(
+                f"train: {', '.join(parts or ['total'])} must stay finite, got NaN or infinity in "
+                f"epoch {self.current_epoch + 1} with head {self.config.head!r}; "
+                "train with smaller weights, or look at the images."
+            )
+        row: dict[str, Any] = {
+            "epoch": self.current_epoch + 1,
+            "raw": self._means(self._raw),
+            "weighted": self._means(self._weighted),
+        }
+        scores, target = self._last
+        if scores.retain_logits is not None:
+            row["gate"] = gate_health(scores, target)._asdict()
+        self.seconds += time.perf_counter() - self._started
+        epochs = self.config.resolved_epochs
+        every = max(epochs // CURVE_POINTS, 1)
+        if row["epoch"] % every == 0 or row["epoch"] == epochs:
+            row["curve"] = self._evaluate()
+        self.history.append(row)
+
+    def mean_loss(self) -> float:
+        """The mean total of the epoch so far, in nats."""
+        return self._means(self._weighted)["total"]
+
+    def _means(self, sums: Tensor) -> dict[str, float]:
+        return dict(zip(TERMS, (sums / self._steps).tolist(), strict=True))
+
+    def _evaluate(self) -> dict[str, dict[str, float]]:
+        """Metrics of every split that is not empty, predicted by the plug-in."""
+        return {
+            name: evaluate(predict(self.classifier, split.images).log_probs, split.target)._asdict()
+            for name, split in self.splits._asdict().items()
+            if len(split.target)
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["dropmax"] = {"history": self.history, "seconds": self.seconds}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = checkpoint["dropmax"]["history"]
+        self.seconds = checkpoint["dropmax"]["seconds"]

@@ -1,0 +1,162 @@
+"""The directory that a run leaves: settings, class names, metrics, history, weights."""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+import dropmax
+from dropmax import _check
+from dropmax.training.classifier import make_classifier
+from dropmax.training.config import RunConfig
+
+FORMAT = 1
+"""The version of the directory's layout."""
+
+CONFIG, METRICS, HISTORY, WEIGHTS = (
+    "config.json",
+    "metrics.json",
+    "epochs.jsonl",
+    "model.safetensors",
+)
+RESUME = "resume.ckpt"
+"""What an unfinished run goes on from; deleted at its end."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read from its directory.
+
+    Attributes:
+        path: The directory.
+        config: The settings.
+        class_names: The name of each class index.
+        shape: (C, H, W) of an image.
+        metrics: By split ("train", "validation", "test") the fields of `dropmax.metrics.Metrics`,
+            with "seconds", "threads" and "versions" beside them.
+        history: A mapping for each epoch: raw and weighted terms, gate, learning curve.
+    """
+
+    path: Path
+    config: RunConfig
+    class_names: tuple[str, ...]
+    shape: tuple[int, int, int]
+    metrics: Mapping[str, Any]
+    history: Sequence[Mapping[str, Any]]
+
+    def classifier(self) -> nn.Sequential:
+        """The trained classifier, in evaluation mode: images uint8 `[N, C, H, W]` to `Scores`.
+
+        Raises:
+            ValueError: If the weights cannot be read or do not fit.
+        """
+        classifier = make_classifier(self.config, self.shape, len(self.class_names))
+        file = self.path / WEIGHTS
+        try:
+            classifier.load_state_dict(safetensors.torch.load_file(file))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            _broken(file, error)
+        return classifier.eval()
+
+
+def load_run(path: str | Path) -> Run:
+    """Read a finished run.
+
+    Args:
+        path: Its directory.
+
+    Raises:
+        ValueError: If it is no run, not finished, of a later format, or cannot be read.
+
+    Examples:
+        >>> from dropmax.training import load_run
+        >>> load_run("nowhere")
+        Traceback (most recent call last):
+        ...
+        ValueError: load_run: path must be the directory of a run, got 'nowhere'; ...
+    """
+    folder = Path(path)
+    described = read_description(folder)
+    if described is None:
+        must = "be the directory of a run"
+        _check.fail("load_run", "path", must, str(path), "pass what train or compare wrote")
+    if not (folder / METRICS).is_file():
+        must = "be a finished run"
+        _check.fail("load_run", "path", must, str(path), "run train again, it goes on")
+    try:
+        history = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
+        return Run(
+            folder,
+            RunConfig.from_dict(described["config"]),
+            tuple(described["class_names"]),
+            tuple(described["shape"]),
+            json.loads((folder / METRICS).read_text()),
+            history,
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        _broken(folder, error)
+
+
+def read_description(folder: Path) -> dict[str, Any] | None:
+    """What `describe` wrote, or None where there is none."""
+    file = folder / CONFIG
+    if not file.is_file():
+        return None
+    try:
+        described = json.loads(file.read_text())
+        version = described["format"]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        _broken(file, error)
+    if version != FORMAT:
+        got = _check.Verbatim(f"{version!r} in {file}")
+        remedy = "use the release of dropmax that wrote it"
+        _check.fail("load_run", "format", f"be {FORMAT}", got, remedy)
+    assert isinstance(described, dict)
+    return described
+
+
+def describe(config: RunConfig, class_names: Sequence[str], shape: Sequence[int]) -> dict[str, Any]:
+    """What CONFIG holds."""
+    return {
+        "format": FORMAT,
+        "config": config.to_dict(),
+        "class_names": list(class_names),
+        "shape": list(shape),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions on which numbers depend."""
+    return {
+        "dropmax": dropmax.__version__,
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def write_whole(file: Path, data: str | bytes) -> None:
+    """Write a file whole or not at all."""
+    partial = file.with_name(file.name + ".partial")
+    partial.write_bytes(data.encode() if isinstance(data, str) else data)
+    partial.replace(file)
+
+
+def to_json(value: object) -> str:
+    """Readable JSON, without NaN."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def _broken(file: Path, error: Exception) -> NoReturn:
+    reason = (str(error).splitlines() or [""])[0][:200]
+    got = _check.Verbatim(f"{file} ({type(error).__name__}: {reason})")
+    _check.fail("load_run", "path", "hold a readable run", got, "restore it, or train again")

@@ -1,0 +1,300 @@
+"""Runs: what they leave, that they go on bit for bit, and what stops them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tolerances import assert_close
+from torch import nn
+
+from dropmax import HEADS, find_head
+from dropmax.data import load_images
+from dropmax.training import PROTOCOLS, RunConfig, TrainingError, load_run, train
+from dropmax.training.classifier import Pixels, flipped_and_cropped, make_classifier, predict
+
+DIGITS = load_images("digits")
+SMALL = {"train_per_class": 10, "epochs": 6, "batch_size": 30}
+
+
+def run(path, head="dropmax", **options):
+    config = RunConfig("digits", head, **(SMALL | options))
+    return train(config, path, data=DIGITS, progress=False)
+
+
+def assert_number(actual, expected):
+    assert_close(torch.tensor(actual, dtype=torch.float64), expected, "metric")
+
+
+def contents(path):
+    """Everything a run leaves but what is timed."""
+    history = (Path(path) / "epochs.jsonl").read_text()
+    metrics = json.loads((Path(path) / "metrics.json").read_text())
+    return history, metrics | {"seconds": None}, load_file(Path(path) / "model.safetensors")
+
+
+def assert_same_run(one, other):
+    first, second = contents(one), contents(other)
+    assert first[:2] == second[:2]
+    assert first[2].keys() == second[2].keys()
+    assert all(torch.equal(first[2][name], second[2][name]) for name in first[2])
+
+
+@pytest.mark.parametrize("head", [*HEADS, "softmax:label_smoothing=0.1"])
+def test_every_head_trains_and_its_run_is_complete_in_itself(head, tmp_path):
+    made = run(tmp_path / "run", head, validation_per_class=5, epochs=20)
+    files = {file.name for file in (tmp_path / "run").iterdir()}
+    assert files == {"config.json", "metrics.json", "epochs.jsonl", "model.safetensors"}
+    loaded = load_run(tmp_path / "run")
+    assert loaded == made
+    assert loaded.class_names == DIGITS.class_names
+    assert [row["epoch"] for row in loaded.history] == list(range(1, 21))
+    assert set(loaded.history[-1]["curve"]) == {"train", "validation", "test"}
+    assert loaded.metrics["test"]["error"] < 60.0
+    log_probs = predict(loaded.classifier(), DIGITS.test.images).log_probs
+    error = (log_probs.argmax(-1) != DIGITS.test.target).double().mean()
+    assert_number(100.0 * error.item(), loaded.metrics["test"]["error"])
+
+
+def test_terms_are_logged_raw_and_weighted_and_the_gate_beside_them(tmp_path):
+    rows = run(tmp_path, "dropmax:kl_weight=0.5,entropy_weight=0.25,aux_weight=0.0").history
+    for row in rows:
+        raw, weighted = row["raw"], row["weighted"]
+        assert_number(weighted["kl"], 0.5 * raw["kl"])
+        assert_number(weighted["neg_entropy"], 0.25 * raw["neg_entropy"])
+        assert weighted["aux"] == 0.0 < raw["aux"]
+        assert_number(weighted["nll"], raw["nll"])
+        assert set(row["gate"]) == {
+            "target_retain",
+            "rival_retain",
+            "rivals_retained",
+            "saturated",
+        }
+    assert rows[-1]["weighted"]["total"] < rows[0]["weighted"]["total"]
+
+
+def test_one_seed_gives_every_head_the_same_backbone_and_another_seed_another():
+    made = {
+        (head, seed): make_classifier(RunConfig("digits", head, seed=seed), (1, 8, 8), 10)
+        for head in HEADS
+        for seed in (0, 1)
+    }
+    for head in HEADS:
+        for name, weight in made["softmax", 0].named_parameters():
+            if "bias" not in name:
+                assert torch.equal(made[head, 0].get_parameter(name), weight), (head, name)
+                assert not torch.equal(made[head, 1].get_parameter(name), weight), (head, name)
+
+
+def test_seeds_decide_the_run_and_the_generator_of_the_caller_does_not(tmp_path):
+    run(tmp_path / "one")
+    torch.manual_seed(123)
+    torch.rand(7)
+    run(tmp_path / "two")
+    run(tmp_path / "three", seed=1)
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+    assert contents(tmp_path / "one")[0] != contents(tmp_path / "three")[0]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_run_stopped_after_any_epoch_goes_on_bit_for_bit(protocol, tmp_path, monkeypatch):
+    from dropmax.training.module import RunModule
+
+    run(tmp_path / "whole", protocol=protocol)
+    keep = RunModule.on_train_epoch_end
+    for epoch in (0, 3, 5):
+        path = tmp_path / f"stopped{epoch}"
+
+        def stop(module, epoch=epoch):
+            if module.current_epoch == epoch:
+                raise RuntimeError("stopped")
+            keep(module)
+
+        monkeypatch.setattr(RunModule, "on_train_epoch_end", stop)
+        with pytest.raises(RuntimeError, match="stopped"):
+            run(path, protocol=protocol)
+        with pytest.raises(ValueError, match="finished"):
+            load_run(path)
+        monkeypatch.setattr(RunModule, "on_train_epoch_end", keep)
+        run(path, protocol=protocol)
+        assert_same_run(tmp_path / "whole", path)
+        assert not (path / "resume.ckpt").exists()
+
+
+TRAIN = """
+import sys, torch
+torch.set_num_threads(1)
+from dropmax.training import RunConfig, train
+train(RunConfig("digits", "dropmax", train_per_class=10, epochs=120, batch_size=30), sys.argv[1])
+"""
+
+
+def test_a_killed_process_goes_on_bit_for_bit(tmp_path):
+    subprocess.run([sys.executable, "-c", TRAIN, tmp_path / "whole"], check=True)
+    killed = subprocess.Popen([sys.executable, "-c", TRAIN, tmp_path / "killed"])
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "killed" / "resume.ckpt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.3)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "killed" / "metrics.json").exists()
+    subprocess.run([sys.executable, "-c", TRAIN, tmp_path / "killed"], check=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    run(tmp_path)
+    before = (tmp_path / "model.safetensors").stat().st_mtime_ns
+    run(tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("term", ["nll", "kl", "neg_entropy", "aux"])
+def test_a_term_that_is_no_number_stops_the_run_and_is_named(term, tmp_path, monkeypatch):
+    from dropmax.heads import DropMaxHead
+
+    keep = DropMaxHead.raw_loss
+
+    def broken(self, scores, target, **options):
+        raw = keep(self, scores, target, **options)
+        raw = raw._replace(**{term: getattr(raw, term) * float("nan")})
+        return raw.of_terms(*raw[1:])
+
+    monkeypatch.setattr(DropMaxHead, "raw_loss", broken)
+    with pytest.raises(TrainingError, match=rf"train: {term} must stay finite"):
+        run(tmp_path)
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_pixels_are_standardized_by_the_training_images_and_kept_with_the_weights(tmp_path):
+    made = run(tmp_path, protocol="modern", epochs=2)
+    splits = DIGITS.draw(train_per_class=10)
+    pixels = made.classifier().get_submodule("pixels")
+    assert isinstance(pixels, Pixels)
+    shown = pixels(splits.train.images).double()
+    assert_number(shown.mean().item(), 0.0)
+    assert_number(shown.std().item(), 1.0)
+    plain = Pixels(1)(splits.train.images)
+    assert (plain.amin(), plain.amax()) == (0.0, 1.0)
+
+
+def test_augmented_images_are_windows_of_the_padded_image_or_its_mirror():
+    images = torch.randint(1, 256, (64, 3, 6, 5), dtype=torch.uint8)
+    shown = flipped_and_cropped(images, padding=2)
+    padded = nn.functional.pad(images, (2,) * 4)
+    seen = set()
+    for image, source in zip(shown, padded, strict=True):
+        matches = {
+            (top, left, mirrored)
+            for top in range(5)
+            for left in range(5)
+            for mirrored in (False, True)
+            for window in [source[:, top : top + 6, left : left + 5]]
+            if torch.equal(image, window.flip(-1) if mirrored else window)
+        }
+        assert len(matches) == 1
+        seen |= matches
+    assert len(seen) > 25
+
+
+def test_the_thirds_of_the_official_protocol(tmp_path, monkeypatch):
+    from dropmax.training.module import RunModule
+
+    rates = []
+    keep = RunModule.on_train_epoch_start
+
+    def record(module):
+        rates.append([group["lr"] for group in module.optimizers().param_groups])
+        keep(module)
+
+    monkeypatch.setattr(RunModule, "on_train_epoch_start", record)
+    run(tmp_path, epochs=6)
+    expected = [1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5]
+    for rate, (decayed, spared) in zip(expected, rates, strict=True):
+        assert_number(decayed, rate)
+        assert_number(spared, rate)
+
+
+WRONG = {
+    "no head": ({"head": "drop-max"}, "did you mean"),
+    "no option": ({"head": "softmax:smoothing=1"}, "did you mean"),
+    "no backbone": ({"backbone": "resnet"}, "backbone must be one of"),
+    "too small": ({"backbone": "lenet"}, "at least 16 x 16"),
+    "no protocol": ({"protocol": "officail"}, "did you mean 'official'"),
+    "no epochs": ({"epochs": 0}, "epochs must"),
+    "no batch": ({"batch_size": 0}, "batch_size must"),
+    "negative seed": ({"seed": -1}, "seed must"),
+    "too many": ({"train_per_class": 10_000}, "ask for fewer"),
+    "negative validation": ({"validation_per_class": -1}, "validation_per_class must"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.usefixtures("untyped")
+def test_wrong_settings_raise_and_leave_nothing(case, tmp_path):
+    options, words = WRONG[case]
+    with pytest.raises(ValueError, match=words):
+        run(tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path):
+    run(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"another experiment \(seed\)"):
+        run(tmp_path / "run", seed=1)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("...")
+    with pytest.raises(ValueError, match="holds something else"):
+        run(tmp_path / "other")
+    with pytest.raises(ValueError, match="be a directory"):
+        run(tmp_path / "other" / "thesis.tex")
+    assert [file.name for file in (tmp_path / "other").iterdir()] == ["thesis.tex"]
+
+
+def test_a_state_that_cannot_be_read_is_named(tmp_path):
+    run(tmp_path)
+    (tmp_path / "metrics.json").unlink()
+    (tmp_path / "resume.ckpt").write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"resume\.ckpt.*delete that file"):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["config.json", "metrics.json", "epochs.jsonl"])
+def test_a_broken_file_of_a_run_is_named(file, tmp_path):
+    run(tmp_path)
+    (tmp_path / file).write_text("{")
+    with pytest.raises(ValueError, match="readable run"):
+        load_run(tmp_path)
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path):
+    made = run(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"\x00" * 64)
+    with pytest.raises(ValueError, match="readable run"):
+        made.classifier()
+
+
+def test_a_later_format_is_named(tmp_path):
+    run(tmp_path)
+    described = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(described | {"format": 99}))
+    with pytest.raises(ValueError, match="format must be 1, got 99"):
+        load_run(tmp_path)
+
+
+def test_prediction_leaves_the_mode_and_reads_batches_alike():
+    classifier = make_classifier(RunConfig("digits", "dropmax"), (1, 8, 8), 10).train()
+    images = DIGITS.test.images[:50]
+    whole = predict(classifier, images)
+    parts = predict(classifier, images, batch_size=7)
+    assert classifier.training
+    assert_close(parts.log_probs, whole.log_probs, "reordered")
+    assert find_head(classifier).out_features == 10

@@ -23,12 +23,14 @@ ROOMS = [
     "data",
     "metrics",
     "training",
+    "experiments",
 ]
 CORE_DEPENDENCIES = {"torch", "jaxtyping", "numpy", "safetensors"}
 OPTIONAL_DEPENDENCIES = {
     "data": {"datasets", "PIL", "sklearn"},
     "metrics": {"torchmetrics"},
     "training": {"lightning", "rich"},
+    "experiments": {"rich"},
 }
 # Modules that subclass what an optional dependency defines; imported inside functions.
 IMPORTED_LATE = {"dropmax.training.module", "dropmax.training.callbacks"}

@@ -7,7 +7,7 @@ import torch
 from tolerances import assert_close
 
 import dropmax
-from dropmax.metrics import evaluate, gate_health
+from dropmax.metrics import evaluate, gate_health, reliability
 
 UNITS = torch.float64
 
@@ -116,3 +116,24 @@ def test_wrong_input(call, message):
     with pytest.raises(ValueError) as raised:
         call()
     assert message in str(raised.value)
+
+
+def test_the_bins_of_a_reliability_diagram_give_the_calibration_error():
+    generator = torch.Generator().manual_seed(3)
+    log_probs = torch.randn(500, 7, generator=generator, dtype=torch.float64).mul(2).log_softmax(-1)
+    target = torch.randint(7, (500,), generator=generator)
+    bins = reliability(log_probs, target)
+    assert sum(bins.instances) == 500
+    gaps = [
+        n * abs(a - c)
+        for n, c, a in zip(bins.instances, bins.confidence, bins.accuracy, strict=True)
+    ]
+    ece = torch.tensor(100.0 * sum(gaps) / 500, dtype=torch.float64)
+    assert_close(ece, evaluate(log_probs, target).ece, "metric")
+    right = sum(n * a for n, a in zip(bins.instances, bins.accuracy, strict=True))
+    assert round(right) == int((log_probs.argmax(-1) == target).sum())
+
+
+def test_a_certain_prediction_falls_into_the_last_bin():
+    bins = reliability(torch.tensor([[0.0, float("-inf")]]), torch.tensor([0]))
+    assert (bins.instances[-1], bins.confidence[-1], bins.accuracy[-1]) == (1, 1.0, 1.0)

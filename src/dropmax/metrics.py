@@ -74,8 +74,8 @@ def evaluate(log_probs: Float[Tensor, "N K"], target: Tensor) -> Metrics:
         50 % 0.511 nats 0.37
     """
     from torchmetrics.functional.classification import (
-        multiclass_accuracy,
         multiclass_calibration_error,
+        multiclass_stat_scores,
     )
 
     function = "evaluate"
@@ -88,15 +88,66 @@ def evaluate(log_probs: Float[Tensor, "N K"], target: Tensor) -> Metrics:
     target = target.long()
     num_classes = probs.shape[-1]
     at_target = LOCAL.pick(probs, target)
-    accuracy = multiclass_accuracy(probs, target, num_classes, average="micro")
+    *_, missed, support = multiclass_stat_scores(
+        probs, target, num_classes, average="micro"
+    ).tolist()
     ece = multiclass_calibration_error(probs, target, num_classes, n_bins=CALIBRATION_BINS)
     residual = probs - LOCAL.one_hot(target, probs).double()
     return Metrics(
-        error=100.0 * (1.0 - float(accuracy)),
+        error=100.0 * missed / support,
         nll=float(-at_target.clamp(min=PROB_FLOOR).log().mean()),
         floored=100.0 * float((at_target < PROB_FLOOR).double().mean()),
         ece=100.0 * float(ece),
         brier=float(residual.square().sum(-1).mean()),
+    )
+
+
+class Reliability(NamedTuple):
+    """How right a classifier is where it says how sure it is, a tuple of 15 bins each.
+
+    Attributes:
+        instances: Those whose highest probability falls into the bin, of equal width from 0 to 1.
+        confidence: Their mean highest probability; 0 in an empty bin.
+        accuracy: The share of them that is right; 0 in an empty bin.
+    """
+
+    instances: tuple[int, ...]
+    confidence: tuple[float, ...]
+    accuracy: tuple[float, ...]
+
+
+def reliability(log_probs: Float[Tensor, "N K"], target: Tensor) -> Reliability:
+    """The bins of a reliability diagram, those of `evaluate`'s calibration error.
+
+    Args:
+        log_probs: Log-probabilities `[N, K]`, normalized; -inf is probability 0.
+        target: Class indices `[N]`.
+
+    Returns:
+        `Reliability`.
+
+    Raises:
+        ValueError: If a shape, dtype or value does not fit.
+
+    Examples:
+        >>> import torch
+        >>> from dropmax.metrics import reliability
+        >>> log_probs = torch.tensor([[0.9, 0.1], [0.6, 0.4]]).log()
+        >>> bins = reliability(log_probs, torch.tensor([0, 1]))
+        >>> bins.instances[9], bins.accuracy[9], bins.instances[13], bins.accuracy[13]
+        (1, 0.0, 1, 1.0)
+    """
+    _check.class_tensors("reliability", log_probs)
+    _check.class_target("reliability", target, log_probs, log_probs.shape[-1])
+    confidence, predicted = log_probs.detach().double().exp().max(-1)
+    right = (predicted == target).double()
+    bin_of = (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
+    count = bin_of.bincount(minlength=CALIBRATION_BINS)
+    filled = count.clamp(min=1)
+    mean_confidence = bin_of.bincount(confidence, minlength=CALIBRATION_BINS) / filled
+    accuracy = bin_of.bincount(right, minlength=CALIBRATION_BINS) / filled
+    return Reliability(
+        tuple(count.tolist()), tuple(mean_confidence.tolist()), tuple(accuracy.tolist())
     )
 
 

@@ -1,7 +1,7 @@
 """Training one classifier on labeled images, and the directory that a run leaves."""
 
 from dropmax.training.config import PROTOCOLS, Protocol, RunConfig, TrainingError
-from dropmax.training.fit import train
+from dropmax.training.fit import check, train
 from dropmax.training.run import Run, load_run
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Run",
     "RunConfig",
     "TrainingError",
+    "check",
     "load_run",
     "train",
 ]

@@ -67,7 +67,7 @@ class Prediction(NamedTuple):
 
 
 @torch.no_grad()
-def predict(classifier: nn.Module, images: Tensor, batch_size: int = 500) -> Prediction:
+def predict(classifier: nn.Module, images: Tensor, batch_size: int = 100) -> Prediction:
     """Scores and plug-in log-probabilities of images, as a trained classifier sees them."""
     head = find_head(classifier)
     training = classifier.training

@@ -8,10 +8,12 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from torch import nn
 
 from dropmax import _check
-from dropmax.data import Images, load_images
-from dropmax.training.classifier import fit_pixels, make_classifier
+from dropmax.data import Images, Splits, load_images
+from dropmax.metrics import reliability
+from dropmax.training.classifier import fit_pixels, make_classifier, predict
 from dropmax.training.config import RunConfig
 from dropmax.training.run import (
     CONFIG,
@@ -81,13 +83,7 @@ def train(
             image_column=config.image_column,
             label_column=config.label_column,
         )
-    splits = data.draw(
-        train_per_class=config.train_per_class,
-        validation_per_class=config.validation_per_class,
-        seed=config.seed,
-    )
-    classifier = make_classifier(config, data.shape, len(data.class_names))
-    fit_pixels(classifier, config, splits.train)
+    splits, classifier = check(config, data)
     folder = Path(out)
     description = describe(config, data.class_names, data.shape)
     _check_folder(folder, description)
@@ -128,6 +124,22 @@ def train(
     return load_run(folder)
 
 
+def check(config: RunConfig, data: Images) -> tuple[Splits, nn.Sequential]:
+    """The splits and the untrained classifier of a run.
+
+    Raises:
+        ValueError: If the settings do not fit the data.
+    """
+    splits = data.draw(
+        train_per_class=config.train_per_class,
+        validation_per_class=config.validation_per_class,
+        seed=config.seed,
+    )
+    classifier = make_classifier(config, data.shape, len(data.class_names))
+    fit_pixels(classifier, config, splits.train)
+    return splits, classifier
+
+
 def _check_folder(folder: Path, description: dict[str, Any]) -> None:
     """The folder is new, empty, or of this very run."""
     if folder.exists() and not folder.is_dir():
@@ -164,8 +176,11 @@ def _finish(folder: Path, module: Any) -> None:
     state = {name: t.cpu().contiguous() for name, t in module.classifier.state_dict().items()}
     write_whole(folder / WEIGHTS, safetensors.torch.save(state))
     write_whole(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in module.history))
+    test = module.splits.test
+    log_probs = predict(module.classifier, test.images).log_probs
     metrics = {
         **module.history[-1]["curve"],
+        "reliability": reliability(log_probs, test.target)._asdict(),
         "seconds": round(module.seconds, 3),
         "threads": torch.get_num_threads(),
         "versions": versions(),

@@ -17,7 +17,7 @@ from dropmax.metrics import evaluate, gate_health
 from dropmax.training.classifier import flipped_and_cropped, predict
 from dropmax.training.config import PROTOCOLS, RunConfig, TrainingError, epoch_seed
 
-CURVE_POINTS = 20
+CURVE_POINTS = 10
 """How often, about, a run is evaluated for its learning curve."""
 
 TERMS = Objective._fields

@@ -41,7 +41,7 @@ class Run:
         class_names: The name of each class index.
         shape: (C, H, W) of an image.
         metrics: By split ("train", "validation", "test") the fields of `dropmax.metrics.Metrics`,
-            with "seconds", "threads" and "versions" beside them.
+            with "reliability" (of the test split), "seconds", "threads" and "versions" beside them.
         history: A mapping for each epoch: raw and weighted terms, gate, learning curve.
     """
 

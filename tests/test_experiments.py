@@ -1,0 +1,109 @@
+"""Comparisons: every run once, continued where they were interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dropmax.experiments import Comparison, compare, read_lines, run_folder
+from dropmax.training import RunConfig, load_run
+
+BASE = RunConfig("digits", "softmax", train_per_class=5, epochs=2)
+HEADS = ("softmax", "dropmax:aux_prior=base_rate")
+
+
+def numbers(line):
+    """What of a line must not depend on when and beside what it was made."""
+    return {name: value for name, value in line.items() if name not in ("seconds", "jobs")}
+
+
+def test_a_line_a_run_with_its_settings_metrics_and_versions(tmp_path):
+    lines = compare(Comparison(BASE, HEADS, (0, 1)), tmp_path, progress=False, threads=1)
+    assert [(line["config"]["seed"], line["config"]["head"]) for line in lines] == [
+        (seed, head) for seed in (0, 1) for head in HEADS
+    ]
+    assert read_lines(tmp_path / "results.jsonl") == lines
+    for line in lines:
+        run = load_run(run_folder(tmp_path, RunConfig.from_dict(line["config"])))
+        assert line["test"] == run.metrics["test"]
+        assert {"dropmax", "torch", "python"} <= line["versions"].keys()
+        assert line["curve"]["epoch"] == [1, 2]
+        assert (line["threads"], line["jobs"]) == (1, 1)
+
+
+def test_more_heads_and_seeds_keep_the_lines_that_are_there(tmp_path):
+    first = compare(Comparison(BASE, HEADS[:1], (0,)), tmp_path, progress=False)
+    more = compare(Comparison(BASE, HEADS, (0, 1)), tmp_path, progress=False)
+    assert more[0] == first[0]
+    assert len(read_lines(tmp_path / "results.jsonl")) == 4
+
+
+def test_other_settings_and_other_directories_are_refused(tmp_path):
+    comparison = Comparison(BASE, HEADS[:1], (0,))
+    compare(comparison, tmp_path / "one", progress=False)
+    other = Comparison(RunConfig("digits", "softmax", train_per_class=6, epochs=2), HEADS, (0,))
+    with pytest.raises(ValueError, match="same experiment"):
+        compare(other, tmp_path / "one", progress=False)
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "thesis.tex").write_text("...")
+    with pytest.raises(ValueError, match="same experiment"):
+        compare(comparison, tmp_path / "two", progress=False)
+    with pytest.raises(ValueError, match="did you mean"):
+        compare(Comparison(BASE, ("drop-max",), (0,)), tmp_path / "three", progress=False)
+    assert not (tmp_path / "three").exists()
+    with pytest.raises(ValueError, match="each once"):
+        Comparison(BASE, ("softmax", "softmax"), (0,))
+
+
+def test_a_line_that_was_cut_off_is_made_again(tmp_path):
+    comparison = Comparison(BASE, HEADS, (0,))
+    lines = compare(comparison, tmp_path, progress=False, threads=1)
+    file = tmp_path / "results.jsonl"
+    file.write_bytes(file.read_bytes()[:-10])
+    again = compare(comparison, tmp_path, progress=False, threads=1)
+    assert again == lines
+    assert len(read_lines(file)) == 2
+    file.write_text("no json\n")
+    with pytest.raises(ValueError, match="JSON object a line"):
+        read_lines(file)
+
+
+COMPARE = """
+import sys
+from dropmax.experiments import Comparison, compare
+from dropmax.training import RunConfig
+if __name__ == "__main__":
+    base = RunConfig("digits", "softmax", train_per_class=10, epochs=60, batch_size=30)
+    heads = ("softmax", "dropmax", "attention")
+    compare(Comparison(base, heads, (0, 1)), sys.argv[1], jobs=int(sys.argv[2]), threads=1,
+            progress=False)
+"""
+
+
+def test_a_killed_comparison_of_two_jobs_goes_on_and_gives_the_same_numbers(tmp_path):
+    script = tmp_path / "comparison.py"
+    script.write_text(COMPARE)
+    command = [sys.executable, str(script)]
+    subprocess.run([*command, tmp_path / "whole", "1"], check=True)
+    killed = subprocess.Popen([*command, tmp_path / "killed", "2"])
+    results = tmp_path / "killed" / "results.jsonl"
+    deadline = time.monotonic() + 120
+    while not results.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert 1 <= len(results.read_text().splitlines()) < 6
+    subprocess.run([*command, tmp_path / "killed", "2"], check=True)
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    settings = [json.dumps(line["config"], sort_keys=True) for line in lines]
+    assert len(settings) == len(set(settings)) == 6
+    whole = {
+        json.dumps(n["config"]): numbers(n)
+        for n in read_lines(tmp_path / "whole" / "results.jsonl")
+    }
+    assert {json.dumps(line["config"]): numbers(line) for line in lines} == whole

@@ -24,16 +24,20 @@ ROOMS = [
     "metrics",
     "training",
     "experiments",
+    "report",
+    "cli",
 ]
 CORE_DEPENDENCIES = {"torch", "jaxtyping", "numpy", "safetensors"}
 OPTIONAL_DEPENDENCIES = {
     "data": {"datasets", "PIL", "sklearn"},
     "metrics": {"torchmetrics"},
-    "training": {"lightning", "rich"},
+    "training": {"PIL", "lightning", "rich"},
     "experiments": {"rich"},
+    "report": {"matplotlib", "scipy"},
+    "cli": {"typer"},
 }
 # Modules that subclass what an optional dependency defines; imported inside functions.
-IMPORTED_LATE = {"dropmax.training.module", "dropmax.training.callbacks"}
+IMPORTED_LATE = {"dropmax.training.module", "dropmax.training.callbacks", "dropmax.cli.commands"}
 
 
 def room(path):

@@ -118,6 +118,23 @@ def compare(
     return [done[_key(config.to_dict())] for config in configs]
 
 
+def split_heads(text: str) -> tuple[str, ...]:
+    """The heads in a text with commas between them; a part `option=value` belongs to the head.
+
+    Examples:
+        >>> from dropmax.experiments import split_heads
+        >>> split_heads("softmax,dropmax:kl_weight=0.5,aux_weight=2.0,attention")
+        ('softmax', 'dropmax:kl_weight=0.5,aux_weight=2.0', 'attention')
+    """
+    heads: list[str] = []
+    for part in text.split(","):
+        if "=" in part and ":" not in part and heads:
+            heads[-1] += "," + part.strip()
+        else:
+            heads.append(part.strip())
+    return tuple(heads)
+
+
 def run_folder(out: str | Path, config: RunConfig) -> Path:
     """Where in the directory of a comparison a run lies."""
     head = re.sub(r"[^A-Za-z0-9_.=-]+", "_", config.head)
@@ -152,7 +169,7 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
 def _read(folder: Path, base: RunConfig) -> list[dict[str, Any]]:
     """The lines of a directory, which is new, empty or of the same settings."""
     lines = read_lines(folder / RESULTS)
-    begun = (folder / RUNS).is_dir()
+    begun = bool(lines) or (folder / RUNS).is_dir()
     other = any(_shared(line.get("config", {})) != _shared(base.to_dict()) for line in lines)
     occupied = folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not begun))
     if other or occupied:

@@ -2,6 +2,7 @@
 
 from dropmax.training.config import PROTOCOLS, Protocol, RunConfig, TrainingError
 from dropmax.training.fit import check, train
+from dropmax.training.predictions import describe_predictions
 from dropmax.training.run import Run, load_run
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "RunConfig",
     "TrainingError",
     "check",
+    "describe_predictions",
     "load_run",
     "train",
 ]

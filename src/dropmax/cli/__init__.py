@@ -1,0 +1,53 @@
+"""The command `dropmax`: a user's mistake ends in one line and exit code 2."""
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    Args:
+        arguments: What stands after `dropmax`; that of the process if None.
+
+    Returns:
+        0, 2 for wrong input, 1 for a run that broke down, 130 where it was interrupted.
+
+    Examples:
+        >>> from dropmax.cli import main
+        >>> main(["evaluate", "nowhere"])
+        2
+    """
+    try:
+        from typer import TyperException
+        from typer.main import get_command
+
+        from dropmax.cli.commands import app
+        from dropmax.training import TrainingError
+    except ModuleNotFoundError as error:
+        return _fail(f"dropmax: the command needs {error.name}; install dropmax[train].", 2)
+    try:
+        code = get_command(app).main(
+            args=None if arguments is None else list(arguments),
+            prog_name="dropmax",
+            standalone_mode=False,
+        )
+    except TyperException as error:
+        return _fail(f"dropmax: {error.format_message()}", 2)
+    except (ValueError, OSError) as error:
+        return _fail(str(error), 2)
+    except TrainingError as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return _fail("dropmax: interrupted; the same command goes on.", 130)
+    return code if isinstance(code, int) else 0
+
+
+def run() -> None:
+    """The entry point of the command."""
+    sys.exit(main())
+
+
+def _fail(message: str, code: int) -> int:
+    print(" ".join(message.split()), file=sys.stderr)
+    return code

@@ -1,0 +1,183 @@
+"""What the commands do. Imported late, as it needs typer; heavy imports stand in the commands."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Train classifiers with DropMax and its rivals, and compare them on your data.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+DATA = "digits, a folder with images or parquet files, or a data set of the Hugging Face hub."
+Data = Annotated[str, typer.Option(help=DATA)]
+DataRoot = Annotated[
+    Path | None, typer.Option(help="Where folders of data lie; DROPMAX_DATA if not given.")
+]
+Backbone = Annotated[
+    str | None, typer.Option(help="lenet, mnist_cnn, cnn or mlp; by the images if not given.")
+]
+Protocol = Annotated[str, typer.Option(help="official (the authors') or modern.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the images; the protocol's.")]
+BatchSize = Annotated[int, typer.Option(help="Images a step on each device.")]
+TrainPerClass = Annotated[
+    int | None, typer.Option(help="Images of each class to train on; all if not given.")
+]
+ValidationPerClass = Annotated[int, typer.Option(help="Images of each class to validate on.")]
+ImageColumn = Annotated[str | None, typer.Option(help="The column of images.")]
+LabelColumn = Annotated[str | None, typer.Option(help="The column of labels.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+RunPath = Annotated[Path, typer.Argument(help="What train, or compare under runs/, wrote.")]
+
+
+@app.command()
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The directory to write.")],
+    head: Annotated[str, typer.Option(help="As in dropmax:kl_weight=0.5.")] = "dropmax",
+    backbone: Backbone = None,
+    protocol: Protocol = "official",
+    epochs: Epochs = None,
+    batch_size: BatchSize = 100,
+    train_per_class: TrainPerClass = None,
+    validation_per_class: ValidationPerClass = 0,
+    seed: Annotated[int, typer.Option(help="Of draw, weights, shuffles and noise.")] = 0,
+    data_root: DataRoot = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    accelerator: Annotated[str, typer.Option(help="As lightning takes it.")] = "auto",
+    devices: Annotated[int, typer.Option(help="How many.")] = 1,
+    strategy: Annotated[str, typer.Option(help="As lightning takes it.")] = "auto",
+    precision: Annotated[str, typer.Option(help="As lightning takes it.")] = "32-true",
+    quiet: Quiet = False,
+) -> None:
+    """Train one head; a run that was interrupted goes on."""
+    from dropmax import training
+
+    config = training.RunConfig(
+        data=data,
+        head=head,
+        backbone=backbone,
+        protocol=protocol,
+        epochs=epochs,
+        batch_size=batch_size,
+        train_per_class=train_per_class,
+        validation_per_class=validation_per_class,
+        seed=seed,
+        image_column=image_column,
+        label_column=label_column,
+    )
+    run = training.train(
+        config,
+        out,
+        root=data_root,
+        progress=not quiet,
+        accelerator=accelerator,
+        devices=devices,
+        strategy=strategy,
+        precision=precision,
+    )
+    _print_metrics(run.metrics["test"])
+    typer.echo(f"The run is in {out}.")
+
+
+@app.command()
+def evaluate(run: RunPath, data_root: DataRoot = None) -> None:
+    """Evaluate a run on the test images of its data set."""
+    from dropmax import training
+    from dropmax.data import load_images
+    from dropmax.metrics import evaluate as evaluated
+    from dropmax.training.classifier import predict as predicted
+
+    loaded = training.load_run(run)
+    config = loaded.config
+    images = load_images(
+        config.data,
+        root=data_root,
+        image_column=config.image_column,
+        label_column=config.label_column,
+    )
+    log_probs = predicted(loaded.classifier(), images.test.images).log_probs
+    _print_metrics(evaluated(log_probs, images.test.target)._asdict())
+
+
+@app.command()
+def compare(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The directory to write.")],
+    heads: Annotated[
+        str, typer.Option(help="Heads with commas between them, options after a colon.")
+    ] = "softmax,softmax:label_smoothing=0.1,dropmax",
+    seeds: Annotated[int, typer.Option(help="How many: 0, 1, 2 ...")] = 3,
+    jobs: Annotated[int, typer.Option(help="Runs at once.")] = 1,
+    threads: Annotated[int | None, typer.Option(help="Of each run; cores / jobs.")] = None,
+    backbone: Backbone = None,
+    protocol: Protocol = "official",
+    epochs: Epochs = None,
+    batch_size: BatchSize = 100,
+    train_per_class: TrainPerClass = None,
+    validation_per_class: ValidationPerClass = 0,
+    data_root: DataRoot = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train heads on the same splits and initial backbones; write lines, a table and figures."""
+    from dropmax import _check, report
+    from dropmax.experiments import RESULTS, Comparison, split_heads
+    from dropmax.experiments import compare as compared
+    from dropmax.training import RunConfig
+    from dropmax.training.run import write_whole
+
+    _check.integer("compare", "--seeds", seeds, low=1)
+    names = split_heads(heads)
+    base = RunConfig(
+        data=data,
+        head=names[0],
+        backbone=backbone,
+        protocol=protocol,
+        epochs=epochs,
+        batch_size=batch_size,
+        train_per_class=train_per_class,
+        validation_per_class=validation_per_class,
+        image_column=image_column,
+        label_column=label_column,
+    )
+    lines = compared(
+        Comparison(base, names, tuple(range(seeds))),
+        out,
+        root=data_root,
+        jobs=jobs,
+        threads=threads,
+        progress=not quiet,
+    )
+    table = report.table(lines)
+    write_whole(out / "table.md", table)
+    figures = report.draw(lines, out)
+    typer.echo(table)
+    typer.echo(f"Lines: {out / RESULTS}")
+    for figure in figures:
+        if figure.suffix == ".png":
+            typer.echo(f"Figure: {figure}")
+
+
+@app.command()
+def predict(
+    run: RunPath,
+    files: Annotated[list[Path], typer.Argument(help="Images.")],
+    top: Annotated[int, typer.Option(help="How many classes to name.")] = 3,
+) -> None:
+    """Predict images: a JSON line each with the likeliest classes and those retained."""
+    from dropmax import training
+
+    for line in training.describe_predictions(training.load_run(run), files, top):
+        typer.echo(json.dumps(line))
+
+
+def _print_metrics(metrics: dict[str, float]) -> None:
+    units = {"error": "%", "nll": "nats", "floored": "%", "ece": "%", "brier": ""}
+    for name, unit in units.items():
+        typer.echo(f"{name:8} {metrics[name]:8.3f} {unit}".rstrip())

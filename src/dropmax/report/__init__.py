@@ -1,0 +1,7 @@
+"""What the lines of a comparison come to: a table and figures."""
+
+from dropmax.report.figures import draw
+from dropmax.report.summary import Summary, summarize
+from dropmax.report.table import table
+
+__all__ = ["Summary", "draw", "summarize", "table"]

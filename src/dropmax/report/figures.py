@@ -1,0 +1,157 @@
+"""The figures of a comparison, each as PNG and as SVG."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dropmax.report.summary import summarize
+
+COLORS = (
+    "#4d4d4d",
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#8c6d31",
+    "#7b4173",
+)
+"""Told apart by people who do not see all colors alike (Okabe and Ito), and three more."""
+
+Lines = Sequence[Mapping[str, Any]]
+
+
+def draw(lines: Lines, out: str | Path) -> list[Path]:
+    """Draw error by head, reliability diagrams and learning curves.
+
+    Args:
+        lines: As `dropmax.experiments.compare` returns them.
+        out: The directory for `error`, `reliability` and `learning_curves`, `.png` and `.svg`.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: If there are no lines.
+
+    Examples:
+        >>> from dropmax.report import draw
+        >>> draw([], "figures")
+        Traceback (most recent call last):
+        ...
+        ValueError: summarize: lines must hold at least one, got []; train a head first.
+    """
+    figures = {
+        "error": _error(lines),
+        "reliability": _reliability(lines),
+        "learning_curves": _learning_curves(lines),
+    }
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, figure in figures.items():
+        for suffix in ("png", "svg"):
+            file = folder / f"{name}.{suffix}"
+            partial = folder / f".{name}.partial.{suffix}"
+            figure.savefig(partial, dpi=150, metadata={"Date": None} if suffix == "svg" else None)
+            files.append(partial.replace(file))
+    return files
+
+
+def _axes(columns: int, rows: int = 1, *, width: float = 3.0, height: float = 3.0) -> Any:
+    """A figure without a window and its axes, a list in reading order."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=8)
+    return figure, axes
+
+
+def _by_head(lines: Lines) -> dict[str, list[Mapping[str, Any]]]:
+    heads: dict[str, list[Mapping[str, Any]]] = {}
+    for line in lines:
+        heads.setdefault(line["config"]["head"], []).append(line)
+    return heads
+
+
+def _error(lines: Lines) -> Any:
+    """A dot a seed and a line at the mean, for error and for calibration error."""
+    summaries = summarize(lines)
+    heads = _by_head(lines)
+    figure, axes = _axes(2, width=4.5, height=0.9 + 0.32 * len(heads))
+    for ax, metric, label in zip(
+        axes, ("error", "ece"), ("test error, %", "calibration error, %"), strict=True
+    ):
+        for n, summary in enumerate(summaries):
+            values = [line["test"][metric] for line in heads[summary.head]]
+            color = COLORS[n % len(COLORS)]
+            ax.plot(values, [n] * len(values), "o", color=color, alpha=0.5, markersize=4)
+            ax.plot([summary.metrics[metric].mean] * 2, [n - 0.3, n + 0.3], color=color, lw=2)
+        ax.set_yticks(range(len(summaries)), [summary.head for summary in summaries])
+        ax.invert_yaxis()
+        ax.set_xlim(left=0.0)
+        ax.set_xlabel(label, fontsize=9)
+        ax.grid(axis="x", alpha=0.3)
+    axes[1].tick_params(labelleft=False)
+    return figure
+
+
+def _reliability(lines: Lines) -> Any:
+    """Accuracy against confidence, the bins of all seeds together, a panel a head."""
+    heads = _by_head(lines)
+    columns = min(len(heads), 5)
+    figure, axes = _axes(columns, -(-len(heads) // columns), width=2.4, height=2.6)
+    for n, (ax, (head, runs)) in enumerate(zip(axes, heads.items(), strict=False)):
+        bins = [line["reliability"] for line in runs]
+        counts = [sum(column) for column in zip(*(b["instances"] for b in bins), strict=True)]
+        confidence, accuracy = (
+            [
+                sum(c * v for c, v in zip(column, values, strict=True)) / total if total else None
+                for column, values, total in zip(
+                    zip(*(b["instances"] for b in bins), strict=True),
+                    zip(*(b[name] for b in bins), strict=True),
+                    counts,
+                    strict=True,
+                )
+            ]
+            for name in ("confidence", "accuracy")
+        )
+        filled = [k for k, count in enumerate(counts) if count]
+        sizes = [4 + 120 * counts[k] / sum(counts) for k in filled]
+        points = [confidence[k] for k in filled], [accuracy[k] for k in filled]
+        ax.plot([0, 1], [0, 1], color="#999999", lw=1, ls="--")
+        ax.plot(*points, color=COLORS[n % len(COLORS)], lw=1)
+        ax.scatter(*points, sizes, color=COLORS[n % len(COLORS)])
+        ece = statistics.mean(line["test"]["ece"] for line in runs)
+        ax.set_title(f"{head}\nECE {ece:.2f} %", fontsize=8)
+        ax.set_xlim(0, 1.03)
+        ax.set_ylim(0, 1.03)
+        ax.set_xlabel("confidence", fontsize=8)
+    for ax in axes[::columns]:
+        ax.set_ylabel("accuracy", fontsize=8)
+    for ax in axes[len(heads) :]:
+        ax.set_visible(False)
+    return figure
+
+
+def _learning_curves(lines: Lines) -> Any:
+    """Plug-in NLL over epochs, on training and on test images, the mean over seeds."""
+    figure, axes = _axes(2, width=4.5, height=3.2)
+    for ax, split in zip(axes, ("train", "test"), strict=True):
+        for n, (head, runs) in enumerate(_by_head(lines).items()):
+            curves = [line["curve"][f"{split}_nll"] for line in runs]
+            means = [statistics.mean(values) for values in zip(*curves, strict=True)]
+            epochs = runs[0]["curve"]["epoch"]
+            ax.plot(epochs, means, "-o", ms=2.5, lw=1.2, color=COLORS[n % len(COLORS)], label=head)
+        ax.set_title(f"{split} images", fontsize=9)
+        ax.set_xlabel("epoch", fontsize=9)
+        ax.set_ylim(bottom=0.0)
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel("plug-in NLL, nats", fontsize=9)
+    axes[1].legend(fontsize=7, frameon=False)
+    return figure

@@ -1,0 +1,113 @@
+"""Means, deviations and paired differences over seeds."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from dropmax import _check
+
+RIVAL = "softmax"
+"""The head that the others are compared with."""
+
+METRICS = ("error", "nll", "ece", "brier")
+
+
+class Spread(NamedTuple):
+    """Mean and standard deviation over seeds; the deviation of one seed is NaN."""
+
+    mean: float
+    std: float
+
+
+class Difference(NamedTuple):
+    """A metric of a head less that of softmax, paired by seed.
+
+    Attributes:
+        mean: Over the seeds that both have.
+        low: Lower end of the 95 % interval of Student's t; NaN for one seed.
+        high: Upper end of it.
+        wins: Seeds in which the head is lower.
+        seeds: How many they are.
+    """
+
+    mean: float
+    low: float
+    high: float
+    wins: int
+    seeds: int
+
+
+class Summary(NamedTuple):
+    """One head over all its seeds, on the test images.
+
+    Attributes:
+        head: Its name.
+        metrics: By metric its spread.
+        differences: By metric the difference to softmax; empty for softmax or without it.
+        seconds: Of training; None unless every run had the machine to itself.
+    """
+
+    head: str
+    metrics: Mapping[str, Spread]
+    differences: Mapping[str, Difference]
+    seconds: Spread | None
+
+
+def summarize(lines: Sequence[Mapping[str, Any]]) -> list[Summary]:
+    """What the lines of a comparison come to, head by head in their order.
+
+    Args:
+        lines: As `dropmax.experiments.compare` returns them.
+
+    Raises:
+        ValueError: If there are none.
+
+    Examples:
+        >>> from dropmax.report import summarize
+        >>> test = {"error": 5.0, "nll": 0.2, "ece": 1.0, "brier": 0.1}
+        >>> config = {"head": "softmax", "seed": 0}
+        >>> line = {"config": config, "test": test, "seconds": 3.0, "jobs": 1}
+        >>> summarize([line])[0].metrics["error"].mean
+        5.0
+    """
+    if not lines:
+        _check.fail("summarize", "lines", "hold at least one", lines, "train a head first")
+    by_head: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for line in lines:
+        by_head.setdefault(line["config"]["head"], {})[line["config"]["seed"]] = line
+    rival = by_head.get(RIVAL, {})
+    alone = all(line["jobs"] == 1 for line in lines)
+    return [
+        Summary(
+            head,
+            {m: _spread([line["test"][m] for line in runs.values()]) for m in METRICS},
+            {m: _difference(m, runs, rival) for m in METRICS if _paired(head, runs, rival)},
+            _spread([line["seconds"] for line in runs.values()]) if alone else None,
+        )
+        for head, runs in by_head.items()
+    ]
+
+
+def _paired(head: str, runs: Mapping[int, Any], rival: Mapping[int, Any]) -> bool:
+    return head != RIVAL and bool(runs.keys() & rival.keys())
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(
+        statistics.mean(values), statistics.stdev(values) if len(values) > 1 else math.nan
+    )
+
+
+def _difference(
+    metric: str, runs: Mapping[int, Mapping[str, Any]], rival: Mapping[int, Mapping[str, Any]]
+) -> Difference:
+    from scipy.stats import t
+
+    shared = sorted(runs.keys() & rival.keys())
+    differences = [runs[s]["test"][metric] - rival[s]["test"][metric] for s in shared]
+    mean, std = _spread(differences)
+    count = len(shared)
+    half = float(t.ppf(0.975, count - 1)) * std / math.sqrt(count) if count > 1 else math.nan
+    wins = sum(difference < 0.0 for difference in differences)
+    return Difference(mean, mean - half, mean + half, wins, count)

@@ -1,0 +1,157 @@
+"""The command: what it prints and writes, and that a mistake ends in one line and exit code 2."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from dropmax.cli import main
+from dropmax.data import load_images
+from dropmax.training import load_run
+
+SMALL = ["--data", "digits", "--train-per-class", "5", "--epochs", "2", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run and an image of its size."""
+    folder = tmp_path_factory.mktemp("trained")
+    assert main(["train", *SMALL, "--out", str(folder / "run")]) == 0
+    digits = load_images("digits")
+    Image.fromarray(digits.test.images[0, 0].numpy()).save(folder / "digit.png")
+    return folder
+
+
+def test_train_and_evaluate_print_the_same_metrics(trained, capsys):
+    metrics = load_run(trained / "run").metrics["test"]
+    assert main(["evaluate", str(trained / "run")]) == 0
+    printed = capsys.readouterr().out.split("\n")
+    assert printed[0].split() == ["error", f"{metrics['error']:.3f}", "%"]
+    assert printed[1].split() == ["nll", f"{metrics['nll']:.3f}", "nats"]
+
+
+def test_predict_prints_a_json_line_an_image(trained, capsys):
+    image = str(trained / "digit.png")
+    assert main(["predict", str(trained / "run"), image, image, "--top", "2"]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first == second
+    assert first["file"] == image
+    assert len(first["top"]) == 2
+    assert first["top"][0]["probability"] >= first["top"][1]["probability"]
+    assert {one["class"] for one in first["top"]} <= set("0123456789")
+    assert all(one["probability"] >= 0.5 for one in first["retained"])
+
+
+def test_a_head_without_gate_retains_nothing_to_name(tmp_path, trained, capsys):
+    out = str(tmp_path / "run")
+    assert main(["train", *SMALL, "--head", "softmax", "--out", out]) == 0
+    capsys.readouterr()
+    assert main(["predict", out, str(trained / "digit.png")]) == 0
+    assert json.loads(capsys.readouterr().out)["retained"] is None
+
+
+def test_compare_writes_lines_table_and_figures(tmp_path, capsys):
+    heads = "softmax,softmax:label_smoothing=0.1,dropmax:kl_weight=0.5,aux_weight=2.0"
+    command = ["compare", *SMALL, "--heads", heads, "--seeds", "2", "--out", str(tmp_path)]
+    assert main(command) == 0
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()
+    assert len(lines) == 6
+    table = (tmp_path / "table.md").read_text()
+    assert table in capsys.readouterr().out
+    assert "`dropmax:kl_weight=0.5,aux_weight=2.0`" in table
+    for figure in ("error", "reliability", "learning_curves"):
+        with Image.open(tmp_path / f"{figure}.png") as image:
+            assert min(image.size) > 200
+        assert "<svg" in (tmp_path / f"{figure}.svg").read_text()[:1000]
+    assert main(command) == 0
+    assert (tmp_path / "results.jsonl").read_text().splitlines() == lines
+
+
+TRAIN = ["train", *SMALL, "--out", "OUT"]
+COMPARE = ["compare", *SMALL, "--out", "OUT"]
+WRONG = {
+    "no command": ["trian"],
+    "no option": [*TRAIN, "--hed", "softmax"],
+    "no data": ["train", "--out", "OUT"],
+    "no out": ["train", "--data", "digits"],
+    "no number": [*TRAIN, "--seed", "one"],
+    "unknown head": [*TRAIN, "--head", "drop-max"],
+    "unknown option of a head": [*TRAIN, "--head", "softmax:smoothing=0.1"],
+    "option of no form": [*TRAIN, "--head", "softmax:0.1"],
+    "value out of range": [*TRAIN, "--head", "dropmax:temperature=-1.0"],
+    "unknown backbone": [*TRAIN, "--backbone", "resnet"],
+    "images too small": [*TRAIN, "--backbone", "lenet"],
+    "unknown protocol": [*TRAIN, "--protocol", "oficial"],
+    "zero epochs": [*TRAIN, "--epochs", "0"],
+    "zero batch": [*TRAIN, "--batch-size", "0"],
+    "negative seed": [*TRAIN, "--seed", "-1"],
+    "too many a class": [*TRAIN, "--train-per-class", "9999"],
+    "no such folder": ["train", "--data", "./nowhere", "--out", "OUT"],
+    "no such data set": ["train", "--data", "nowhere", "--out", "OUT"],
+    "no such column": [*TRAIN, "--label-column", "lable"],
+    "column of no images": [*TRAIN, "--image-column", "label"],
+    "out is a file": ["train", *SMALL, "--out", "FILE"],
+    "out is something else": ["train", *SMALL, "--out", "OCCUPIED"],
+    "no accelerator": [*TRAIN, "--accelerator", "abacus"],
+    "no precision": [*TRAIN, "--precision", "7"],
+    "no heads": [*COMPARE, "--heads", ""],
+    "head twice": [*COMPARE, "--heads", "softmax,softmax"],
+    "one head unknown": [*COMPARE, "--heads", "softmax,nosuch"],
+    "no seeds": [*COMPARE, "--seeds", "0"],
+    "no jobs": [*COMPARE, "--jobs", "0"],
+    "no threads": [*COMPARE, "--threads", "-1"],
+    "compare into something else": ["compare", *SMALL, "--out", "OCCUPIED"],
+    "no run": ["evaluate", "OUT"],
+    "no image": ["predict", "RUN", "OUT"],
+    "image of another size": ["predict", "RUN", "LARGE"],
+    "file that is no image": ["predict", "RUN", "FILE"],
+    "no top": ["predict", "RUN", "IMAGE", "--top", "0"],
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.usefixtures("untyped")
+def test_a_mistake_is_one_line_and_exit_code_2_and_leaves_nothing(case, trained, tmp_path, capsys):
+    (tmp_path / "file.txt").write_text("text")
+    (tmp_path / "occupied").mkdir()
+    (tmp_path / "occupied" / "thesis.tex").write_text("...")
+    Image.new("L", (9, 9)).save(tmp_path / "large.png")
+    places = {
+        "OUT": tmp_path / "out",
+        "FILE": tmp_path / "file.txt",
+        "OCCUPIED": tmp_path / "occupied",
+        "LARGE": tmp_path / "large.png",
+        "RUN": trained / "run",
+        "IMAGE": trained / "digit.png",
+    }
+    before = sorted(tmp_path.rglob("*"))
+    capsys.readouterr()
+    assert main([str(places.get(part, part)) for part in WRONG[case]]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert len(printed.err) > 20
+    assert "Traceback" not in printed.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_of_another_experiment_is_kept(trained, capsys):
+    before = (trained / "run" / "metrics.json").read_text()
+    assert main(["train", *SMALL, "--seed", "5", "--out", str(trained / "run")]) == 2
+    assert "another experiment (seed)" in capsys.readouterr().err
+    assert (trained / "run" / "metrics.json").read_text() == before
+
+
+def test_a_run_that_breaks_down_names_the_term_and_exits_with_1(tmp_path, capsys, monkeypatch):
+    from dropmax.heads import SoftmaxHead
+
+    keep = SoftmaxHead.raw_loss
+
+    def broken(self, scores, target, **options):
+        raw = keep(self, scores, target, **options)
+        return raw.of_terms(raw.nll * float("nan"), *raw[2:])
+
+    monkeypatch.setattr(SoftmaxHead, "raw_loss", broken)
+    out = str(tmp_path / "run")
+    assert main(["train", *SMALL, "--head", "softmax", "--out", out]) == 1
+    assert capsys.readouterr().err.startswith("train: nll must stay finite")

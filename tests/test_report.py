@@ -1,0 +1,86 @@
+"""Tables and figures of a comparison, against numbers worked out by hand."""
+
+import math
+import re
+
+import pytest
+import torch
+from tolerances import assert_close
+
+from dropmax.report import draw, summarize, table
+
+BINS = {"instances": (2, 2), "confidence": (0.3, 0.9), "accuracy": (0.5, 1.0)}
+
+
+def line(head, seed, error, *, seconds=2.0, jobs=1):
+    return {
+        "config": {"head": head, "seed": seed},
+        "test": {"error": error, "nll": 0.2, "ece": 1.0, "brier": 0.1},
+        "reliability": BINS,
+        "curve": {"epoch": [1, 2], "train_nll": [2.0, 1.0], "test_nll": [2.1, 1.2]},
+        "seconds": seconds,
+        "jobs": jobs,
+    }
+
+
+LINES = [
+    line(head, seed, error)
+    for head, errors in {"softmax": (5.0, 6.0, 7.0), "dropmax": (3.0, 5.0, 7.0)}.items()
+    for seed, error in enumerate(errors)
+]
+
+
+def assert_number(actual, expected):
+    assert_close(torch.tensor(actual, dtype=torch.float64), expected, "metric")
+
+
+def test_means_deviations_and_paired_differences():
+    softmax, dropmax = summarize(LINES)
+    assert (softmax.head, dropmax.head) == ("softmax", "dropmax")
+    assert softmax.differences == {}
+    assert_number(softmax.metrics["error"], (6.0, 1.0))
+    assert_number(dropmax.metrics["error"], (5.0, 2.0))
+    difference = dropmax.differences["error"]
+    half = 4.302652729911275 / math.sqrt(3.0)  # Student's t at 0.975 with 2 degrees of freedom
+    assert_number(difference[:3], (-1.0, -1.0 - half, -1.0 + half))
+    assert difference[3:] == (2, 3)
+
+
+def test_differences_are_paired_by_seed_and_not_by_place():
+    shuffled = [LINES[2], LINES[5], LINES[0], LINES[4], LINES[3], LINES[1]]
+    assert summarize(shuffled)[1].differences == summarize(LINES)[1].differences
+    only_one = summarize([LINES[0], LINES[3], LINES[4]])[1].differences["error"]
+    assert (only_one.mean, only_one.seeds) == (-2.0, 1)
+    assert math.isnan(only_one.low)
+    assert summarize(LINES[3:])[0].differences == {}
+
+
+def test_seconds_are_shown_only_where_every_run_had_the_machine_to_itself():
+    assert "| seconds |" in table(LINES)
+    assert "2.0 ± 0.0" in table(LINES)
+    assert "seconds" not in table([*LINES, line("softmax", 3, 5.0, jobs=2)])
+
+
+def test_the_table_shows_what_the_summary_says():
+    rows = table(LINES).splitlines()
+    assert rows[3].startswith("| `dropmax` | 5.00 ± 2.00 | -1.00 [-3.48, +1.48] | 2 of 3 |")
+    assert len({row.count("|") for row in rows}) == 1
+
+
+def test_figures_are_written_whole_and_again_the_same(tmp_path):
+    files = draw(LINES, tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in files}
+    assert len(files) == 6
+    text = (tmp_path / "reliability.svg").read_text()
+    assert len(re.findall(r"<!-- ECE 1.00 % -->", text)) == 2
+    before = {file: file.read_bytes() for file in files if file.suffix == ".png"}
+    draw(LINES, tmp_path)
+    assert {file: file.read_bytes() for file in before} == before
+
+
+def test_no_lines_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="hold at least one"):
+        table([])
+    with pytest.raises(ValueError, match="hold at least one"):
+        draw([], tmp_path / "figures")
+    assert not (tmp_path / "figures").exists()

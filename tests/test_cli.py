@@ -59,7 +59,7 @@ def test_compare_writes_lines_table_and_figures(tmp_path, capsys):
     table = (tmp_path / "table.md").read_text()
     assert table in capsys.readouterr().out
     assert "`dropmax:kl_weight=0.5,aux_weight=2.0`" in table
-    for figure in ("error", "reliability", "learning_curves"):
+    for figure in ("error", "reliability", "learning_curves", "gate"):
         with Image.open(tmp_path / f"{figure}.png") as image:
             assert min(image.size) > 200
         assert "<svg" in (tmp_path / f"{figure}.svg").read_text()[:1000]

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from dropmax import _check
-from dropmax.data import Images, load_images
-from dropmax.training import RunConfig, check, train
+from dropmax.data import Images
+from dropmax.training import RunConfig, check, load_data, train
 from dropmax.training.run import write_whole
 
 RESULTS = "results.jsonl"
@@ -59,6 +59,7 @@ def compare(
     comparison: Comparison,
     out: str | Path,
     *,
+    data: Images | None = None,
     root: str | Path | None = None,
     jobs: int = 1,
     threads: int | None = None,
@@ -69,6 +70,7 @@ def compare(
     Args:
         comparison: What is compared.
         out: The directory to write: `results.jsonl`, a line a run, and the runs.
+        data: The data set that `comparison` names, where it is loaded already.
         root: Where folders of data lie; the environment variable DROPMAX_DATA if None.
         jobs: How many runs at once.
         threads: Threads of each run; the machine's cores divided by `jobs` if None. The last bits
@@ -102,12 +104,7 @@ def compare(
     done = {_key(line["config"]): line for line in _read(folder, comparison.base)}
     missing = [config for config in configs if _key(config.to_dict()) not in done]
     if missing:
-        data = load_images(
-            comparison.base.data,
-            root=root,
-            image_column=comparison.base.image_column,
-            label_column=comparison.base.label_column,
-        )
+        data = data or load_data(comparison.base, root)
         for config in missing:
             check(config, data)
         with _bar(len(configs), len(done), progress) as advance:

@@ -1,6 +1,7 @@
 """What the commands do. Imported late, as it needs typer; heavy imports stand in the commands."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -88,18 +89,11 @@ def train(
 def evaluate(run: RunPath, data_root: DataRoot = None) -> None:
     """Evaluate a run on the test images of its data set."""
     from dropmax import training
-    from dropmax.data import load_images
     from dropmax.metrics import evaluate as evaluated
     from dropmax.training.classifier import predict as predicted
 
     loaded = training.load_run(run)
-    config = loaded.config
-    images = load_images(
-        config.data,
-        root=data_root,
-        image_column=config.image_column,
-        label_column=config.label_column,
-    )
+    images = training.load_data(loaded.config, data_root)
     log_probs = predicted(loaded.classifier(), images.test.images).log_probs
     _print_metrics(evaluated(log_probs, images.test.target)._asdict())
 
@@ -127,9 +121,9 @@ def compare(
 ) -> None:
     """Train heads on the same splits and initial backbones; write lines, a table and figures."""
     from dropmax import _check, report
-    from dropmax.experiments import RESULTS, Comparison, split_heads
+    from dropmax.experiments import RESULTS, Comparison, run_folder, split_heads
     from dropmax.experiments import compare as compared
-    from dropmax.training import RunConfig
+    from dropmax.training import RunConfig, load_data, load_run
     from dropmax.training.run import write_whole
 
     _check.integer("compare", "--seeds", seeds, low=1)
@@ -146,10 +140,11 @@ def compare(
         image_column=image_column,
         label_column=label_column,
     )
+    images = load_data(base, data_root)
     lines = compared(
         Comparison(base, names, tuple(range(seeds))),
         out,
-        root=data_root,
+        data=images,
         jobs=jobs,
         threads=threads,
         progress=not quiet,
@@ -157,6 +152,11 @@ def compare(
     table = report.table(lines)
     write_whole(out / "table.md", table)
     figures = report.draw(lines, out)
+    run = {name: run_folder(out, replace(base, head=name)) for name in names}
+    gated = next((name for name in names if name.partition(":")[0] == "dropmax"), None)
+    if gated is not None and run[gated].is_dir():
+        rival = load_run(run["softmax"]) if "softmax" in names else None
+        figures += report.draw_gate(load_run(run[gated]), images, out, rival=rival)
     typer.echo(table)
     typer.echo(f"Lines: {out / RESULTS}")
     for figure in figures:

@@ -48,6 +48,11 @@ def draw(lines: Lines, out: str | Path) -> list[Path]:
         "reliability": _reliability(lines),
         "learning_curves": _learning_curves(lines),
     }
+    return save(figures, out)
+
+
+def save(figures: Mapping[str, Any], out: str | Path) -> list[Path]:
+    """Write each figure as PNG and as SVG, whole or not at all."""
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     files = []
@@ -60,12 +65,19 @@ def draw(lines: Lines, out: str | Path) -> list[Path]:
     return files
 
 
-def _axes(columns: int, rows: int = 1, *, width: float = 3.0, height: float = 3.0) -> Any:
+def axes_of(
+    columns: int,
+    rows: int = 1,
+    *,
+    width: float = 3.0,
+    height: float = 3.0,
+    ratios: Sequence[float] | None = None,
+) -> Any:
     """A figure without a window and its axes, a list in reading order."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    axes = figure.subplots(rows, columns, squeeze=False, width_ratios=ratios).ravel().tolist()
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(labelsize=8)
@@ -83,7 +95,7 @@ def _error(lines: Lines) -> Any:
     """A dot a seed and a line at the mean, for error and for calibration error."""
     summaries = summarize(lines)
     heads = _by_head(lines)
-    figure, axes = _axes(2, width=4.5, height=0.9 + 0.32 * len(heads))
+    figure, axes = axes_of(2, width=4.5, height=0.9 + 0.32 * len(heads))
     for ax, metric, label in zip(
         axes, ("error", "ece"), ("test error, %", "calibration error, %"), strict=True
     ):
@@ -105,7 +117,7 @@ def _reliability(lines: Lines) -> Any:
     """Accuracy against confidence, the bins of all seeds together, a panel a head."""
     heads = _by_head(lines)
     columns = min(len(heads), 5)
-    figure, axes = _axes(columns, -(-len(heads) // columns), width=2.4, height=2.6)
+    figure, axes = axes_of(columns, -(-len(heads) // columns), width=2.4, height=2.6)
     for n, (ax, (head, runs)) in enumerate(zip(axes, heads.items(), strict=False)):
         bins = [line["reliability"] for line in runs]
         counts = [sum(column) for column in zip(*(b["instances"] for b in bins), strict=True)]
@@ -141,7 +153,7 @@ def _reliability(lines: Lines) -> Any:
 
 def _learning_curves(lines: Lines) -> Any:
     """Plug-in NLL over epochs, on training and on test images, the mean over seeds."""
-    figure, axes = _axes(2, width=4.5, height=3.2)
+    figure, axes = axes_of(2, width=4.5, height=3.2)
     for ax, split in zip(axes, ("train", "test"), strict=True):
         for n, (head, runs) in enumerate(_by_head(lines).items()):
             curves = [line["curve"][f"{split}_nll"] for line in runs]

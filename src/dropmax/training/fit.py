@@ -76,13 +76,7 @@ def train(
         >>> sorted(run.metrics["test"])
         ['brier', 'ece', 'error', 'floored', 'nll']
     """
-    if data is None:
-        data = load_images(
-            config.data,
-            root=root,
-            image_column=config.image_column,
-            label_column=config.label_column,
-        )
+    data = data or load_data(config, root)
     splits, classifier = check(config, data)
     folder = Path(out)
     description = describe(config, data.class_names, data.shape)
@@ -122,6 +116,13 @@ def train(
         _finish(folder, module)
     trainer.strategy.barrier()
     return load_run(folder)
+
+
+def load_data(config: RunConfig, root: str | Path | None = None) -> Images:
+    """The data set of a run, as `dropmax.data.load_images` reads it."""
+    return load_images(
+        config.data, root=root, image_column=config.image_column, label_column=config.label_column
+    )
 
 
 def check(config: RunConfig, data: Images) -> tuple[Splits, nn.Sequential]:

@@ -81,13 +81,13 @@ def load_run(path: str | Path) -> Run:
         >>> load_run("nowhere")
         Traceback (most recent call last):
         ...
-        ValueError: load_run: path must be the directory of a run, got 'nowhere'; pass what train wrote.
+        ValueError: load_run: path must be the directory of a run, got 'nowhere'; check the path.
     """
     folder = Path(path)
     described = read_description(folder)
     if described is None:
         must = "be the directory of a run"
-        _check.fail("load_run", "path", must, str(path), "pass what train wrote")
+        _check.fail("load_run", "path", must, str(path), "check the path")
     if not (folder / METRICS).is_file():
         must = "be a finished run"
         _check.fail("load_run", "path", must, str(path), "run train again, it goes on")

@@ -1,0 +1,106 @@
+"""Heat maps of the retain probabilities over easy and over difficult test images."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dropmax import _check
+from dropmax.data import Images
+from dropmax.report.figures import axes_of, save
+from dropmax.training import Run
+from dropmax.training.classifier import predict
+
+INSTANCES = 10
+NAMED_CLASSES = 20
+"""Up to so many classes have their names under the heat map."""
+
+
+def draw_gate(run: Run, images: Images, out: str | Path, *, rival: Run | None = None) -> list[Path]:
+    """Draw rho over the test images that a rival finds easiest and those it gets most wrong.
+
+    Targets are circled, the rival's wrong answers crossed, as on the paper's poster.
+
+    Args:
+        run: A run whose head has a gate.
+        images: The data set it was trained on.
+        out: The directory for `gate.png` and `gate.svg`.
+        rival: Whose answers say what is easy and what difficult, a softmax run; `run` if None.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: If the head has no gate, or a run does not fit the images.
+
+    Examples:
+        >>> import tempfile
+        >>> from dropmax.data import load_images
+        >>> from dropmax.report import draw_gate
+        >>> from dropmax.training import RunConfig, train
+        >>> config = RunConfig("digits", "dropmax", train_per_class=5, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     run = train(config, out + "/run", progress=False)
+        ...     [file.name for file in draw_gate(run, load_images("digits"), out)]
+        ['gate.png', 'gate.svg']
+    """
+    for one in (run, rival or run):
+        if (one.shape, one.class_names) != (images.shape, images.class_names):
+            got = _check.Verbatim(f"{images.name}, of other classes or sizes")
+            _check.fail("draw_gate", "images", "be those of the run", got, "load its data set")
+    scores, log_probs = predict(run.classifier(), images.test.images)
+    if scores.retain_logits is None:
+        got = _check.Verbatim(repr(run.config.head))
+        _check.fail("draw_gate", "run", "have a gate", got, "draw it of DropMax or attention")
+    if rival is not None:
+        log_probs = predict(rival.classifier(), images.test.images).log_probs
+    retain = scores.retain_logits.double().sigmoid()
+    target, answer = images.test.target, log_probs.argmax(-1)
+    at_target = log_probs.gather(-1, target[:, None]).squeeze(-1)
+    order = at_target.argsort(descending=True, stable=True)
+    easy = _one_a_class(order, target)
+    wrong = order[(answer != target)[order]]
+    difficult = wrong.flip(0)[:INSTANCES]
+    figure, axes = axes_of(4, width=2.2, height=4.0, ratios=(0.5, 4, 0.5, 4))
+    shown: Any = None
+    for pair, rows, title in ((0, easy, "easy"), (2, difficult, "difficult")):
+        if len(rows):
+            _strip(axes[pair], images.test.images[rows])
+            shown = _heat_map(
+                axes[pair + 1], retain[rows], target[rows], answer[rows], images.class_names
+            )
+        axes[pair].axis("off")
+        axes[pair + 1].set_title(f"{title} test images", fontsize=9)
+    figure.colorbar(shown, ax=axes[-1], label="retain probability", fraction=0.05)
+    return save({"gate": figure}, out)
+
+
+def _one_a_class(order: Tensor, target: Tensor) -> Tensor:
+    """The first instance of each class in the order, up to the number that is shown."""
+    first: dict[int, int] = {}
+    for n in order.tolist():
+        first.setdefault(int(target[n]), n)
+    return torch.tensor([first[k] for k in sorted(first)][:INSTANCES], dtype=torch.int64)
+
+
+def _strip(ax: Any, images: Tensor) -> None:
+    """The images below one another."""
+    tall = torch.cat(list(images), dim=1).permute(1, 2, 0)
+    ax.imshow(tall.expand(-1, -1, 3).numpy(), aspect="auto", interpolation="nearest")
+
+
+def _heat_map(
+    ax: Any, retain: Tensor, target: Tensor, answer: Tensor, class_names: tuple[str, ...]
+) -> Any:
+    shown = ax.imshow(retain.numpy(), aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0)
+    for row, (t, a) in enumerate(zip(target.tolist(), answer.tolist(), strict=True)):
+        ax.plot(t, row, "o", mec="white", mfc="none", ms=8, mew=1.5)
+        if a != t:
+            ax.plot(a, row, "x", color="#ff4b4b", ms=6, mew=2)
+    ax.set_yticks([])
+    ax.set_xlabel("class (o target, x wrong answer)", fontsize=8)
+    if len(class_names) <= NAMED_CLASSES:
+        upright = max(map(len, class_names)) <= 2
+        ax.set_xticks(range(len(class_names)), class_names, rotation=0 if upright else 90)
+    return shown

@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import importlib.util
 import inspect
 import json
 import re
@@ -104,3 +105,18 @@ def test_numbers_of_the_step_benchmark_are_the_committed_ones():
 def test_the_version_is_in_the_changelog_and_the_citation():
     assert f"## {dropmax.__version__}" in (ROOT / "CHANGELOG.md").read_text()
     assert f"version: {dropmax.__version__}" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_tables_of_comparisons_are_those_of_the_committed_lines():
+    """`python experiments/tables.py` would change no page."""
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "experiments" / "tables.py")
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    found = 0
+    for page in PAGES:
+        text = page.read_text()
+        found += len(tables.BLOCK.findall(text))
+        assert tables.with_tables(text) == text, page
+    assert found >= 2
+    wrong = (ROOT / "README.md").read_text().replace("| 5 of 5 |", "| 4 of 5 |")
+    assert tables.with_tables(wrong) != wrong

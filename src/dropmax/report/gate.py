@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dropmax import _check
@@ -62,7 +63,7 @@ def draw_gate(run: Run, images: Images, out: str | Path, *, rival: Run | None = 
     easy = _one_a_class(order, target)
     wrong = order[(answer != target)[order]]
     difficult = wrong.flip(0)[:INSTANCES]
-    figure, axes = axes_of(4, width=2.2, height=4.0, ratios=(0.5, 4, 0.5, 4))
+    figure, axes = axes_of(4, width=2.2, height=4.0, ratios=(0.5, 4.0, 0.5, 4.0))
     shown: Any = None
     for pair, rows, title in ((0, easy, "easy"), (2, difficult, "difficult")):
         if len(rows):
@@ -86,7 +87,8 @@ def _one_a_class(order: Tensor, target: Tensor) -> Tensor:
 
 def _strip(ax: Any, images: Tensor) -> None:
     """The images below one another."""
-    tall = torch.cat(list(images), dim=1).permute(1, 2, 0)
+    apart = F.pad(images, (0, 0, 1, 1), value=255)
+    tall = torch.cat(list(apart), dim=1).permute(1, 2, 0)
     ax.imshow(tall.expand(-1, -1, 3).numpy(), aspect="auto", interpolation="nearest")
 
 

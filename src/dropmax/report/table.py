@@ -9,7 +9,7 @@ from dropmax.report.summary import Difference, Spread, summarize
 HEADER = (
     "head",
     "error %",
-    "less softmax's [95 %]",
+    "minus softmax [95 %]",
     "wins",
     "NLL, nats",
     "ECE %",

@@ -93,6 +93,7 @@ WRONG = {
     "out is a file": ["train", *SMALL, "--out", "FILE"],
     "out is something else": ["train", *SMALL, "--out", "OCCUPIED"],
     "no accelerator": [*TRAIN, "--accelerator", "abacus"],
+    "no such device here": [*TRAIN, "--accelerator", "tpu"],
     "no precision": [*TRAIN, "--precision", "7"],
     "no heads": [*COMPARE, "--heads", ""],
     "head twice": [*COMPARE, "--heads", "softmax,softmax"],

@@ -152,11 +152,14 @@ def compare(
     table = report.table(lines)
     write_whole(out / "table.md", table)
     figures = report.draw(lines, out)
-    run = {name: run_folder(out, replace(base, head=name)) for name in names}
-    gated = next((name for name in names if name.partition(":")[0] == "dropmax"), None)
-    if gated is not None and run[gated].is_dir():
-        rival = load_run(run["softmax"]) if "softmax" in names else None
-        figures += report.draw_gate(load_run(run[gated]), images, out, rival=rival)
+    gated = [name for name in names if name.partition(":")[0] == "dropmax"][:1]
+    shown = gated + ["softmax"] * (bool(gated) and "softmax" in names)
+    for seed in range(seeds):
+        folders = [run_folder(out, replace(base, head=name, seed=seed)) for name in shown]
+        if folders and all(folder.is_dir() for folder in folders):
+            run, *rival = map(load_run, folders)
+            figures += report.draw_gate(run, images, out, rival=rival[0] if rival else None)
+            break
     typer.echo(table)
     typer.echo(f"Lines: {out / RESULTS}")
     for figure in figures:

@@ -86,6 +86,7 @@ def train(
         return load_run(folder)
     resume = _resume_state(folder)
 
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import Trainer
 
     from dropmax.training.callbacks import EpochBar, resume_state
@@ -97,18 +98,23 @@ def train(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\.")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        trainer = Trainer(
-            max_epochs=config.resolved_epochs,
-            accelerator=accelerator,
-            devices=devices,
-            strategy=strategy,
-            precision=precision,  # type: ignore[arg-type]
-            callbacks=[resume_state(folder), *([EpochBar(config)] if progress else [])],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
+        try:
+            trainer = Trainer(
+                max_epochs=config.resolved_epochs,
+                accelerator=accelerator,
+                devices=devices,
+                strategy=strategy,
+                precision=precision,  # type: ignore[arg-type]
+                callbacks=[resume_state(folder), *([EpochBar(config)] if progress else [])],
+                logger=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+            )
+        except (MisconfigurationException, ModuleNotFoundError) as error:
+            got = _check.Verbatim(f"{accelerator!r} and {devices!r} ({error})")
+            must = "be there on this machine"
+            _check.fail("train", "accelerator and devices", must, got, "choose auto and 1")
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / CONFIG, to_json(description))
         trainer.fit(module, ckpt_path=resume, weights_only=True)

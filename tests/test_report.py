@@ -46,6 +46,12 @@ def test_means_deviations_and_paired_differences():
     assert difference[3:] == (2, 3)
 
 
+def test_softmax_stands_first_and_the_others_as_they_come():
+    other = line("attention", 0, 4.0)
+    heads = [summary.head for summary in summarize([LINES[3], other, LINES[0]])]
+    assert heads == ["softmax", "dropmax", "attention"]
+
+
 def test_differences_are_paired_by_seed_and_not_by_place():
     shuffled = [LINES[2], LINES[5], LINES[0], LINES[4], LINES[3], LINES[1]]
     assert summarize(shuffled)[1].differences == summarize(LINES)[1].differences

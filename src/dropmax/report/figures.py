@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dropmax.report.summary import summarize
+from dropmax.report.summary import by_head, summarize
 
 COLORS = (
     "#4d4d4d",
@@ -84,17 +84,10 @@ def axes_of(
     return figure, axes
 
 
-def _by_head(lines: Lines) -> dict[str, list[Mapping[str, Any]]]:
-    heads: dict[str, list[Mapping[str, Any]]] = {}
-    for line in lines:
-        heads.setdefault(line["config"]["head"], []).append(line)
-    return heads
-
-
 def _error(lines: Lines) -> Any:
     """A dot a seed and a line at the mean, for error and for calibration error."""
     summaries = summarize(lines)
-    heads = _by_head(lines)
+    heads = dict(by_head(lines))
     figure, axes = axes_of(2, width=4.5, height=0.9 + 0.32 * len(heads))
     for ax, metric, label in zip(
         axes, ("error", "ece"), ("test error, %", "calibration error, %"), strict=True
@@ -115,10 +108,10 @@ def _error(lines: Lines) -> Any:
 
 def _reliability(lines: Lines) -> Any:
     """Accuracy against confidence, the bins of all seeds together, a panel a head."""
-    heads = _by_head(lines)
+    heads = by_head(lines)
     columns = min(len(heads), 5)
     figure, axes = axes_of(columns, -(-len(heads) // columns), width=2.4, height=2.6)
-    for n, (ax, (head, runs)) in enumerate(zip(axes, heads.items(), strict=False)):
+    for n, (ax, (head, runs)) in enumerate(zip(axes, heads, strict=False)):
         bins = [line["reliability"] for line in runs]
         counts = [sum(column) for column in zip(*(b["instances"] for b in bins), strict=True)]
         confidence, accuracy = (
@@ -138,7 +131,7 @@ def _reliability(lines: Lines) -> Any:
         points = [confidence[k] for k in filled], [accuracy[k] for k in filled]
         ax.plot([0, 1], [0, 1], color="#999999", lw=1, ls="--")
         ax.plot(*points, color=COLORS[n % len(COLORS)], lw=1)
-        ax.scatter(*points, sizes, color=COLORS[n % len(COLORS)])
+        ax.scatter(*points, sizes, color=COLORS[n % len(COLORS)], clip_on=False, zorder=3)
         ece = statistics.mean(line["test"]["ece"] for line in runs)
         ax.set_title(f"{head}\nECE {ece:.2f} %", fontsize=8)
         ax.set_xlim(0, 1.03)
@@ -153,9 +146,9 @@ def _reliability(lines: Lines) -> Any:
 
 def _learning_curves(lines: Lines) -> Any:
     """Plug-in NLL over epochs, on training and on test images, the mean over seeds."""
-    figure, axes = axes_of(2, width=4.5, height=3.2)
+    figure, axes = axes_of(2, width=5.2, height=3.2)
     for ax, split in zip(axes, ("train", "test"), strict=True):
-        for n, (head, runs) in enumerate(_by_head(lines).items()):
+        for n, (head, runs) in enumerate(by_head(lines)):
             curves = [line["curve"][f"{split}_nll"] for line in runs]
             means = [statistics.mean(values) for values in zip(*curves, strict=True)]
             epochs = runs[0]["curve"]["epoch"]
@@ -165,5 +158,6 @@ def _learning_curves(lines: Lines) -> Any:
         ax.set_ylim(bottom=0.0)
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("plug-in NLL, nats", fontsize=9)
-    axes[1].legend(fontsize=7, frameon=False)
+    handles = axes[0].get_lines()
+    figure.legend(handles=handles, fontsize=7, frameon=False, loc="outside right center")
     return figure

@@ -73,10 +73,10 @@ def summarize(lines: Sequence[Mapping[str, Any]]) -> list[Summary]:
     """
     if not lines:
         _check.fail("summarize", "lines", "hold at least one", lines, "train a head first")
-    by_head: dict[str, dict[int, Mapping[str, Any]]] = {}
-    for line in lines:
-        by_head.setdefault(line["config"]["head"], {})[line["config"]["seed"]] = line
-    rival = by_head.get(RIVAL, {})
+    by_seed = {
+        head: {line["config"]["seed"]: line for line in runs} for head, runs in by_head(lines)
+    }
+    rival = by_seed.get(RIVAL, {})
     alone = all(line["jobs"] == 1 for line in lines)
     return [
         Summary(
@@ -85,8 +85,16 @@ def summarize(lines: Sequence[Mapping[str, Any]]) -> list[Summary]:
             {m: _difference(m, runs, rival) for m in METRICS if _paired(head, runs, rival)},
             _spread([line["seconds"] for line in runs.values()]) if alone else None,
         )
-        for head, runs in by_head.items()
+        for head, runs in by_seed.items()
     ]
+
+
+def by_head(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """The lines of each head: softmax, then the others as they come."""
+    heads: dict[str, list[Mapping[str, Any]]] = {}
+    for line in lines:
+        heads.setdefault(line["config"]["head"], []).append(line)
+    return sorted(heads.items(), key=lambda item: item[0] != RIVAL)
 
 
 def _paired(head: str, runs: Mapping[int, Any], rival: Mapping[int, Any]) -> bool:

@@ -166,3 +166,78 @@ def predictive(logits, retain_logits):
             mean[k] += prob * p
             square[k] += prob * p * p
     return mean, [s - m * m for s, m in zip(square, mean, strict=True)]
+
+
+def log_sum(logs):
+    """log of a sum of exponentials, -inf of nothing."""
+    shift = max(logs, default=-math.inf)
+    if shift == -math.inf:
+        return -math.inf
+    return shift + math.log(math.fsum(math.exp(x - shift) for x in logs))
+
+
+def enumerate_masks(logits, retain_logits, target):
+    """Everything exact by going through all 2^K hard masks, in logarithms.
+
+    (log p of each class, log-odds of each z_k given the target, the same given z_target = 1,
+    E log A, E_z H(y | z)).
+    """
+    num_classes = len(logits)
+    classes = range(num_classes)
+    joint, log_normalizer, entropy = [[] for _ in classes], [], []
+    odds = [([], []) for _ in classes]
+    odds_kept = [([], []) for _ in classes]
+    for mask in itertools.product((0, 1), repeat=num_classes):
+        log_prob = math.fsum(
+            log_sigmoid(r if z else -r) for z, r in zip(mask, retain_logits, strict=True)
+        )
+        retained = [k for k in classes if mask[k]] or list(classes)
+        log_total = log_sum([logits[k] for k in retained])
+        log_normalizer.append(math.exp(log_prob) * log_total)
+        terms = [math.exp(logits[k] - log_total) * (log_total - logits[k]) for k in retained]
+        entropy.append(math.exp(log_prob) * math.fsum(terms))
+        for k in retained:
+            joint[k].append(log_prob + logits[k] - log_total)
+        if target in retained:
+            log_joint = log_prob + logits[target] - log_total
+            for k in classes:
+                odds[k][mask[k]].append(log_joint)
+                if mask[target]:
+                    odds_kept[k][mask[k]].append(log_joint)
+    log_probs = [log_sum(logs) for logs in joint]
+    return (
+        log_probs,
+        [log_sum(kept) - log_sum(dropped) for dropped, kept in odds],
+        [log_sum(kept) - log_sum(dropped) for dropped, kept in odds_kept],
+        math.fsum(log_normalizer),
+        math.fsum(entropy),
+    )
+
+
+def hard_elbo(logits, retain_logits, posterior_logits, target):
+    """E_q log p(target | z) - KL(q || p) over all masks of the rivals; q keeps the target."""
+    rivals = [k for k in range(len(logits)) if k != target]
+    value = log_sigmoid(retain_logits[target])
+    for mask in itertools.product((0, 1), repeat=len(rivals)):
+        signs = [1 if z else -1 for z in mask]
+        log_q = math.fsum(
+            log_sigmoid(s * posterior_logits[k]) for s, k in zip(signs, rivals, strict=True)
+        )
+        log_p = math.fsum(
+            log_sigmoid(s * retain_logits[k]) for s, k in zip(signs, rivals, strict=True)
+        )
+        retained = [target] + [k for k, z in zip(rivals, mask, strict=True) if z]
+        log_likelihood = logits[target] - log_sum([logits[k] for k in retained])
+        value += xlogy(math.exp(log_q), log_likelihood + log_p - log_q)
+    return value
+
+
+def analytic_correction(logits, retain_logits, target):
+    corrections = []
+    for k in range(len(logits)):
+        others = [j for j in range(len(logits)) if j not in (k, target)]
+        log_rest = log_sum(
+            [logits[target]] + [logits[j] + log_sigmoid(retain_logits[j]) for j in others]
+        )
+        corrections.append(0.0 if k == target else log_sigmoid(log_rest - logits[k]))
+    return corrections

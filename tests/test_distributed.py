@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from tolerances import assert_close
+from variants import VARIANTS
 
 import dropmax
 
@@ -35,7 +36,7 @@ def work(rank, folder):
     )
     part = slice(rank * 4, rank * 4 + 4)
     gradients = {}
-    for name in dropmax.HEADS:
+    for name in VARIANTS:
         model, features, target, noise = problem(name)
         parallel = DistributedDataParallel(model)
         head = dropmax.find_head(parallel)
@@ -59,7 +60,7 @@ def ranks(tmp_path_factory):
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
 
 
-@pytest.mark.parametrize("name", dropmax.HEADS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_two_ranks_give_the_gradients_of_one_process(name, ranks):
     model, features, target, noise = problem(name)
     dropmax.find_head(model).loss(model(features), target, noise=noise).total.backward()

@@ -27,8 +27,9 @@ PUBLIC = {
 } | {
     f"dropmax.{name}": value
     for name, value in [
-        ("predictive.plugin", dropmax.predictive.plugin),
-        ("predictive.monte_carlo", dropmax.predictive.monte_carlo),
+        *((f"predictive.{n}", getattr(dropmax.predictive, n)) for n in dropmax.predictive.__all__),
+        ("analysis.variational_gap", dropmax.analysis.variational_gap),
+        ("analysis.uncertainty", dropmax.analysis.uncertainty),
         ("find_head", dropmax.find_head),
         ("data.load_images", load_images),
         ("metrics.evaluate", evaluate),

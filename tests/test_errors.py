@@ -128,6 +128,60 @@ WRONG = {
         lambda: head(posterior="prior", aux_prior="base_rate"),
         "aux_prior must be None where posterior is 'prior'",
     ),
+    "aux_weight of a posterior in closed form": (
+        lambda: head(posterior="exact", aux_weight=0.5),
+        "aux_weight must be None where posterior is 'exact', got 0.5",
+    ),
+    "objective": (lambda: head(objective="marginals"), "did you mean 'marginal'?"),
+    "posterior of the marginal objective": (
+        lambda: head(objective="marginal", posterior="exact"),
+        "posterior must be None where objective is 'marginal'",
+    ),
+    "kl_weight of the marginal objective": (
+        lambda: head(objective="marginal", kl_weight=1.0),
+        "kl_weight must be None where objective is 'marginal'",
+    ),
+    "temperature of the marginal objective": (
+        lambda: head(objective="marginal", temperature=0.5),
+        "temperature must be None where objective is 'marginal'",
+    ),
+    "scheduled kl_weight of the marginal objective": (
+        lambda: set_weight("kl_weight", 1.0, objective="marginal"),
+        "DropMaxHead.loss: kl_weight must be None",
+    ),
+    "nodes that nothing reads": (
+        lambda: head(num_nodes=50),
+        "num_nodes must be None where posterior is 'learned'",
+    ),
+    "zero nodes": (lambda: head(posterior="exact", num_nodes=0), "num_nodes must be an integer"),
+    "nodes of the plug-in": (
+        lambda: head().log_probs(head()(torch.zeros(8, 6)), num_nodes=50),
+        "num_nodes must be None for method 'plugin'",
+    ),
+    "samples of the exact predictive": (
+        lambda: head().log_probs(head()(torch.zeros(8, 6)), method="exact", num_samples=3),
+        "num_samples must be None for method 'exact'",
+    ),
+    "tolerance": (
+        lambda: predictive.exact(LOGITS, LOGITS, tolerance=0.0),
+        "exact: tolerance must be a number in (1e-15, 0.5)",
+    ),
+    "logits far apart": (
+        lambda: predictive.exact(1e5 * torch.arange(10.0), LOGITS[0]),
+        "exact: logits must be so close together that 10000 nodes are enough",
+    ),
+    "posterior of another shape": (
+        lambda: functional.posterior_objective(LOGITS, LOGITS, LOGITS[:1], TARGET),
+        "posterior_objective: posterior_logits must match logits",
+    ),
+    "target of the mask posterior": (
+        lambda: predictive.mask_posterior(LOGITS, LOGITS, TARGET + 100),
+        "mask_posterior: target must lie in 0 ... 9",
+    ),
+    "gap without a gate": (
+        lambda: dropmax.analysis.variational_gap(dropmax.Scores(LOGITS), TARGET),
+        "variational_gap: scores.retain_logits must be given",
+    ),
     "negative weight": (lambda: head(kl_weight=-1.0), "kl_weight must be a number in [0"),
     "scheduled weight": (lambda: set_weight("entropy_weight", float("nan")), "entropy_weight"),
     "scheduled weight of an absent term": (

@@ -137,23 +137,90 @@ FAULTS = {
         "test_contract.py::test_losses_and_gradients_are_finite_and_float32",
     ),
     "all-zero mask left at -inf": (
-        "predictive.py",
+        "predictive/monte_carlo.py",
         "retained = mask | dropped_all.unsqueeze(-1)",
         "retained = mask",
         "test_predictive.py::test_all_classes_dropped_is_softmax",
     ),
     "logs averaged instead of probabilities": (
-        "predictive.py",
+        "predictive/monte_carlo.py",
         "log_sum = torch.logaddexp(log_sum, log_probs)",
         "log_sum = log_probs if sample == 0 else log_sum + (log_probs - log_sum) / (sample + 1)",
         "test_predictive.py::test_monte_carlo_of_given_noise_is_the_mean_over_its_masks",
     ),
     "samples held in memory": (
-        "predictive.py",
+        "predictive/monte_carlo.py",
         "        log_sum = torch.logaddexp(log_sum, log_probs)",
         "        log_sum = torch.logaddexp(log_sum, log_probs); held = locals().get('held', []); "
         "held.append(log_probs)",
         "test_predictive.py::test_memory_of_monte_carlo_does_not_grow_with_the_samples",
+    ),
+    "all-zero mask left out of the exact predictive": (
+        "predictive/exact.py",
+        "torch.logaddexp(log_sum + log_step, log_none)",
+        "(log_sum + log_step)",
+        "test_exact.py::test_open_gates_are_softmax_and_closed_ones_are_softmax",
+    ),
+    "factors that underflow": (
+        "predictive/quadrature.py",
+        "torch.maximum(log_not_rho, log_rho - rate) + softplus",
+        "(log_not_rho.exp() + (log_rho - rate).exp()).log()",
+        "test_exact.py::test_a_likely_rival_that_is_almost_never_dropped[dtype1]",
+    ),
+    "range cut at the largest class": (
+        "predictive/quadrature.py",
+        "width = left + right - lowest",
+        "width = left + right + 0.0 * lowest",
+        "test_exact.py::test_equals_enumeration_of_all_masks_and_stays_within_the_bound[3-dtype0]",
+    ),
+    "bound without the cuts": (
+        "predictive/quadrature.py",
+        "bound = trapezoid_error(rule.step) + left_cut_error(rule.step, rule.left)",
+        "bound = trapezoid_error(rule.step)",
+        "test_exact.py::test_equals_enumeration_of_all_masks_and_stays_within_the_bound[3-dtype0]",
+    ),
+    "rivals left out of the exact gradient": (
+        "predictive/exact.py",
+        "pull = share * (1.0 - kept) + axis.sum(share).unsqueeze(-1) * kept",
+        "pull = share * (1.0 - kept)",
+        "test_exact.py::test_gradients_are_exact[6-1.0]",
+    ),
+    "nodes held in memory": (
+        "predictive/exact.py",
+        "                found = _log_integrand(",
+        "                held = [*locals().get('held', []), block]\n"
+        "                found = _log_integrand(",
+        "test_exact.py::test_memory_does_not_grow_with_the_nodes_forward_and_backward",
+    ),
+    "all-zero mask left out of the posterior": (
+        "predictive/posterior.py",
+        "kept - torch.logaddexp(dropped, none)",
+        "kept - dropped",
+        "test_exact.py::test_equals_enumeration_of_all_masks_and_stays_within_the_bound[3-dtype0]",
+    ),
+    "all-zero mask counted twice in E log A": (
+        "predictive/posterior.py",
+        "(block.log_survival.exp() - dropped)",
+        "block.log_survival.exp()",
+        "test_exact.py::test_the_expected_log_normalizer_at_a_tighter_tolerance[3]",
+    ),
+    "rival counted in its own correction": (
+        "functional/correction.py",
+        "log_total + torch.log1p(-share.exp())",
+        "log_total.expand_as(share)",
+        "test_exact.py::test_the_analytic_correction[7]",
+    ),
+    "bound without the KL": (
+        "analysis.py",
+        "- log_normalizer - kl",
+        "- log_normalizer",
+        "test_analysis.py::test_the_gap_equals_enumeration[4]",
+    ),
+    "expected entropy without the normalizer": (
+        "analysis.py",
+        "expected = log_normalizer - ",
+        "expected = -",
+        "test_analysis.py::test_uncertainty_equals_enumeration[4]",
     ),
     "target among the negatives": (
         "functional/sampled_softmax.py",

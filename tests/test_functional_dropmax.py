@@ -1,6 +1,7 @@
 """The variational objective: the authors' numbers, the oracle, gradients, limits."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from tolerances import assert_close
 from torch.autograd import gradcheck
 
-from dropmax.functional import Objective, dropmax_objective, softmax_loss
+from dropmax.functional import Objective, dropmax_objective, posterior_objective, softmax_loss
 
 OFFICIAL = json.loads((Path(__file__).parent / "data" / "official_losses.json").read_text())
 OFFICIAL_NAMES = {
@@ -256,3 +257,35 @@ def test_returns_an_objective_whose_terms_sum_to_the_total():
     assert isinstance(objective, Objective)
     assert all(term.shape == (2, 3) and term.dtype == torch.float32 for term in objective)
     assert_close(objective.total, sum(objective[1:]).detach(), "value")
+
+
+def test_a_given_posterior_is_the_learned_one_without_aux():
+    logits, retain_logits, correction_logits = torch.randn(3, 6, 5, dtype=torch.float64)
+    target, noise = torch.arange(6) % 5, torch.rand(6, 5).clamp(1e-6, 1 - 1e-6)
+    inputs = [x.requires_grad_() for x in (logits, retain_logits, correction_logits)]
+    learned = dropmax_objective(*inputs, target, noise=noise)
+    given = posterior_objective(
+        logits, retain_logits, retain_logits.detach() + correction_logits, target, noise=noise
+    )
+    assert torch.equal(given.total, given.nll + given.kl + given.neg_entropy)
+    assert not given.aux.any()
+    for name in ("nll", "kl", "neg_entropy"):
+        one, other = getattr(given, name), getattr(learned, name)
+        assert torch.equal(one, other)
+        gradients = [
+            torch.autograd.grad(x.sum(), inputs, retain_graph=True, allow_unused=True)
+            for x in (one, other)
+        ]
+        for a, b in zip(*gradients, strict=True):
+            assert (a is None and b is None) or torch.equal(a, b)
+
+
+def test_a_posterior_that_is_certain_is_finite():
+    logits = torch.randn(4, 5, requires_grad=True)
+    retain_logits = torch.randn(4, 5, requires_grad=True)
+    certain = torch.where(torch.rand(4, 5) < 0.5, math.inf, -math.inf)
+    objective = posterior_objective(logits, retain_logits, certain, torch.arange(4))
+    objective.total.sum().backward()
+    assert objective.total.isfinite().all()
+    assert logits.grad.isfinite().all()
+    assert retain_logits.grad.isfinite().all()

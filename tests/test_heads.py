@@ -1,5 +1,6 @@
 """What single heads add to the contract; names and options as text; conversion helpers."""
 
+import pytest
 import torch
 from tolerances import assert_close
 from torch import nn
@@ -63,6 +64,73 @@ def test_the_prior_posterior_owns_no_correction():
     assert not any("correction" in key for key in head.state_dict())
     objective = head.loss(head(torch.randn(3, 6)), torch.tensor([0, 1, 2]))
     assert objective.aux.item() == 0.0
+
+
+def test_the_marginal_objective_is_the_exact_likelihood():
+    features, target, _ = case()
+    head = DropMaxHead(6, 5, objective="marginal", num_nodes=300, dtype=torch.float64)
+    assert not any("correction" in key for key in head.state_dict())
+    scores = head(features)
+    objective = head.loss(scores, target, reduction="none")
+    log_probs = head.log_probs(scores, method="exact", num_nodes=300)
+    likelihood = log_probs.gather(-1, target[:, None]).squeeze(-1)
+    assert_close(objective.nll, -likelihood.detach(), "reordered")
+    assert torch.equal(objective.total, objective.nll)
+    head.entropy_weight = 0.5
+    entropy = dropmax.bernoulli.neg_entropy(scores.retain_logits).sum(-1)
+    objective = head.loss(scores, target, reduction="none")
+    assert_close(objective.neg_entropy, 0.5 * entropy.detach(), "reordered")
+    assert_close(objective.total, (0.5 * entropy - likelihood).detach(), "reordered")
+
+
+def test_training_on_the_marginal_raises_the_likelihood():
+    features, target, _ = case(shape=(40,))
+    head = DropMaxHead(6, 5, objective="marginal", dtype=torch.float64)
+    optimizer = torch.optim.SGD(head.parameters(), lr=0.5)
+    losses = []
+    for _ in range(50):
+        optimizer.zero_grad()
+        loss = head.loss(head(features), target).total
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("posterior", ["exact", "analytic"])
+def test_a_posterior_in_closed_form_reaches_the_objective_without_gradient(posterior):
+    features, target, noise = case()
+    head = DropMaxHead(6, 5, posterior=posterior, temperature=0.5, dtype=torch.float64)
+    scores = head(features)
+    if posterior == "exact":
+        masks = dropmax.predictive.mask_posterior(
+            scores.logits, scores.retain_logits, target, target_kept=True, num_nodes=128
+        )
+    else:
+        correction = dropmax.functional.analytic_correction(
+            scores.logits, scores.retain_logits, target
+        )
+        masks = scores.retain_logits.detach() + correction
+    expected = dropmax.functional.posterior_objective(
+        *scores[:2], masks, target, temperature=0.5, noise=noise
+    )
+    actual = head.loss(scores, target, noise=noise, reduction="none")
+    for a, b in zip(actual, expected, strict=True):
+        assert_close(a, b.detach(), "reordered")
+    (to_gate,) = torch.autograd.grad(actual.nll.sum(), scores.retain_logits, allow_unused=True)
+    (to_logits,) = torch.autograd.grad(actual.kl.sum(), scores.logits, allow_unused=True)
+    assert to_gate is None
+    assert to_logits is None
+
+
+def test_the_exact_predictive_of_the_head():
+    features, _, _ = case()
+    head = DropMaxHead(6, 5, dtype=torch.float64)
+    scores = head(features)
+    for options in ({}, {"tolerance": 1e-9}, {"num_nodes": 50}):
+        expected = dropmax.predictive.exact(*scores[:2], **options)
+        assert torch.equal(head.log_probs(scores, method="exact", **options), expected)
 
 
 def test_retain_bias_init():

@@ -18,6 +18,7 @@ ROOMS = [
     "predictive",
     "heads",
     "conversion",
+    "analysis",
     "__init__",
     "backbones",
     "data",

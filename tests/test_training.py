@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from tolerances import assert_close
 from torch import nn
+from variants import VARIANTS
 
 from dropmax import HEADS, find_head
 from dropmax.data import load_images
@@ -46,7 +47,7 @@ def assert_same_run(one, other):
     assert all(torch.equal(first[2][name], second[2][name]) for name in first[2])
 
 
-@pytest.mark.parametrize("head", [*HEADS, "softmax:label_smoothing=0.1"])
+@pytest.mark.parametrize("head", [*VARIANTS, "softmax:label_smoothing=0.1"])
 def test_every_head_trains_and_its_run_is_complete_in_itself(head, tmp_path):
     made = run(tmp_path / "run", head, validation_per_class=5, epochs=20)
     files = {file.name for file in (tmp_path / "run").iterdir()}

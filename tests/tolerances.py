@@ -25,6 +25,14 @@ TOLERANCES = {
     (torch.float32, "precision"): (0.0, 1e-6),
     (torch.bfloat16, "precision"): (0.0, 1e-6),
     (torch.float16, "precision"): (0.0, 1e-6),
+    # integrals, as the project promises them at their default tolerances
+    (torch.float64, "exact"): (0.0, 1e-6),
+    (torch.float32, "exact"): (0.0, 1e-4),
+    # posterior log-odds, the quotient of two integrals
+    (torch.float64, "exact odds"): (0.0, 2e-6),
+    (torch.float32, "exact odds"): (0.0, 2e-4),
+    # integrals at a tighter tolerance
+    (torch.float64, "exact tight"): (0.0, 1e-8),
     # compiled kernels against eager ones
     (torch.float32, "compiled"): (1e-5, 1e-5),
     # linear maps under autocast against float32 ones, features and weights of order 1
@@ -37,3 +45,8 @@ def assert_close(actual, expected, kind, *, dtype=None):
     rtol, atol = TOLERANCES[dtype or actual.dtype, kind]
     expected = torch.as_tensor(expected, dtype=torch.float64)
     torch.testing.assert_close(actual.detach().double(), expected, rtol=rtol, atol=atol)
+
+
+def rounding(spread, dtype):
+    """What rounding may add to the error of an integral over logits spread over so many nats."""
+    return 1e-12 * (1.0 + spread) if dtype == torch.float64 else 3e-5

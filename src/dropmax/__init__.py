@@ -4,7 +4,7 @@ Variational training and prediction after Lee et al., "DropMax: Adaptive Variati
 NeurIPS 2018, with the rival heads of the paper behind one interface.
 """
 
-from dropmax import axis, bernoulli, functional, heads, predictive
+from dropmax import analysis, axis, bernoulli, functional, heads, predictive
 from dropmax.conversion import Criterion, find_head
 from dropmax.functional import Objective
 from dropmax.heads import HEADS, Head, Scores, decay_groups, make_head
@@ -18,6 +18,7 @@ __all__ = [
     "Objective",
     "Scores",
     "__version__",
+    "analysis",
     "axis",
     "bernoulli",
     "decay_groups",

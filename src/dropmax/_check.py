@@ -40,9 +40,13 @@ def readable(tensor: Tensor) -> bool:
 
     Not in compiled or traced code, nor of fake, distributed or functorch tensors.
     """
+    return tensor.device.type == "cpu" and concrete(tensor)
+
+
+def concrete(tensor: Tensor) -> bool:
+    """Whether the tensor has values at all that Python could wait for."""
     return (
         not torch.compiler.is_compiling()
-        and tensor.device.type == "cpu"
         and type(tensor) in (Tensor, torch.nn.Parameter)
         and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
         and _get_current_dispatch_mode() is None

@@ -151,12 +151,16 @@ def reliability(log_probs: Float[Tensor, "N K"], target: Tensor) -> Reliability:
     )
 
 
-def gate_health(scores: Scores, target: Tensor) -> GateHealth:
+def gate_health(
+    scores: Scores, target: Tensor, *, posterior_logits: Float[Tensor, "*batch K"] | None = None
+) -> GateHealth:
     """Retain probabilities of targets and rivals, and how many rivals training retains.
 
     Args:
         scores: What a head with a gate returned, each `[N, K]`.
         target: Class indices `[N]`.
+        posterior_logits: Of the masks that training draws `[N, K]`, as `head.posterior_logits`
+            gives them; if None the retain logits with the correction, where there is one.
 
     Returns:
         `GateHealth`, in the units it states.
@@ -183,12 +187,15 @@ def gate_health(scores: Scores, target: Tensor) -> GateHealth:
         must = "have two classes or more and at least one instance"
         _check.fail(function, "scores", must, scores.logits, "leave it out there")
     retain_logits = retain_logits.detach().double()
-    posterior_logits = retain_logits
-    if scores.correction_logits is not None:
-        posterior_logits = retain_logits + scores.correction_logits.detach().double()
+    if posterior_logits is None:
+        posterior_logits = retain_logits
+        if scores.correction_logits is not None:
+            posterior_logits = retain_logits + scores.correction_logits.detach().double()
     retain = retain_logits.sigmoid()
     is_target = LOCAL.one_hot(target.long(), retain)
-    rivals_retained = posterior_logits.sigmoid().masked_fill(is_target, 0.0).sum(-1)
+    rivals_retained = (
+        posterior_logits.detach().double().sigmoid().masked_fill(is_target, 0.0).sum(-1)
+    )
     saturated = (retain < SATURATED) | (retain > 1.0 - SATURATED)
     return GateHealth(
         target_retain=float(retain[is_target].mean()),

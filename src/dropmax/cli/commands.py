@@ -31,6 +31,9 @@ ValidationPerClass = Annotated[int, typer.Option(help="Images of each class to v
 ImageColumn = Annotated[str | None, typer.Option(help="The column of images.")]
 LabelColumn = Annotated[str | None, typer.Option(help="The column of labels.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+Predictive = Annotated[
+    str, typer.Option(help="plugin, or for DropMax exact: the average over all masks.")
+]
 RunPath = Annotated[Path, typer.Argument(help="What train, or compare under runs/, wrote.")]
 
 
@@ -86,7 +89,7 @@ def train(
 
 
 @app.command()
-def evaluate(run: RunPath, data_root: DataRoot = None) -> None:
+def evaluate(run: RunPath, data_root: DataRoot = None, predictive: Predictive = "plugin") -> None:
     """Evaluate a run on the test images of its data set."""
     from dropmax import training
     from dropmax.metrics import evaluate as evaluated
@@ -94,8 +97,8 @@ def evaluate(run: RunPath, data_root: DataRoot = None) -> None:
 
     loaded = training.load_run(run)
     images = training.load_data(loaded.config, data_root)
-    log_probs = predicted(loaded.classifier(), images.test.images).log_probs
-    _print_metrics(evaluated(log_probs, images.test.target)._asdict())
+    prediction = predicted(loaded.classifier(), images.test.images, method=predictive)
+    _print_metrics(evaluated(prediction.log_probs, images.test.target)._asdict())
 
 
 @app.command()
@@ -172,11 +175,13 @@ def predict(
     run: RunPath,
     files: Annotated[list[Path], typer.Argument(help="Images.")],
     top: Annotated[int, typer.Option(help="How many classes to name.")] = 3,
+    predictive: Predictive = "plugin",
 ) -> None:
     """Predict images: a JSON line each with the likeliest classes and those retained."""
     from dropmax import training
 
-    for line in training.describe_predictions(training.load_run(run), files, top):
+    loaded = training.load_run(run)
+    for line in training.describe_predictions(loaded, files, top, method=predictive):
         typer.echo(json.dumps(line))
 
 

@@ -15,6 +15,9 @@ from dropmax.functional.masking import cross_entropy, floored_logits
 
 AUX_PRIORS = ("label", "base_rate")
 
+CERTAIN = 1e4
+"""Posterior logits are cut there: beyond, a class is retained or dropped for certain."""
+
 
 class Objective(NamedTuple):
     """A loss and its terms, in nats; `total` is their sum and a term that is absent is zeros.
@@ -113,24 +116,125 @@ def dropmax_objective(
         _check.class_tensors(function, logits, correction_logits=correction_logits)
     num_classes = axis.num_classes(logits)
     _check.class_target(function, target, logits, num_classes)
-    _check.number(function, "temperature", temperature, low=0.0, open_low=True)
-    _check.number(function, "floor", floor, low=0.0, high=1.0, open_high=True)
     _check.choice(function, "aux_prior", aux_prior, AUX_PRIORS)
     if correction_logits is None and aux_prior != "label":
         must = "stay 'label' where correction_logits is None"
         _check.fail(function, "aux_prior", must, aux_prior, "pass correction_logits, or leave it")
-    _check.integer(function, "num_samples", num_samples, low=1)
-    logits, retain_logits = at_least_float32(logits), at_least_float32(retain_logits)
-    target = target.long()
-    noise = bernoulli.uniforms_like(function, logits, noise, generator, num_samples=num_samples)
-
+    retain_logits = at_least_float32(retain_logits)
     if correction_logits is None:
         posterior_logits = retain_logits
         aux = torch.zeros_like(retain_logits[..., 0])
     else:
         correction_logits = at_least_float32(correction_logits)
         posterior_logits = retain_logits.detach() + correction_logits
-        aux = correction_aux(correction_logits, target, aux_prior=aux_prior, axis=axis)
+        aux = correction_aux(correction_logits, target.long(), aux_prior=aux_prior, axis=axis)
+    return _objective(
+        function,
+        logits,
+        retain_logits,
+        posterior_logits,
+        aux,
+        target,
+        temperature=temperature,
+        floor=floor,
+        noise=noise,
+        generator=generator,
+        num_samples=num_samples,
+        axis=axis,
+    )
+
+
+def posterior_objective(
+    logits: Float[Tensor, "*batch K"],
+    retain_logits: Float[Tensor, "*batch K"],
+    posterior_logits: Float[Tensor, "*batch K"],
+    target: Tensor,
+    *,
+    temperature: float = 0.1,
+    floor: float = 1e-20,
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    num_samples: int = 1,
+    axis: ClassAxis = LOCAL,
+) -> Objective:
+    """`dropmax_objective` under a posterior that is given and not learned by a correction.
+
+    Masks are drawn from `sigmoid(posterior_logits)`, the target retained; `kl` is that from this
+    posterior to the prior, and `aux` is 0.
+
+    Args:
+        logits: Class scores `[*, K]`.
+        retain_logits: Logits of the prior retain probabilities `[*, K]`.
+        posterior_logits: Logits of the masks `[*, K]`; infinite ones are retained or dropped for
+            certain, and the target's is not read. Gradients flow into them unless detached.
+        target: Class indices `[*]`.
+        temperature: As in `dropmax_objective`, and so the five below.
+        floor: The weight of a dropped class.
+        noise: Uniforms in (0, 1) `[*, K]`, or `[S, *, K]` for S samples > 1.
+        generator: The source of the noise.
+        num_samples: The number S of masks.
+        axis: Where the classes live.
+
+    Returns:
+        `Objective` of tensors `[*]` in nats, float32 at least.
+
+    Raises:
+        ValueError: If a shape, dtype, device or value does not fit.
+
+    Source:
+        Lee et al. 2018, the regularized variational objective with any posterior.
+
+    Examples:
+        >>> import torch
+        >>> from dropmax.functional import posterior_objective
+        >>> logits, prior = torch.tensor([[2.0, 0.0, -1.0]]), torch.zeros(1, 3)
+        >>> dropped = torch.full((1, 3), -torch.inf)
+        >>> objective = posterior_objective(logits, prior, dropped, torch.tensor([0]))
+        >>> print(f"{objective.kl.item():.4f} = 3 log 2")
+        2.0794 = 3 log 2
+    """
+    function = "posterior_objective"
+    _check.class_tensors(function, logits, retain_logits=retain_logits)
+    posterior_logits = at_least_float32(posterior_logits)
+    _check.class_tensors(function, at_least_float32(logits), posterior_logits=posterior_logits)
+    _check.class_target(function, target, logits, axis.num_classes(logits))
+    return _objective(
+        function,
+        logits,
+        at_least_float32(retain_logits),
+        posterior_logits.clamp(-CERTAIN, CERTAIN),
+        torch.zeros_like(posterior_logits[..., 0]),
+        target,
+        temperature=temperature,
+        floor=floor,
+        noise=noise,
+        generator=generator,
+        num_samples=num_samples,
+        axis=axis,
+    )
+
+
+def _objective(
+    function: str,
+    logits: Tensor,
+    retain_logits: Tensor,
+    posterior_logits: Tensor,
+    aux: Tensor,
+    target: Tensor,
+    *,
+    temperature: float,
+    floor: float,
+    noise: Tensor | None,
+    generator: torch.Generator | None,
+    num_samples: int,
+    axis: ClassAxis,
+) -> Objective:
+    """The objective under a posterior, from arguments whose shapes are checked."""
+    _check.number(function, "temperature", temperature, low=0.0, open_low=True)
+    _check.number(function, "floor", floor, low=0.0, high=1.0, open_high=True)
+    _check.integer(function, "num_samples", num_samples, low=1)
+    logits, target = at_least_float32(logits), target.long()
+    noise = bernoulli.uniforms_like(function, logits, noise, generator, num_samples=num_samples)
     return Objective.of_terms(
         masked_nll(
             logits,

@@ -180,15 +180,21 @@ class Head(nn.Module, ABC):
         num_samples: int | None = None,
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
+        tolerance: float | None = None,
+        num_nodes: int | None = None,
     ) -> Float[Tensor, "*batch K"]:
         """Log-probabilities `[*, K]` of the classes, in the dtype of the scores; -inf at exact 0.
 
         Args:
             scores: What `forward` returned.
-            method: "plugin", or "monte_carlo" for heads with random masks at prediction.
-            num_samples: The number of masks of "monte_carlo", which alone takes it and the rest.
+            method: "plugin", or for heads with random masks at prediction "monte_carlo" and
+                "exact", their average by samples and without.
+            num_samples: The number of masks of "monte_carlo", which alone takes it and the noise.
             noise: Uniforms in (0, 1) `[S, *, K]`; drawn if None.
             generator: The source of the noise; the default one if None.
+            tolerance: Relative error of "exact", which alone takes it and the nodes, as
+                `dropmax.predictive.exact` does.
+            num_nodes: Nodes of "exact"; counted from the data if None.
 
         Raises:
             ValueError: If the head has no such method, or the method no such option.
@@ -196,9 +202,26 @@ class Head(nn.Module, ABC):
         function = f"{type(self).__name__}.log_probs"
         _check.choice(function, "method", method, self.predictive_methods)
         self._check_scores(function, scores, self.branches[:1])
-        options = {"num_samples": num_samples, "noise": noise, "generator": generator}
+        options = {
+            "num_samples": num_samples,
+            "noise": noise,
+            "generator": generator,
+            "tolerance": tolerance,
+            "num_nodes": num_nodes,
+        }
         _check.unused(function, options, f"for method {method!r}")
         return self._plugin(scores)
+
+    def posterior_logits(self, scores: Scores, target: Tensor) -> Tensor | None:  # noqa: ARG002
+        """The logits `[*, K]` of the masks that training draws once the label is known.
+
+        None for a head whose masks are not drawn from a gate.
+
+        Args:
+            scores: What `forward` returned.
+            target: Class indices `[*]`, always retained whatever their logits.
+        """
+        return None
 
     @abstractmethod
     def _objective(

@@ -1,14 +1,27 @@
 """The DropMax head: three linear maps and the variational objective."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from dropmax import _check, predictive
-from dropmax.functional import Objective, dropmax_objective
+from dropmax import _check, bernoulli, predictive
+from dropmax._precision import at_least_float32
+from dropmax.functional import (
+    Objective,
+    analytic_correction,
+    dropmax_objective,
+    posterior_objective,
+)
 from dropmax.functional.dropmax import AUX_PRIORS
 from dropmax.heads.base import Head, Scores, required
 
-POSTERIORS = {"learned": ("retain", "correction"), "prior": ("retain",)}
+OBJECTIVES = ("variational", "marginal")
+POSTERIORS = ("learned", "prior", "exact", "analytic")
+WEIGHTS = ("kl_weight", "entropy_weight", "aux_weight")
+
+NUM_NODES = 128
+"""Nodes of the integrals in training: a relative error below 1e-4 for logits 70 nats apart."""
 
 
 class DropMaxHead(Head):
@@ -17,29 +30,37 @@ class DropMaxHead(Head):
     The head of Lee et al. 2018. It learns, besides the class scores, with which probability each
     class stays in the softmax of an instance (`retain_weight`), and from the label how that
     probability changes when the label is known (`correction_weight`). It predicts with the
-    retain probability in place of the mask ("plugin") or with sampled masks ("monte_carlo").
+    retain probability in place of the mask ("plugin"), with sampled masks ("monte_carlo"), or with
+    the average over all masks ("exact").
 
     `kl_weight`, `entropy_weight`, `aux_weight` and `temperature` may be set during training.
 
     Args:
         in_features: Width D of the features.
         num_classes: Number K of classes.
-        posterior: "learned" draws the masks from the corrected posterior; "prior" draws them from
-            the prior (the paper's q = p) and has no correction branch.
+        objective: "variational", or "marginal": the exact log-likelihood under all masks, with no
+            sample, no KL and no aux term, and so no posterior, temperature and num_samples.
+        posterior: What training draws the masks from. "learned": the prior with a learned
+            correction; "prior" (the paper's q = p): the prior itself; "exact": the marginals of
+            the exact posterior; "analytic": the prior with its first-order correction in closed
+            form. The last three have no correction branch and no aux term.
         aux_prior: What the correction is regressed to: "label", as the authors do, or "base_rate".
-        kl_weight: Weight of the KL term; None is 1.
-        entropy_weight: Weight of the negative-entropy term; None is 1.
+        kl_weight: Weight of the KL term; None is 1 where the objective has one.
+        entropy_weight: Weight of the negative-entropy term; None is 1, and 0 for "marginal".
         aux_weight: Weight of the aux term; None is 1 where the objective has one.
         temperature: Of the relaxed masks, above 0.
         floor: The weight of a dropped class, in [0, 1).
         num_samples: Masks per instance and step.
+        num_nodes: Nodes of the integral that the "marginal" objective and the "exact" posterior
+            evaluate at each step; None is 128 there. `dropmax.predictive.error_bound` says what
+            they give.
         retain_bias_init: Initial retain bias; above 0 the classes start retained.
         bias: Whether the maps have biases.
         device: Where the parameters live.
         dtype: Of the parameters.
 
     Raises:
-        ValueError: If an argument does not fit, or is a weight for a term that is absent.
+        ValueError: If an argument does not fit, or is for something that the objective lacks.
 
     Examples:
         >>> import torch
@@ -51,13 +72,14 @@ class DropMaxHead(Head):
         torch.Size([8, 5])
     """
 
-    predictive_methods = ("plugin", "monte_carlo")
+    predictive_methods = ("plugin", "monte_carlo", "exact")
 
     def __init__(
         self,
         in_features: int,
         num_classes: int,
         *,
+        objective: str = "variational",
         posterior: str = "learned",
         aux_prior: str = "label",
         kl_weight: float | None = None,
@@ -66,18 +88,36 @@ class DropMaxHead(Head):
         temperature: float = 0.1,
         floor: float = 1e-20,
         num_samples: int = 1,
+        num_nodes: int | None = None,
         retain_bias_init: float = 0.0,
         bias: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         name = "DropMaxHead"
+        _check.choice(name, "objective", objective, OBJECTIVES)
         _check.choice(name, "posterior", posterior, POSTERIORS)
         _check.choice(name, "aux_prior", aux_prior, AUX_PRIORS)
-        if posterior == "prior":
-            where = "where posterior is 'prior'"
+        marginal = objective == "marginal"
+        learned = not marginal and posterior == "learned"
+        integrates = marginal or posterior == "exact"
+        where = "where objective is 'marginal'" if marginal else f"where posterior is {posterior!r}"
+        if marginal:
+            sampling = {
+                "posterior": posterior,
+                "temperature": temperature,
+                "num_samples": num_samples,
+            }
+            defaults = {"posterior": "learned", "temperature": 0.1, "num_samples": 1}
+            changed = {k: v for k, v in sampling.items() if v != defaults[k]}
+            _check.unused(name, {**changed, "kl_weight": kl_weight}, where)
+        if not learned:
             aux_option = None if aux_prior == "label" else aux_prior
             _check.unused(name, {"aux_weight": aux_weight, "aux_prior": aux_option}, where)
+        if not integrates:
+            _check.unused(name, {"num_nodes": num_nodes}, where)
+        elif num_nodes is not None:
+            _check.integer(name, "num_nodes", num_nodes, low=1)
         _check.number(name, "temperature", temperature, low=0.0, open_low=True)
         _check.number(name, "floor", floor, low=0.0, high=1.0, open_high=True)
         _check.integer(name, "num_samples", num_samples, low=1)
@@ -88,30 +128,54 @@ class DropMaxHead(Head):
         super().__init__(
             in_features,
             num_classes,
-            branches=POSTERIORS[posterior],
+            branches=("retain", "correction") if learned else ("retain",),
             retain_bias_init=retain_bias_init,
             bias=bias,
             device=device,
             dtype=dtype,
         )
-        self.posterior = posterior
+        self.objective = objective
+        self.posterior = None if marginal else posterior
         self.aux_prior = aux_prior
-        self.kl_weight = 1.0 if kl_weight is None else kl_weight
-        self.entropy_weight = 1.0 if entropy_weight is None else entropy_weight
-        self.aux_weight = 1.0 if aux_weight is None and posterior == "learned" else aux_weight
+        self.kl_weight = 1.0 if kl_weight is None and not marginal else kl_weight
+        self.entropy_weight = float(not marginal) if entropy_weight is None else entropy_weight
+        self.aux_weight = 1.0 if aux_weight is None and learned else aux_weight
         self.temperature = temperature
         self.floor = floor
         self.num_samples = num_samples
+        self.num_nodes = NUM_NODES if integrates and num_nodes is None else num_nodes
         self._check_weights(name)
 
     def _check_weights(self, function: str) -> None:
         """The weights are numbers of at least 0: at the start, and as a schedule leaves them."""
-        _check.number(function, "kl_weight", self.kl_weight, low=0.0)
-        _check.number(function, "entropy_weight", self.entropy_weight, low=0.0)
-        if self.posterior == "prior":
-            _check.unused(function, {"aux_weight": self.aux_weight}, "where there is no aux term")
-        else:
-            _check.number(function, "aux_weight", self.aux_weight, low=0.0)
+        absent = {"kl_weight"} if self.objective == "marginal" else set()
+        absent |= set() if self.posterior == "learned" else {"aux_weight"}
+        for weight in WEIGHTS:
+            value = getattr(self, weight)
+            if weight in absent:
+                _check.unused(function, {weight: value}, "where there is no such term")
+            else:
+                _check.number(function, weight, value, low=0.0)
+
+    def posterior_logits(self, scores: Scores, target: Tensor) -> Tensor | None:
+        retain_logits = required(scores.retain_logits).detach()
+        if self.posterior == "exact":
+            return predictive.mask_posterior(
+                scores.logits.detach(),
+                retain_logits,
+                target,
+                target_kept=True,
+                num_nodes=self.num_nodes,
+                axis=self.axis,
+            )
+        correction = torch.zeros_like(retain_logits)
+        if self.posterior == "learned":
+            correction = required(scores.correction_logits)
+        elif self.posterior == "analytic":
+            correction = analytic_correction(
+                scores.logits.detach(), retain_logits, target, axis=self.axis
+            )
+        return None if self.posterior is None else retain_logits + correction
 
     def _objective(
         self,
@@ -121,24 +185,44 @@ class DropMaxHead(Head):
         generator: torch.Generator | None,
     ) -> Objective:
         self._check_weights("DropMaxHead.loss")
+        retain_logits = required(scores.retain_logits)
+        if self.objective == "marginal":
+            return self._marginal(scores.logits, retain_logits, target)
+        options: dict[str, Any] = {
+            "temperature": self.temperature,
+            "floor": self.floor,
+            "noise": noise,
+            "generator": generator,
+            "num_samples": self.num_samples,
+            "axis": self.axis,
+        }
+        if self.posterior in ("exact", "analytic"):
+            posterior_logits = required(self.posterior_logits(scores, target))
+            return posterior_objective(
+                scores.logits, retain_logits, posterior_logits, target, **options
+            )
         return dropmax_objective(
             scores.logits,
-            required(scores.retain_logits),
+            retain_logits,
             scores.correction_logits,
             target,
-            temperature=self.temperature,
-            floor=self.floor,
             aux_prior=self.aux_prior,
-            noise=noise,
-            generator=generator,
-            num_samples=self.num_samples,
-            axis=self.axis,
+            **options,
         )
+
+    def _marginal(self, logits: Tensor, retain_logits: Tensor, target: Tensor) -> Objective:
+        """The exact likelihood, and the entropy of the prior beside it."""
+        nll = -predictive.log_marginal(
+            logits, retain_logits, target, num_nodes=self.num_nodes, axis=self.axis
+        )
+        entropies = bernoulli.neg_entropy(at_least_float32(retain_logits))
+        absent = torch.zeros_like(nll)
+        return Objective.of_terms(nll, absent, self.axis.sum(entropies), absent)
 
     def weighted(self, raw: Objective) -> Objective:
         return Objective.of_terms(
             raw.nll,
-            self.kl_weight * raw.kl,
+            raw.kl if self.kl_weight is None else self.kl_weight * raw.kl,
             self.entropy_weight * raw.neg_entropy,
             raw.aux if self.aux_weight is None else self.aux_weight * raw.aux,
         )
@@ -151,24 +235,28 @@ class DropMaxHead(Head):
         num_samples: int | None = None,
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
+        tolerance: float | None = None,
+        num_nodes: int | None = None,
     ) -> Tensor:
-        if method != "monte_carlo":
-            return super().log_probs(
-                scores, method=method, num_samples=num_samples, noise=noise, generator=generator
-            )
         function = "DropMaxHead.log_probs"
+        sampling: dict[str, Any] = {
+            "num_samples": num_samples,
+            "noise": noise,
+            "generator": generator,
+        }
+        nodes: dict[str, Any] = {"tolerance": tolerance, "num_nodes": num_nodes}
+        if method not in ("monte_carlo", "exact"):
+            return super().log_probs(scores, method=method, **sampling, **nodes)
         self._check_scores(function, scores, ("retain",))
+        retain_logits = required(scores.retain_logits)
+        if method == "exact":
+            _check.unused(function, sampling, "for method 'exact'")
+            return predictive.exact(scores.logits, retain_logits, **nodes, axis=self.axis)
+        _check.unused(function, nodes, "for method 'monte_carlo'")
         if num_samples is None:
             must = "be given for method 'monte_carlo'"
             _check.fail(function, "num_samples", must, None, "pass a number of masks")
-        return predictive.monte_carlo(
-            scores.logits,
-            required(scores.retain_logits),
-            num_samples=num_samples,
-            noise=noise,
-            generator=generator,
-            axis=self.axis,
-        )
+        return predictive.monte_carlo(scores.logits, retain_logits, **sampling, axis=self.axis)
 
     def _plugin(self, scores: Scores) -> Tensor:
         return predictive.plugin(
@@ -177,6 +265,7 @@ class DropMaxHead(Head):
 
     def extra_repr(self) -> str:
         options = {
+            "objective": self.objective,
             "posterior": self.posterior,
             "aux_prior": self.aux_prior,
             "kl_weight": self.kl_weight,

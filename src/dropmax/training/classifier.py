@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dropmax import _check
 from dropmax.backbones import make_backbone, out_features
 from dropmax.conversion import find_head
 from dropmax.data import Split
@@ -67,9 +68,17 @@ class Prediction(NamedTuple):
 
 
 @torch.no_grad()
-def predict(classifier: nn.Module, images: Tensor, batch_size: int = 100) -> Prediction:
-    """Scores and plug-in log-probabilities of images, as a trained classifier sees them."""
+def predict(
+    classifier: nn.Module, images: Tensor, batch_size: int = 100, *, method: str = "plugin"
+) -> Prediction:
+    """Scores and log-probabilities of images, as a trained classifier sees them.
+
+    Raises:
+        ValueError: If the head does not predict by that method.
+    """
     head = find_head(classifier)
+    without_samples = [name for name in head.predictive_methods if name != "monte_carlo"]
+    _check.choice("predict", "method", method, without_samples)
     training = classifier.training
     device = head.weight.device
     classifier.eval()
@@ -80,7 +89,7 @@ def predict(classifier: nn.Module, images: Tensor, batch_size: int = 100) -> Pre
     logits, retain_logits, correction_logits = map(_joined, zip(*batches, strict=True))
     assert logits is not None
     scores = Scores(logits, retain_logits, correction_logits)
-    return Prediction(scores, head.log_probs(scores))
+    return Prediction(scores, head.log_probs(scores, method=method))
 
 
 def _joined(branch: tuple[Tensor | None, ...]) -> Tensor | None:

@@ -120,7 +120,8 @@ class RunModule(LightningModule):
         }
         scores, target = self._last
         if scores.retain_logits is not None:
-            row["gate"] = gate_health(scores, target)._asdict()
+            posterior = find_head(self.classifier).posterior_logits(scores, target)
+            row["gate"] = gate_health(scores, target, posterior_logits=posterior)._asdict()
         self.seconds += time.perf_counter() - self._started
         epochs = self.config.resolved_epochs
         every = max(epochs // CURVE_POINTS, 1)

@@ -17,7 +17,7 @@ RETAINED = 0.5
 
 
 def describe_predictions(
-    run: Run, files: Sequence[str | Path], top: int = 3
+    run: Run, files: Sequence[str | Path], top: int = 3, *, method: str = "plugin"
 ) -> Iterator[dict[str, Any]]:
     """For each image the likeliest classes, and those that the gate retains.
 
@@ -25,13 +25,15 @@ def describe_predictions(
         run: A finished run.
         files: Images of the size the run was trained on.
         top: How many classes to name; all of them where there are fewer.
+        method: Of the probabilities, "plugin" or, for DropMax, "exact".
 
     Yields:
         `{"file", "top": [{"class", "probability"}], "retained": [{"class", "probability"}]}`;
         retained are the classes of retain probability at least 0.5, None for a head without gate.
 
     Raises:
-        ValueError: If a file is no readable image of that size; before anything is yielded.
+        ValueError: If a file is no readable image of that size, or the head has no such method;
+            before anything is yielded.
 
     Examples:
         >>> import tempfile
@@ -45,7 +47,7 @@ def describe_predictions(
     if not files:
         return
     images = torch.stack([_read(Path(file), run.shape) for file in files])
-    scores, log_probs = predict(run.classifier(), images)
+    scores, log_probs = predict(run.classifier(), images, method=method)
     probs = log_probs.double().exp()
     for n, file in enumerate(files):
         likeliest = probs[n].argsort(descending=True)[:top].tolist()

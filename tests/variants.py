@@ -1,0 +1,14 @@
+"""The heads that tests of all heads go through: those of HEADS, and DropMax's other objectives."""
+
+import dropmax
+
+MARGINAL = "dropmax:objective=marginal"
+VARIANTS = [
+    *dropmax.HEADS,
+    MARGINAL,
+    "dropmax:posterior=exact",
+    "dropmax:posterior=analytic",
+]
+GATED = [name for name in VARIANTS if name == "attention" or name.startswith("dropmax")]
+RANDOM = [name for name in GATED if name not in ("attention", MARGINAL)]
+RANDOM += ["sampled_softmax", "class_dropout"]

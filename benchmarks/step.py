@@ -9,15 +9,13 @@ repeat.
 """
 
 import argparse
-import json
-import platform
 import statistics
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from lines import alternate, median_ratio, versions, with_table, write_lines, write_whole
 from torch import nn
 
 import dropmax
@@ -64,71 +62,36 @@ SETTINGS: dict[str, tuple[Callable[[str], Callable[[], None]], int]] = {
 }
 
 
-def seconds(step: Callable[[], None]) -> float:
-    """Seconds of one step."""
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
-
-
-def measure(setting: str) -> list[dict[str, object]]:
+def measure(setting: str) -> list[dict[str, Any]]:
     """One result line for each head."""
-    make, steps = SETTINGS[setting]
-    step = {head: make(head) for head in dropmax.HEADS}
-    for head in step:
-        for _ in range(3):
-            step[head]()
-    times: dict[str, list[float]] = {head: [] for head in step}
-    for repeat in range(REPEATS):
-        print(f"\r{setting}: repeat {repeat + 1} of {REPEATS}", end="", file=sys.stderr)
-        total = dict.fromkeys(step, 0.0)
-        for _ in range(steps):
-            for head in step:
-                total[head] += seconds(step[head])
-        for head in step:
-            times[head].append(total[head] / steps)
-    print(file=sys.stderr)
+    make, rounds = SETTINGS[setting]
+    steps = {head: make(head) for head in dropmax.HEADS}
+    times = alternate(steps, repeats=REPEATS, rounds=rounds, label=setting)
     return [
         {
             "benchmark": "step",
             "setting": setting,
             "head": head,
             "milliseconds": round(1e3 * statistics.median(times[head]), 3),
-            "ratio": round(
-                statistics.median(t / s for t, s in zip(times[head], times[RIVAL], strict=True)), 3
-            ),
+            "ratio": round(median_ratio(times[head], times[RIVAL]), 3),
             "repeats": REPEATS,
-            "steps": steps,
-            "threads": torch.get_num_threads(),
-            "dropmax": dropmax.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "machine": platform.machine(),
+            "steps": rounds,
+            **versions(),
         }
-        for head in step
+        for head in steps
     ]
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
-
-
-def with_tables(page: str, lines: list[dict[str, object]]) -> str:
-    """The page, its tables between `<!-- step: SETTING -->` and `<!-- end -->` made from lines."""
+def with_tables(page: str, lines: Sequence[Mapping[str, Any]]) -> str:
+    """The page with the table of each setting."""
     for setting in SETTINGS:
-        start, end = f"<!-- step: {setting} -->", "<!-- end -->"
-        before, _, rest = page.partition(start)
-        _, _, after = rest.partition(end)
         rows = [
-            "| `{head}` | {milliseconds} | {ratio} |".format(**line)
+            (f"`{line['head']}`", str(line["milliseconds"]), str(line["ratio"]))
             for line in lines
             if line["setting"] == setting
         ]
-        table = ["| head | milliseconds | ratio to softmax |", "|---|---|---|", *rows]
-        page = "\n".join([before + start, "", *table, "", end + after])
+        header = ("head", "milliseconds", "ratio to softmax")
+        page = with_table(page, f"step: {setting}", header, rows)
     return page
 
 
@@ -146,9 +109,9 @@ def main() -> None:
     for line in lines:
         print("{setting:14} {head:16} {milliseconds:9} ms {ratio:6} x".format(**line))
     if options.out is not None:
-        replace_text(options.out, "".join(json.dumps(line) + "\n" for line in lines))
+        write_lines(options.out, lines)
     if options.tables is not None:
-        replace_text(options.tables, with_tables(options.tables.read_text(), lines))
+        write_whole(options.tables, with_tables(options.tables.read_text(), lines))
 
 
 if __name__ == "__main__":

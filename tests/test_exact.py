@@ -22,7 +22,7 @@ from dropmax.predictive import (
     mask_posterior,
     plugin,
 )
-from dropmax.predictive.quadrature import (
+from dropmax.predictive.bound import (
     cuts,
     left_cut_error,
     right_cut_error,

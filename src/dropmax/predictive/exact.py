@@ -1,5 +1,6 @@
 """The exact predictive: the average over all 2^K hard masks, as one integral."""
 
+import math
 from typing import Any, no_type_check
 
 import torch
@@ -7,9 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dropmax import _check
 from dropmax.axis import LOCAL, ClassAxis
-from dropmax.predictive.quadrature import Block, Rule, node_blocks, prepare, row_blocks
+from dropmax.predictive.quadrature import Block, Part, Rule, blocks, log_kept, parts
 
 
 def exact(
@@ -57,11 +57,13 @@ def exact(
         >>> exact(logits, retain_logits.double()).exp()
         tensor([0.7500, 0.2500], dtype=torch.float64)
     """
-    scores, gates, rule = prepare(
-        "exact", logits, retain_logits, tolerance=tolerance, num_nodes=num_nodes, axis=axis
-    )
-    log_probs = scores + _log_mass(scores, gates, rule, None, axis)
-    return log_probs.reshape(logits.shape).to(logits.dtype)
+    found = [
+        part.logits + _log_mass(part, axis)
+        for part in parts(
+            "exact", logits, retain_logits, tolerance=tolerance, num_nodes=num_nodes, axis=axis
+        )
+    ]
+    return torch.cat(found).reshape(logits.shape).to(logits.dtype)
 
 
 def log_marginal(
@@ -101,21 +103,25 @@ def log_marginal(
         >>> log_marginal(logits, logits, torch.tensor(1)).exp()
         tensor(0.5000, dtype=torch.float64)
     """
-    scores, gates, rule = prepare(
-        "log_marginal", logits, retain_logits, tolerance=tolerance, num_nodes=num_nodes, axis=axis
-    )
-    _check.class_target("log_marginal", target, logits, axis.num_classes(logits))
-    target = target.long().reshape(-1)
-    log_probs = axis.pick(scores, target) + _log_mass(scores, gates, rule, target, axis)
-    return log_probs.reshape(logits.shape[:-1])
+    found = []
+    for part in parts(
+        "log_marginal",
+        logits,
+        retain_logits,
+        target,
+        tolerance=tolerance,
+        num_nodes=num_nodes,
+        axis=axis,
+    ):
+        assert part.target is not None
+        found.append(axis.pick(part.logits, part.target) + _log_mass(part, axis))
+    return torch.cat(found).reshape(logits.shape[:-1])
 
 
-def _log_mass(
-    logits: Tensor, retain_logits: Tensor, rule: Rule, target: Tensor | None, axis: ClassAxis
-) -> Tensor:
-    """log(p_k / a_k) of log-softmax logits: of every class `[N, K]`, or of the target `[N]`."""
+def _log_mass(part: Part, axis: ClassAxis) -> Tensor:
+    """log(p_k / a_k) of every class `[n, K]`, or of the target `[n]` where the part has one."""
     result = _LogMass.apply(  # type: ignore[no-untyped-call]
-        logits, retain_logits, rule.step, rule.left, rule.num_nodes, target, axis
+        *part, axis
     )
     assert isinstance(result, Tensor)
     return result
@@ -142,62 +148,53 @@ class _LogMass(torch.autograd.Function):
         logits: Tensor,
         retain_logits: Tensor,
         step: Tensor,
-        left: float,
-        num_nodes: int,
         target: Tensor | None,
+        rule: Rule,
         axis: ClassAxis,
     ) -> Tensor:
-        rule = Rule(step, left, num_nodes)
-        parts = []
-        for rows in row_blocks(logits, axis):
-            log_sum: Tensor | None = None
-            for block in node_blocks(logits, retain_logits, rule, rows, axis):
-                found = _log_integrand(block, target, rows, axis).logsumexp(1)
-                log_sum = found if log_sum is None else torch.logaddexp(log_sum, found)
-            assert log_sum is not None
-            log_none = axis.sum(F.logsigmoid(-retain_logits[rows]))
-            log_step, log_none = (_like(x, log_sum) for x in (step[rows].log(), log_none))
-            parts.append(torch.logaddexp(log_sum + log_step, log_none))
-        return torch.cat(parts)
+        part = Part(logits, retain_logits, step, target, rule)
+        log_sum = torch.full_like(logits if target is None else step, -math.inf)
+        for block in blocks(part, axis):
+            found = _log_integrand(block, target, axis).logsumexp(1)
+            log_sum = torch.logaddexp(log_sum, found)
+        log_none = axis.sum(F.logsigmoid(-retain_logits))
+        return torch.logaddexp(log_sum + _like(step.log(), log_sum), _like(log_none, log_sum))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        logits, retain_logits, step, ctx.left, ctx.num_nodes, target, ctx.axis = inputs
-        ctx.save_for_backward(logits, retain_logits, step, target, output)
+        *tensors, ctx.rule, ctx.axis = inputs
+        ctx.save_for_backward(*tensors, output)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         logits, retain_logits, step, target, log_mass = ctx.saved_tensors
-        rule, axis = Rule(step, ctx.left, ctx.num_nodes), ctx.axis
+        part, axis = Part(logits, retain_logits, step, target, ctx.rule), ctx.axis
         # a class without mass has -inf here, and its share must be 0, not NaN
         log_mass = log_mass.clamp(min=torch.finfo(log_mass.dtype).min)
-        grad_logits, grad_retain = [], []
-        for rows in row_blocks(logits, axis):
-            each, log_scale = grad[rows], _like(step[rows].log(), grad[rows]) - log_mass[rows]
-            to_logits, to_retain = (torch.zeros_like(logits[rows]) for _ in range(2))
-            for block in node_blocks(logits, retain_logits, rule, rows, axis):
-                log_share = _log_integrand(block, target, rows, axis) + log_scale.unsqueeze(1)
-                share = each.unsqueeze(1) * log_share.exp()
-                kept = block.log_kept.exp()
-                if target is None:
-                    pull = share * (1.0 - kept) + axis.sum(share).unsqueeze(-1) * kept
-                else:
-                    is_target = axis.one_hot(target[rows], logits[rows]).unsqueeze(1)
-                    pull = share.unsqueeze(-1) * kept.masked_fill(is_target, 1.0)
-                to_logits = to_logits - (pull * block.rate).sum(1)
-                to_retain = to_retain + pull.sum(1)
-            total = axis.sum(each) if target is None else each
-            grad_logits.append(to_logits)
-            grad_retain.append(to_retain - retain_logits[rows].sigmoid() * total.unsqueeze(-1))
-        return torch.cat(grad_logits), torch.cat(grad_retain), None, None, None, None, None
+        log_scale = (_like(step.log(), log_mass) - log_mass).unsqueeze(1)
+        grad_logits, grad_retain = torch.zeros_like(logits), torch.zeros_like(logits)
+        for block in blocks(part, axis):
+            log_share = _log_integrand(block, target, axis) + log_scale
+            share = grad.unsqueeze(1) * log_share.exp()
+            kept = log_kept(block).exp()
+            if target is None:
+                pull = share * (1.0 - kept) + axis.sum(share).unsqueeze(-1) * kept
+            else:
+                is_target = axis.one_hot(target, logits).unsqueeze(1)
+                pull = share.unsqueeze(-1) * kept.masked_fill(is_target, 1.0)
+            grad_logits = grad_logits - (pull * block.rate).sum(1)
+            grad_retain = grad_retain + pull.sum(1)
+        total = axis.sum(grad) if target is None else grad
+        grad_retain = grad_retain - retain_logits.sigmoid() * total.unsqueeze(-1)
+        return grad_logits, grad_retain, None, None, None, None
 
 
-def _log_integrand(block: Block, target: Tensor | None, rows: slice, axis: ClassAxis) -> Tensor:
+def _log_integrand(block: Block, target: Tensor | None, axis: ClassAxis) -> Tensor:
     """The integrand's logarithm, of every class `[n, Q, K]` or of the target `[n, Q]`."""
     common = block.u + block.log_survival
     if target is None:
-        return common.unsqueeze(-1) + block.log_kept
-    return common + axis.pick(block.log_kept, target[rows, None].expand(block.u.shape))
+        return log_kept(block).add_(common.unsqueeze(-1))
+    return common + axis.pick(log_kept(block), target.unsqueeze(-1).expand(block.u.shape))
 
 
 def _like(x: Tensor, other: Tensor) -> Tensor:

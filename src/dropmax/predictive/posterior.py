@@ -10,7 +10,7 @@ from torch import Tensor
 from dropmax import _check
 from dropmax._precision import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
-from dropmax.predictive.quadrature import node_blocks, prepare, row_blocks
+from dropmax.predictive.quadrature import Part, blocks, log_dropped, log_kept, parts
 
 
 @torch.no_grad()
@@ -59,33 +59,41 @@ def mask_posterior(
     """
     function = "mask_posterior"
     _check.boolean(function, "target_kept", target_kept)
-    scores, gates, rule = prepare(
-        function, logits, retain_logits, tolerance=tolerance, num_nodes=num_nodes, axis=axis
-    )
-    _check.class_target(function, target, logits, axis.num_classes(logits))
-    target = target.long().reshape(-1)
-    log_none = (axis.sum(F.logsigmoid(-gates)) + axis.pick(scores, target)).unsqueeze(-1)
-    parts = []
-    for rows in row_blocks(scores, axis):
-        sums: list[Tensor] = []
-        for block in node_blocks(scores, gates, rule, rows, axis):
-            at_target = axis.pick(block.log_kept, target[rows, None].expand(block.u.shape))
-            weight = (block.u + block.log_survival + at_target).unsqueeze(-1)
-            terms = (block.log_kept, block.log_dropped, torch.zeros_like(weight))
-            found = [(weight + term).logsumexp(1) for term in terms]
-            if sums:
-                found = [torch.logaddexp(*pair) for pair in zip(sums, found, strict=True)]
-            sums = found
-        scale = rule.step[rows].log() + axis.pick(scores[rows], target[rows])
-        kept, dropped, at_all = (total + scale.unsqueeze(-1) for total in sums)
-        if target_kept:
-            rival, own = kept - dropped, torch.full_like(at_all, math.inf)
-        else:
-            none = log_none[rows]
-            rival, own = kept - torch.logaddexp(dropped, none), at_all - none
-        parts.append(torch.where(axis.one_hot(target[rows], kept), own, rival))
-    posterior_logits = torch.cat(parts)
-    return posterior_logits.reshape(logits.shape)
+    found = [
+        _mask_odds(part, target_kept, axis)
+        for part in parts(
+            function,
+            logits,
+            retain_logits,
+            target,
+            tolerance=tolerance,
+            num_nodes=num_nodes,
+            axis=axis,
+        )
+    ]
+    return torch.cat(found).reshape(logits.shape)
+
+
+def _mask_odds(part: Part, target_kept: bool, axis: ClassAxis) -> Tensor:
+    """log P(z_k = 1, y) - log P(z_k = 0, y) `[n, K]`."""
+    assert part.target is not None
+    sums: list[Tensor] = []
+    for block in blocks(part, axis):
+        at_target = axis.pick(log_kept(block), part.target.unsqueeze(-1).expand(block.u.shape))
+        weight = (block.u + block.log_survival + at_target).unsqueeze(-1)
+        terms = (log_kept(block), log_dropped(block), torch.zeros_like(weight))
+        found = [(weight + term).logsumexp(1) for term in terms]
+        if sums:
+            found = [torch.logaddexp(*pair) for pair in zip(sums, found, strict=True)]
+        sums = found
+    log_step = part.step.log().unsqueeze(-1)
+    kept, dropped, at_all = (total + log_step for total in sums)
+    if target_kept:
+        rival, own = kept - dropped, torch.full_like(at_all, math.inf)
+    else:
+        none = axis.sum(F.logsigmoid(-part.retain_logits)).unsqueeze(-1)
+        rival, own = kept - torch.logaddexp(dropped, none), at_all - none
+    return torch.where(axis.one_hot(part.target, kept), own, rival)
 
 
 @torch.no_grad()
@@ -131,21 +139,23 @@ def expected_log_normalizer(
         0.34657 = log(2) / 2
     """
     function = "expected_log_normalizer"
-    scores, gates, rule = prepare(
-        function, logits, retain_logits, tolerance=tolerance, num_nodes=num_nodes, axis=axis
-    )
-    if target is not None:
-        _check.class_target(function, target, logits, axis.num_classes(logits))
-        gates = gates.masked_fill(axis.one_hot(target.long().reshape(-1), gates), math.inf)
-    none = axis.sum(F.logsigmoid(-gates)).exp()
-    parts = []
-    for rows in row_blocks(scores, axis):
-        total = torch.zeros_like(none[rows])
-        for block in node_blocks(scores, gates, rule, rows, axis):
-            dropped = none[rows, None]
-            some = (1.0 - dropped) * torch.exp(-block.u.exp())
-            total = total + (some - (block.log_survival.exp() - dropped)).sum(1)
-        parts.append(total * rule.step[rows])
-    integral = torch.cat(parts)
-    largest = axis.amax(at_least_float32(logits).reshape(scores.shape))
-    return (largest - axis.amax(scores) + integral).reshape(logits.shape[:-1])
+    found = []
+    for part in parts(
+        function,
+        logits,
+        retain_logits,
+        target,
+        tolerance=tolerance,
+        num_nodes=num_nodes,
+        axis=axis,
+    ):
+        gates = part.retain_logits
+        if part.target is not None:
+            gates = gates.masked_fill(axis.one_hot(part.target, gates), math.inf)
+        none = axis.sum(F.logsigmoid(-gates)).exp().unsqueeze(-1)
+        total = torch.zeros_like(part.step)
+        for block in blocks(part._replace(retain_logits=gates), axis):
+            some = (1.0 - none) * torch.exp(-block.u.exp())
+            total = total + (some - (block.log_survival.exp() - none)).sum(1)
+        found.append(total * part.step - axis.amax(part.logits))
+    return torch.cat(found).reshape(logits.shape[:-1]) + axis.amax(at_least_float32(logits))

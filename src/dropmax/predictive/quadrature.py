@@ -22,114 +22,107 @@ from torch import Tensor
 from dropmax import _check
 from dropmax._precision import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
+from dropmax.predictive.bound import cuts, left_cut_error, right_cut_error, trapezoid_error
 
 MAX_NODES = 10_000
 """More nodes than that are refused: logits some 5,000 nats apart."""
 
-BLOCK_ELEMENTS = 2**16
-"""Elements of a block, instances x nodes x classes: temporaries that stay in the cache."""
+BLOCK_ELEMENTS = (2**12, 2**16)
+"""A block, instances x nodes x classes, has a sixth of the elements of all scores, within these
+limits: its temporaries stay in the cache, and are no more than the scores together."""
 
 TRACED_NODES = 8
-"""Nodes of a block in compiled and traced code, whose batch is not known."""
+"""Nodes of a block in compiled code, which does not know how many instances there are."""
 
 _LOG_RATE_LIMIT = 60.0
 """exp(-exp(60)) is 0: rates are cut there, before they overflow."""
 
 
-class Cuts(NamedTuple):
-    """What a tolerance asks for.
+class Rule(NamedTuple):
+    """Where the nodes of some instances lie: u_j = step j - left, j = 1 ... num_nodes.
 
     Attributes:
-        step: The largest step of the rule.
-        left: The range begins so many nats left of 0, ...
-        right: ... and ends so many right of the smallest logit's.
+        left: How far left of 0 the range begins.
+        num_nodes: How many they are.
+        block_elements: Instances x nodes x classes of a block, at most.
     """
 
-    step: float
-    left: float
-    right: float
-
-
-def trapezoid_error(step: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """The relative error of the trapezoid rule on exp(u - exp(u)), an upper bound for every mask.
-
-    `2 sum over n >= 1 of |Gamma(1 + 2 pi i n / step)|`, by Poisson summation, where
-    |Gamma(1 + iy)|^2 = pi y / sinh(pi y); about `4 pi / sqrt(step) exp(-pi^2 / step)`. Infinity
-    where the step is above 20 nats: no digit is right then.
-    """
-    order = torch.arange(1, 65, dtype=step.dtype, device=step.device)
-    z = 2.0 * math.pi**2 * order / step.unsqueeze(-1)
-    log_square = (2.0 * z).log() - z - torch.log1p(-torch.exp(-2.0 * z))
-    return (2.0 * (0.5 * log_square).exp().sum(-1)).masked_fill(step > 20.0, math.inf)
-
-
-def left_cut_error(step: Float[Tensor, "*batch"], left: float) -> Float[Tensor, "*batch"]:
-    """The relative weight of the nodes at `-left` and left of it, an upper bound."""
-    return math.exp(-left) * step / -torch.expm1(-step)
-
-
-def right_cut_error(right: float) -> float:
-    """The relative weight of the nodes more than `right` beyond the smallest logit's, at most."""
-    return math.exp(-math.exp(right))
-
-
-def cuts(tolerance: float) -> Cuts:
-    """Step and range whose three errors sum to less than the tolerance.
-
-    A fifth to the rule, by its leading term, two fifths to the left cut, a fifth to the right one.
-    """
-    step = 0.5
-    for _ in range(30):
-        step = math.pi**2 / math.log(20.0 * math.pi / (tolerance * math.sqrt(step)))
-    left = math.log(2.5 / tolerance * step / -math.expm1(-step))
-    return Cuts(step, left, math.log(math.log(5.0 / tolerance)))
-
-
-class Rule(NamedTuple):
-    """The nodes of each instance: u_j = step j - left, j = 1 ... num_nodes."""
-
-    step: Tensor
     left: float
     num_nodes: int
+    block_elements: int
 
 
-def default_tolerance(dtype: torch.dtype) -> float:
-    """1e-6 in float64, else 1e-4."""
-    return 1e-6 if dtype == torch.float64 else 1e-4
+class Part(NamedTuple):
+    """Some of the instances.
+
+    Attributes:
+        logits: Log-softmax of the class scores `[n, K]`, float32 at least.
+        retain_logits: Of the retain probabilities `[n, K]`; -inf where the logit is: a class whose
+            logit is -inf is deleted.
+        step: The distance of two nodes `[n]`.
+        target: Class indices `[n]`, or None.
+        rule: What is the same for all of them.
+    """
+
+    logits: Tensor
+    retain_logits: Tensor
+    step: Tensor
+    target: Tensor | None
+    rule: Rule
 
 
-def prepare(
+def parts(
     function: str,
     logits: Float[Tensor, "*batch K"],
     retain_logits: Float[Tensor, "*batch K"],
+    target: Tensor | None = None,
     *,
     tolerance: float | None,
     num_nodes: int | None,
     axis: ClassAxis,
-) -> tuple[Tensor, Tensor, Rule]:
-    """Log-softmax of the logits and gates, both `[N, K]` in float32 at least, and their rule.
+) -> Iterator[Part]:
+    """The instances in parts of which a block of nodes is cheap to hold; checked.
 
-    A class whose logit is -inf is deleted: its gate is closed. Nodes are counted from the data
-    where `num_nodes` is None.
+    Nodes are counted from the data where `num_nodes` is None. Compiled code gets one part.
     """
     _check.class_tensors(function, logits, retain_logits=retain_logits)
-    num_classes = logits.shape[-1]
-    logits = axis.log_softmax(at_least_float32(logits).reshape(-1, num_classes))
-    retain_logits = at_least_float32(retain_logits).reshape(-1, num_classes)
-    retain_logits = retain_logits.masked_fill(logits == -math.inf, -math.inf)
-    return logits, retain_logits, _rule(function, logits, tolerance, num_nodes, axis)
+    num_classes = axis.num_classes(logits)
+    if target is not None:
+        _check.class_target(function, target, logits, num_classes)
+        target = target.long().reshape(-1)
+    flat, gates = (at_least_float32(x).reshape(-1, x.shape[-1]) for x in (logits, retain_logits))
+    tolerance = _tolerance(function, tolerance, flat.dtype)
+    low, high = BLOCK_ELEMENTS
+    elements = high
+    tensors = [flat, gates] if target is None else [flat, gates, target]
+    split = [tensors]
+    if not torch.compiler.is_compiling():
+        elements = min(max(len(flat) * num_classes // 6, low), high)
+        size = max(elements // num_classes, 1)
+        split = [list(rows) for rows in zip(*(torch.split(x, size) for x in tensors), strict=True)]
+    for scores, gate, *targets in split:
+        scores = axis.log_softmax(scores)
+        gate = gate.masked_fill(scores == -math.inf, -math.inf)
+        step, left, count = _nodes(function, scores, tolerance, num_nodes, axis)
+        rule = Rule(left, count, elements)
+        yield Part(scores, gate, step, targets[0] if targets else None, rule)
 
 
-@torch.no_grad()
-def _rule(
-    function: str, logits: Tensor, tolerance: float | None, num_nodes: int | None, axis: ClassAxis
-) -> Rule:
-    """The rule of log-softmax logits `[N, K]`."""
+def _tolerance(function: str, tolerance: float | None, dtype: torch.dtype) -> float:
+    """The tolerance that was asked for, or the default of a dtype."""
     if tolerance is None:
-        tolerance = default_tolerance(logits.dtype)
+        return 1e-6 if dtype == torch.float64 else 1e-4
     _check.number(
         function, "tolerance", tolerance, low=1e-15, high=0.5, open_low=True, open_high=True
     )
+    return tolerance
+
+
+@torch.no_grad()
+def _nodes(
+    function: str, logits: Tensor, tolerance: float, num_nodes: int | None, axis: ClassAxis
+) -> tuple[Tensor, float, int]:
+    """Step `[n]`, left end and number of the nodes for log-softmax logits `[n, K]`."""
     step, left, right = cuts(tolerance)
     lowest = -axis.amax(-logits.masked_fill(logits == -math.inf, 0.0))
     width = left + right - lowest
@@ -137,7 +130,7 @@ def _rule(
         num_nodes = _count(function, width, step)
     else:
         _check.integer(function, "num_nodes", num_nodes, low=1)
-    return Rule(width / num_nodes, left, num_nodes)
+    return width / num_nodes, left, num_nodes
 
 
 def _count(function: str, width: Tensor, step: float) -> int:
@@ -164,54 +157,46 @@ class Block(NamedTuple):
     Attributes:
         u: The nodes `[n, Q]`.
         rate: a_k s `[n, Q, K]`.
-        log_survival: sum over k of log f_k `[n, Q]`.
-        log_kept: log of rho_k exp(-a_k s) / f_k `[n, Q, K]`, the probability that z_k = 1 where
-            the clock of rate sum_k z_k a_k has not rung by s.
-        log_dropped: log of (1 - rho_k) / f_k `[n, Q, K]`.
+        margin: retain_logits - rate `[n, Q, K]`: the log-odds of z_k = 1 where the clock of rate
+            sum_k z_k a_k has not rung by s.
+        softplus: log(1 + exp(-|margin|)) `[n, Q, K]`.
+        log_survival: sum over k of log f_k `[n, Q]`: the probability that it has not.
     """
 
     u: Tensor
     rate: Tensor
+    margin: Tensor
+    softplus: Tensor
     log_survival: Tensor
-    log_kept: Tensor
-    log_dropped: Tensor
 
 
-def row_blocks(logits: Tensor, axis: ClassAxis) -> Iterator[slice]:
-    """Instances of log-softmax logits `[N, K]` in parts; all at once in traced code."""
-    if torch.compiler.is_compiling():
-        yield slice(None)
-        return
-    rows = max(BLOCK_ELEMENTS // axis.num_classes(logits), 1)
-    for start in range(0, max(len(logits), 1), rows):
-        yield slice(start, start + rows)
+def log_kept(block: Block) -> Tensor:
+    """log of rho_k exp(-a_k s) / f_k `[n, Q, K]`: log sigmoid(margin)."""
+    return block.margin.clamp(max=0.0).sub_(block.softplus)
 
 
-def node_blocks(
-    logits: Tensor, retain_logits: Tensor, rule: Rule, rows: slice, axis: ClassAxis
-) -> Iterator[Block]:
-    """The factors of some instances, a block of nodes after the other."""
-    logits, retain_logits = logits[rows, None], retain_logits[rows, None]
+def log_dropped(block: Block) -> Tensor:
+    """log of (1 - rho_k) / f_k `[n, Q, K]`: log sigmoid(-margin)."""
+    return block.margin.neg().clamp(max=0.0).sub_(block.softplus)
+
+
+def blocks(part: Part, axis: ClassAxis) -> Iterator[Block]:
+    """The factors of a part, a block of nodes after the other."""
+    logits, retain_logits = part.logits.unsqueeze(1), part.retain_logits.unsqueeze(1)
     log_rho, log_not_rho = F.logsigmoid(retain_logits), F.logsigmoid(-retain_logits)
     size = TRACED_NODES
     if not torch.compiler.is_compiling():
-        size = max(BLOCK_ELEMENTS // max(len(logits) * axis.num_classes(logits), 1), 1)
-    for first in range(1, rule.num_nodes + 1, size):
-        last = min(first + size, rule.num_nodes + 1)
+        size = max(part.rule.block_elements // max(len(logits) * axis.num_classes(logits), 1), 1)
+    for first in range(1, part.rule.num_nodes + 1, size):
+        last = min(first + size, part.rule.num_nodes + 1)
         index = torch.arange(first, last, dtype=logits.dtype, device=logits.device)
-        u = rule.step[rows, None] * index - rule.left
-        rate = (logits + u.unsqueeze(-1)).clamp(max=_LOG_RATE_LIMIT).exp()
+        u = part.step.unsqueeze(-1) * index - part.rule.left
+        rate = (logits + u.unsqueeze(-1)).clamp(max=_LOG_RATE_LIMIT).exp_()
         margin = retain_logits - rate
-        softplus = torch.log1p(torch.exp(-margin.abs()))
+        softplus = margin.abs().neg_().exp_().log1p_()
         # log f = log((1 - rho) + rho exp(-rate)), exact where either summand underflows
-        log_factor = torch.maximum(log_not_rho, log_rho - rate) + softplus
-        yield Block(
-            u,
-            rate,
-            axis.sum(log_factor),
-            margin.clamp(max=0.0) - softplus,
-            (-margin).clamp(max=0.0) - softplus,
-        )
+        log_factor = torch.maximum(log_not_rho, log_rho - rate).add_(softplus)
+        yield Block(u, rate, margin, softplus, axis.sum(log_factor))
 
 
 def error_bound(
@@ -251,11 +236,9 @@ def error_bound(
         6e-07
     """
     _check.integer("error_bound", "num_nodes", num_nodes, low=1)
-    gates = torch.zeros_like(logits)
-    _, _, rule = prepare(
-        "error_bound", logits, gates, tolerance=tolerance, num_nodes=num_nodes, axis=axis
-    )
-    right = cuts(default_tolerance(rule.step.dtype) if tolerance is None else tolerance).right
-    bound = trapezoid_error(rule.step) + left_cut_error(rule.step, rule.left)
-    bound = bound + right_cut_error(right)
-    return bound.reshape(logits.shape[:-1])
+    _check.class_tensors("error_bound", logits)
+    scores = axis.log_softmax(at_least_float32(logits.detach()))
+    tolerance = _tolerance("error_bound", tolerance, scores.dtype)
+    step, left, _ = _nodes("error_bound", scores, tolerance, num_nodes, axis)
+    right = right_cut_error(cuts(tolerance).right)
+    return trapezoid_error(step) + left_cut_error(step, left) + right

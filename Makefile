@@ -39,6 +39,8 @@ test-all: env
 
 bench: env
 	$(BIN)/python benchmarks/step.py --out benchmarks/results/step.jsonl --tables docs/heads.md
+	$(BIN)/python benchmarks/predictive.py --out benchmarks/results/predictive.jsonl \
+		--tables docs/method/exact.md --figure docs/images/monte_carlo
 
 clean:
 	rm -rf .venv demo site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,7 +7,9 @@ from PIL import Image
 
 from dropmax.cli import main
 from dropmax.data import load_images
+from dropmax.metrics import evaluate
 from dropmax.training import load_run
+from dropmax.training.classifier import predict
 
 SMALL = ["--data", "digits", "--train-per-class", "5", "--epochs", "2", "--quiet"]
 
@@ -28,6 +30,22 @@ def test_train_and_evaluate_print_the_same_metrics(trained, capsys):
     printed = capsys.readouterr().out.split("\n")
     assert printed[0].split() == ["error", f"{metrics['error']:.3f}", "%"]
     assert printed[1].split() == ["nll", f"{metrics['nll']:.3f}", "nats"]
+
+
+def test_the_exact_predictive_is_another_one(trained, capsys):
+    run, image = str(trained / "run"), str(trained / "digit.png")
+    printed = []
+    for predictive in ("plugin", "exact"):
+        assert main(["predict", run, image, "--predictive", predictive]) == 0
+        printed.append(json.loads(capsys.readouterr().out))
+    assert printed[0]["retained"] == printed[1]["retained"]
+    assert printed[0]["top"][0]["probability"] != printed[1]["top"][0]["probability"]
+    loaded = load_run(trained / "run")
+    digits = load_images("digits").test
+    log_probs = predict(loaded.classifier(), digits.images, method="exact").log_probs
+    assert main(["evaluate", run, "--predictive", "exact"]) == 0
+    nll = f"{evaluate(log_probs, digits.target).nll:.3f}"
+    assert capsys.readouterr().out.split("\n")[1].split() == ["nll", nll, "nats"]
 
 
 def test_predict_prints_a_json_line_an_image(trained, capsys):
@@ -106,6 +124,8 @@ WRONG = {
     "no image": ["predict", "RUN", "OUT"],
     "image of another size": ["predict", "RUN", "LARGE"],
     "file that is no image": ["predict", "RUN", "FILE"],
+    "no such predictive": ["evaluate", "RUN", "--predictive", "exactly"],
+    "predictive that samples": ["predict", "RUN", "IMAGE", "--predictive", "monte_carlo"],
     "no top": ["predict", "RUN", "IMAGE", "--top", "0"],
 }
 

@@ -90,6 +90,14 @@ def test_gate_health_of_saturated_gates_and_without_correction():
     assert_close(torch.tensor(health.rivals_retained, dtype=UNITS), expected, "value")
 
 
+def test_gate_health_of_a_posterior_that_is_given():
+    scores = dropmax.Scores(torch.zeros(1, 3), torch.zeros(1, 3))
+    posterior = torch.tensor([[math.inf, -math.inf, math.inf]])
+    health = gate_health(scores, torch.tensor([0]), posterior_logits=posterior)
+    assert health.rivals_retained == 1.0
+    assert health.target_retain == 0.5
+
+
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(
     ("call", "message"),

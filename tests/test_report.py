@@ -7,7 +7,9 @@ import pytest
 import torch
 from tolerances import assert_close
 
-from dropmax.report import draw, summarize, table
+from dropmax.data import load_images
+from dropmax.report import draw, draw_posterior, summarize, table
+from dropmax.training import RunConfig, train
 
 BINS = {"instances": (2, 2), "confidence": (0.3, 0.9), "accuracy": (0.5, 1.0)}
 
@@ -82,6 +84,26 @@ def test_figures_are_written_whole_and_again_the_same(tmp_path):
     before = {file: file.read_bytes() for file in files if file.suffix == ".png"}
     draw(LINES, tmp_path)
     assert {file: file.read_bytes() for file in before} == before
+
+
+@pytest.mark.usefixtures("untyped")
+def test_the_posterior_is_drawn_of_heads_that_have_one(tmp_path):
+    digits = load_images("digits")
+    for head, message in (
+        ("dropmax", None),
+        ("dropmax:posterior=exact", None),
+        ("dropmax:objective=marginal", "have a posterior"),
+        ("softmax", "have a gate"),
+    ):
+        config = RunConfig("digits", head, train_per_class=5, epochs=1)
+        run = train(config, tmp_path / head, data=digits, progress=False)
+        if message is None:
+            files = draw_posterior(run, digits, tmp_path / "figures")
+            assert [file.name for file in files] == ["posterior.png", "posterior.svg"]
+        else:
+            with pytest.raises(ValueError, match=message):
+                draw_posterior(run, digits, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_no_lines_are_refused(tmp_path):

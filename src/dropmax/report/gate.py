@@ -1,4 +1,4 @@
-"""Heat maps of the retain probabilities over easy and over difficult test images."""
+"""Heat maps of what the gate retains, over easy and over difficult test images."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dropmax import _check
+from dropmax.conversion import find_head
 from dropmax.data import Images
+from dropmax.heads import Scores
+from dropmax.heads.base import required
+from dropmax.predictive import mask_posterior
 from dropmax.report.figures import axes_of, save
 from dropmax.training import Run
 from dropmax.training.classifier import predict
@@ -46,6 +50,91 @@ def draw_gate(run: Run, images: Images, out: str | Path, *, rival: Run | None = 
         ...     [file.name for file in draw_gate(run, load_images("digits"), out)]
         ['gate.png', 'gate.svg']
     """
+    scores, answer, order = _ordered(run, images, rival)
+    target, wrong = images.test.target, order[(answer != images.test.target)[order]]
+    figure, axes = axes_of(4, width=2.2, height=4.0, ratios=(0.5, 4.0, 0.5, 4.0))
+    panels = (("easy", _one_a_class(order, target)), ("difficult", wrong.flip(0)[:INSTANCES]))
+    retain = required(scores.retain_logits).double().sigmoid()
+    shown: Any = None
+    for pair, (title, rows) in enumerate(panels):
+        strip, ax = axes[2 * pair : 2 * pair + 2]
+        if len(rows):
+            _strip(strip, images.test.images[rows])
+            shown = _heat_map(ax, retain[rows], target[rows], answer[rows], images.class_names)
+        strip.axis("off")
+        ax.set_title(f"{title} test images", fontsize=9)
+    figure.colorbar(shown, ax=axes[-1], label="retain probability", fraction=0.05)
+    return save({"gate": figure}, out)
+
+
+def draw_posterior(
+    run: Run, images: Images, out: str | Path, *, rival: Run | None = None
+) -> list[Path]:
+    """Draw prior, variational and exact posterior over the test images a rival gets most wrong.
+
+    The variational posterior is what training draws masks from; the exact one is
+    `dropmax.predictive.mask_posterior` given that the target is retained.
+
+    Args:
+        run: A run of DropMax, but one trained on the marginal likelihood.
+        images: The data set it was trained on.
+        out: The directory for `posterior.png` and `posterior.svg`.
+        rival: Whose answers say what is difficult, a softmax run; `run` if None.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: If the head has no posterior, a run does not fit the images, or nothing is
+            wrong.
+
+    Examples:
+        >>> import tempfile
+        >>> from dropmax.data import load_images
+        >>> from dropmax.report import draw_posterior
+        >>> from dropmax.training import RunConfig, train
+        >>> config = RunConfig("digits", "dropmax", train_per_class=5, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     run = train(config, out + "/run", progress=False)
+        ...     [file.name for file in draw_posterior(run, load_images("digits"), out)]
+        ['posterior.png', 'posterior.svg']
+    """
+    scores, answer, order = _ordered(run, images, rival)
+    wrong = order[(answer != images.test.target)[order]].flip(0)[:INSTANCES]
+    if not len(wrong):
+        got = _check.Verbatim("a run that gets every test image right")
+        _check.fail("draw_posterior", "rival", "err", got, "there is nothing difficult to draw")
+    retain_logits = required(scores.retain_logits)[wrong]
+    correction_logits = scores.correction_logits
+    if correction_logits is not None:
+        correction_logits = correction_logits[wrong]
+    hard = Scores(scores.logits[wrong], retain_logits, correction_logits)
+    target = images.test.target[wrong]
+    posterior = find_head(run.classifier()).posterior_logits(hard, target)
+    if posterior is None:
+        got = _check.Verbatim(repr(run.config.head))
+        _check.fail("draw_posterior", "run", "have a posterior", got, "draw it of DropMax")
+    exact = mask_posterior(hard.logits, retain_logits, target, target_kept=True)
+    panels = (
+        ("prior", retain_logits),
+        ("posterior of training", posterior),
+        ("exact posterior", exact),
+    )
+    figure, axes = axes_of(4, width=2.6, height=4.0, ratios=(0.5, 4.0, 4.0, 4.0))
+    _strip(axes[0], images.test.images[wrong])
+    axes[0].axis("off")
+    for ax, (title, logits) in zip(axes[1:], panels, strict=True):
+        probs = logits.double().sigmoid()
+        if logits is not retain_logits:  # given the label, its class is retained
+            probs.scatter_(-1, target[:, None], 1.0)
+        shown = _heat_map(ax, probs, target, answer[wrong], images.class_names)
+        ax.set_title(title, fontsize=9)
+    figure.colorbar(shown, ax=axes[-1], label="probability of being retained", fraction=0.05)
+    return save({"posterior": figure}, out)
+
+
+def _ordered(run: Run, images: Images, rival: Run | None) -> tuple[Scores, Tensor, Tensor]:
+    """Scores of the test images, the rival's answers, and the images from easy to difficult."""
     for one in (run, rival or run):
         if (one.shape, one.class_names) != (images.shape, images.class_names):
             got = _check.Verbatim(f"{images.name}, of other classes or sizes")
@@ -56,25 +145,8 @@ def draw_gate(run: Run, images: Images, out: str | Path, *, rival: Run | None = 
         _check.fail("draw_gate", "run", "have a gate", got, "draw it of DropMax or attention")
     if rival is not None:
         log_probs = predict(rival.classifier(), images.test.images).log_probs
-    retain = scores.retain_logits.double().sigmoid()
-    target, answer = images.test.target, log_probs.argmax(-1)
-    at_target = log_probs.gather(-1, target[:, None]).squeeze(-1)
-    order = at_target.argsort(descending=True, stable=True)
-    easy = _one_a_class(order, target)
-    wrong = order[(answer != target)[order]]
-    difficult = wrong.flip(0)[:INSTANCES]
-    figure, axes = axes_of(4, width=2.2, height=4.0, ratios=(0.5, 4.0, 0.5, 4.0))
-    shown: Any = None
-    for pair, rows, title in ((0, easy, "easy"), (2, difficult, "difficult")):
-        if len(rows):
-            _strip(axes[pair], images.test.images[rows])
-            shown = _heat_map(
-                axes[pair + 1], retain[rows], target[rows], answer[rows], images.class_names
-            )
-        axes[pair].axis("off")
-        axes[pair + 1].set_title(f"{title} test images", fontsize=9)
-    figure.colorbar(shown, ax=axes[-1], label="retain probability", fraction=0.05)
-    return save({"gate": figure}, out)
+    at_target = log_probs.gather(-1, images.test.target[:, None]).squeeze(-1)
+    return scores, log_probs.argmax(-1), at_target.argsort(descending=True, stable=True)
 
 
 def _one_a_class(order: Tensor, target: Tensor) -> Tensor:

@@ -1,0 +1,153 @@
+"""What the trained gates of a comparison infer: predictive distributions, bound, posterior.
+
+    python experiments/inference.py experiments/results/mnist-exact --data-root FOLDER
+
+Reads the runs that `dropmax compare` left there and writes `inference.jsonl`, a line a run whose
+head has masks: metrics on the test images by plug-in, Monte Carlo and exactly; on training and
+test images the bound and its gap, and how often each posterior retains rivals: the strongest, the
+strongest where it is the wrong answer, and the others; and, of the first seed of the paper's
+DropMax, the figure `docs/images/posterior`. A run that has its line is left alone.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dropmax import predictive
+from dropmax.analysis import uncertainty, variational_gap
+from dropmax.conversion import find_head
+from dropmax.data import Images, Split
+from dropmax.experiments import RESULTS, append_line, read_lines, run_folder
+from dropmax.functional import softmax_loss
+from dropmax.metrics import evaluate
+from dropmax.report import draw_posterior
+from dropmax.training import RunConfig, check, load_data, load_run
+from dropmax.training.classifier import predict
+from dropmax.training.run import Run, versions
+
+LINES = "inference.jsonl"
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
+SAMPLES = (1, 10, 100, 1_000)
+SHOWN = "dropmax"
+"""The head whose posterior the figure shows."""
+
+
+def metrics(run: Run, test: Split) -> dict[str, dict[str, float]]:
+    """Metrics on the test images by method."""
+    classifier = run.classifier()
+    head = find_head(classifier)
+    scores, log_probs = predict(classifier, test.images)
+    found = {"plugin": log_probs, "exact": head.log_probs(scores, method="exact")}
+    for num_samples in SAMPLES:
+        generator = torch.Generator().manual_seed(run.config.seed)
+        found[f"monte_carlo {num_samples}"] = head.log_probs(
+            scores, method="monte_carlo", num_samples=num_samples, generator=generator
+        )
+    return {name: evaluate(one, test.target)._asdict() for name, one in found.items()}
+
+
+def inference(run: Run, split: Split) -> dict[str, Any]:
+    """Bound, gap and posteriors on images whose labels are known."""
+    classifier = run.classifier()
+    scores, _ = predict(classifier, split.images)
+    target = split.target
+    assert scores.retain_logits is not None
+    prior = scores.retain_logits.double()
+    posterior = find_head(classifier).posterior_logits(scores, target)
+    exact = predictive.mask_posterior(scores.logits.double(), prior, target, target_kept=True)
+    log_probs = predictive.exact(scores.logits.double(), prior)
+    rivals = log_probs.scatter(-1, target[:, None], -torch.inf)
+    strongest = rivals.argmax(-1)
+    others = torch.ones_like(prior, dtype=torch.bool)
+    others.scatter_(-1, target[:, None], False).scatter_(-1, strongest[:, None], False)
+    mistaken = torch.zeros_like(others)
+    wrong = log_probs.argmax(-1) != target
+    mistaken[wrong, strongest[wrong]] = True
+    groups = {
+        "strongest": torch.zeros_like(others).scatter_(-1, strongest[:, None], True),
+        "mistaken": mistaken,
+        "others": others,
+    }
+    unsure = uncertainty(scores)
+    found: dict[str, Any] = {
+        "nll": float(softmax_loss(log_probs, target).mean()),
+        "mutual_information": float(unsure.mutual_information.mean()),
+        "total_entropy": float(unsure.total_entropy.mean()),
+        "target_retained": float(prior.sigmoid().gather(-1, target[:, None]).mean()),
+        "rivals_retained": {},
+        "alignment": {"exact": alignment(exact - prior, rivals, target)},
+    }
+    for name, logits in (("prior", prior), ("q", posterior), ("exact", exact)):
+        if logits is not None:
+            probs = logits.double().sigmoid()
+            found["rivals_retained"][name] = {
+                group: float(probs[which].mean()) if which.any() else None
+                for group, which in groups.items()
+            }
+    if posterior is not None:
+        result = variational_gap(scores, target, posterior_logits=posterior)
+        for name in ("log_likelihood", "elbo", "gap", "distance"):
+            found[name] = float(getattr(result, name).mean())
+        found["least_gap"] = float(result.gap.min())
+        if (posterior != scores.retain_logits).any():
+            found["alignment"]["q"] = alignment(posterior.double() - prior, rivals, target)
+    return found
+
+
+def alignment(correction: Tensor, rivals: Tensor, target: Tensor) -> float:
+    """The rank correlation over an instance's rivals of correction and probability, in the mean.
+
+    Above 0: the label raises confusing rivals above the rest; below 0: it lowers them most.
+    """
+    kept = torch.ones_like(rivals, dtype=torch.bool).scatter_(-1, target[:, None], False)
+    ranks = [
+        x[kept].reshape(len(x), -1).argsort(-1).argsort(-1).double() for x in (correction, rivals)
+    ]
+    centered = [rank - rank.mean(-1, keepdim=True) for rank in ranks]
+    product = (centered[0] * centered[1]).sum(-1)
+    return float((product / (centered[0].norm(dim=-1) * centered[1].norm(dim=-1))).mean())
+
+
+def line_of(run: Run, images: Images) -> dict[str, Any]:
+    """The result line of a run."""
+    splits, _ = check(run.config, images)
+    return {
+        "config": run.config.to_dict(),
+        "metrics": metrics(run, images.test),
+        "train": inference(run, splits.train),
+        "test": inference(run, images.test),
+        "versions": versions(),
+    }
+
+
+def main() -> None:
+    """Evaluate every run that has no line yet."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="what compare wrote, with the runs")
+    parser.add_argument("--data-root", type=Path, help="where folders of data lie")
+    options = parser.parse_args()
+    configs = [RunConfig.from_dict(line["config"]) for line in read_lines(options.folder / RESULTS)]
+    gated = [config for config in configs if config.head.startswith("dropmax")]
+    done = [line["config"] for line in read_lines(options.folder / LINES)]
+    images = load_data(gated[0], options.data_root)
+    for n, config in enumerate(gated):
+        print(f"\r{n + 1} of {len(gated)} runs", end="", file=sys.stderr)
+        if config.to_dict() not in done:
+            run = load_run(run_folder(options.folder, config))
+            append_line(options.folder / LINES, line_of(run, images))
+    print(file=sys.stderr)
+    for config in gated:
+        rival = run_folder(options.folder, RunConfig(**{**config.to_dict(), "head": "softmax"}))
+        if config.head == SHOWN and config.seed == 0 and rival.is_dir():
+            run = load_run(run_folder(options.folder, config))
+            draw_posterior(run, images, IMAGES, rival=load_run(rival))
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,7 @@ NeurIPS 2018, with the rival heads of the paper behind one interface.
 """
 
 from dropmax import analysis, axis, bernoulli, functional, heads, predictive
-from dropmax.conversion import Criterion, find_head
+from dropmax.conversion import Criterion, Predictor, convert, find_head, revert
 from dropmax.functional import Objective
 from dropmax.heads import HEADS, Head, Scores, decay_groups, make_head
 
@@ -16,15 +16,18 @@ __all__ = [
     "Criterion",
     "Head",
     "Objective",
+    "Predictor",
     "Scores",
     "__version__",
     "analysis",
     "axis",
     "bernoulli",
+    "convert",
     "decay_groups",
     "find_head",
     "functional",
     "heads",
     "make_head",
     "predictive",
+    "revert",
 ]

@@ -1,4 +1,4 @@
-"""A head within a model: finding it, and training the model with its loss."""
+"""Finding the head of a model, and training the model with its loss."""
 
 from torch import Tensor, nn
 

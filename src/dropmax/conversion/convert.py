@@ -1,0 +1,229 @@
+"""Put a head in the place of a model's classifier, and back."""
+
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from dropmax import _check
+from dropmax.conversion.criterion import find_head
+from dropmax.heads import Head, make_head
+
+CLASSIFIERS = ("fc", "classifier", "head", "heads", "score", "classification_head")
+"""What the models of torchvision, timm and Transformers call their classifiers."""
+
+STARTS = ("softmax", "random")
+RETAIN_BIAS = 2.0
+"""The retain bias of a converted classifier: every class is retained with probability 0.88."""
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+
+
+def convert(
+    model: nn.Module,
+    *,
+    head: str = "dropmax",
+    layer: str | None = None,
+    start: str = "softmax",
+    **options: Any,
+) -> nn.Module:
+    """Put a head in the place of the linear layer that classifies, in the model itself.
+
+    The layer's weight and bias become the head's, the very same parameters under the same names, so
+    that optimizers and checkpoints of the model go on; device, dtype, hooks and the training flag
+    stay. The converted model returns `Scores`: train it with `dropmax.Criterion(model)`, evaluate
+    and serve it with `dropmax.Predictor(model)`.
+
+    Args:
+        model: A classifier whose last computation is an nn.Linear.
+        head: As `dropmax.make_head` takes it.
+        layer: The name of the linear layer, as in `model.named_modules()`. If None: what the
+            model's `get_classifier()` returns, else what is called `fc`, `classifier`, `head`,
+            `heads`, `score` or `classification_head` (its last nn.Linear), else the last nn.Linear.
+        start: "softmax" starts with a gate that is the same for all classes, so that the plug-in
+            equals the model's softmax to rounding while the gate learns; "random" starts the gate
+            as a new head does.
+        **options: Of the head.
+
+    Returns:
+        The model itself.
+
+    Raises:
+        ValueError: If there is no such layer, or it is not clear which one classifies (the
+            candidates are listed), or the model computes on its output, or an option does not fit.
+            The model is as before then.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> import dropmax
+        >>> from dropmax import convert
+        >>> model = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 5))
+        >>> images = torch.randn(4, 16)
+        >>> before = model(images).log_softmax(-1)
+        >>> after = dropmax.Predictor(convert(model))(images)
+        >>> torch.allclose(before, after, atol=1e-5)
+        True
+    """
+    function = "convert"
+    if not isinstance(model, nn.Module):
+        _check.fail(function, "model", "be an nn.Module", model, "pass the whole model")
+    if any(isinstance(module, Head) for module in model.modules()):
+        got = _check.Verbatim("one that has a head")
+        _check.fail(function, "model", "have no head yet", got, "use it, or revert it first")
+    _check.choice(function, "start", start, STARTS)
+    name = _classifier_name(model, layer)
+    linear = model.get_submodule(name)
+    assert isinstance(linear, nn.Linear)
+    _check_host(model, name)
+    made = make_head(
+        head,
+        linear.in_features,
+        linear.out_features,
+        bias=linear.bias is not None,
+        device=linear.weight.device,
+        dtype=linear.weight.dtype,
+        **options,
+    )
+    if start == "softmax" and made.retain_weight is not None:
+        nn.init.zeros_(made.retain_weight)
+        if made.retain_bias is not None:
+            nn.init.constant_(made.retain_bias, options.get("retain_bias_init", RETAIN_BIAS))
+    return _replace(model, name, linear, made)
+
+
+def revert(model: nn.Module, *, drop_gate: bool = False) -> nn.Module:
+    """Put an nn.Linear back in the place of the head, with its weight and bias.
+
+    Right after `convert` this restores the model bit for bit. A gate that has learned cannot be
+    kept by a linear layer: dropping it changes the predictions, so it must be asked for.
+
+    Args:
+        model: A model with one head.
+        drop_gate: Whether a gate that depends on the input may be dropped.
+
+    Returns:
+        The model itself, which returns logits.
+
+    Raises:
+        ValueError: If there is no head, the model is the head itself, or its gate would be dropped.
+
+    Examples:
+        >>> from torch import nn
+        >>> from dropmax import convert, revert
+        >>> model = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 5))
+        >>> revert(convert(model))[2]
+        Linear(in_features=8, out_features=5, bias=True)
+    """
+    _check.boolean("revert", "drop_gate", drop_gate)
+    head = find_head(model)
+    if head is model:
+        _check.fail("revert", "model", "contain the head", model, "pass the model around it")
+    name = next(name for name, module in model.named_modules() if module is head)
+    if not drop_gate and not _gate_is_constant(head):
+        got = _check.Verbatim("one whose gate depends on the input")
+        remedy = "its predictions change without it; pass drop_gate=True to drop it all the same"
+        _check.fail("revert", "model", "have the same gate for all classes", got, remedy)
+    linear = nn.Linear(
+        head.in_features, head.out_features, bias=head.bias is not None, device="meta"
+    )
+    return _replace(model, name, head, linear)
+
+
+def _replace(model: nn.Module, name: str, old: nn.Module, new: nn.Module) -> nn.Module:
+    """Put `new` where `old` is, with its weight, bias, hooks and training flag."""
+    new.weight, new.bias = old.weight, old.bias
+    for hooks in _HOOKS:
+        getattr(new, hooks).update(getattr(old, hooks))
+    new.train(old.training)
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, new)
+    return model
+
+
+def _gate_is_constant(head: Head) -> bool:
+    """Whether the gate is the same for all classes and inputs, and drops out of the softmax."""
+    weight, bias = head.retain_weight, head.retain_bias
+    same = weight is None or not weight.any()
+    return same and (bias is None or bool((bias == bias[0]).all()))
+
+
+def _classifier_name(model: nn.Module, layer: str | None) -> str:
+    """The name of the linear layer that classifies."""
+    names = {name: module for name, module in model.named_modules() if name}
+    if layer is not None:
+        if layer not in names or not _is_linear(names[layer]):
+            linears = [name for name, module in names.items() if _is_linear(module)]
+            _check.choice("convert", "layer", layer, linears or ["(no nn.Linear is there)"])
+        return layer
+    if callable(get_classifier := getattr(model, "get_classifier", None)):
+        parts = get_classifier()
+        parts = parts if isinstance(parts, tuple | list) else (parts,)
+        found = [name for name, module in names.items() if any(module is part for part in parts)]
+        return _only(model, [last for name in found if (last := _last_linear(model, name))])
+    called = [name for name, _ in model.named_children() if name in CLASSIFIERS]
+    candidates = [last for name in called if (last := _last_linear(model, name))]
+    return _only(model, candidates or [last for last in [_last_linear(model, "")] if last])
+
+
+def _only(model: nn.Module, candidates: list[str]) -> str:
+    """The one candidate there is."""
+    if len(candidates) != 1:
+        came = ", ".join(candidates) or f"no nn.Linear within {type(model).__name__}"
+        remedy = "name its nn.Linear with layer=, and put a bare nn.Linear into nn.Sequential"
+        _check.fail("convert", "model", "have one classifier", _check.Verbatim(came), remedy)
+    return candidates[0]
+
+
+def _last_linear(model: nn.Module, name: str) -> str | None:
+    """The name of the last nn.Linear in a part of the model, which may be the part itself."""
+    found = [
+        ".".join(filter(None, (name, inner)))
+        for inner, module in model.get_submodule(name).named_modules()
+        if _is_linear(module)
+    ]
+    return found[-1] if found else None
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """An nn.Linear and no subclass of it, which would compute something else."""
+    return type(module) is nn.Linear
+
+
+class _Tracer(fx.Tracer):
+    """Traces a model down to its layers, the classifier included."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return _is_linear(m) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _check_host(model: nn.Module, name: str) -> None:
+    """The model returns what its classifier computes; where it cannot be traced nothing is said."""
+    if hasattr(getattr(model, "config", None), "model_type"):
+        got = _check.Verbatim(f"{type(model).__name__}, which computes its loss on them")
+        remedy = "convert its features and train a loop of your own"
+        _check.fail("convert", "model", "return its classifier's output", got, remedy)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            graph = _Tracer().trace(model)
+    except Exception:  # whatever symbolic tracing stumbles over
+        return
+    users = {
+        getattr(user.target, "__name__", str(user.target))
+        for node in graph.nodes
+        if node.op == "call_module" and node.target == name
+        for user in node.users
+        if user.op != "output"
+    }
+    if users:
+        got = _check.Verbatim(f"one that computes on it ({', '.join(sorted(users))})")
+        remedy = "take that out: log_probs of the head are normalized already"
+        _check.fail("convert", "model", f"return the output of {name}", got, remedy)

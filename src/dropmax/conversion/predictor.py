@@ -1,0 +1,61 @@
+"""A model with a head as an ordinary classifier."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dropmax import _check
+from dropmax.conversion.criterion import find_head
+from dropmax.heads import Scores
+
+
+class Predictor(nn.Module):
+    """An ordinary classifier `x -> log_probs [*, K]` out of a model that returns `Scores`.
+
+    Log-probabilities are logits to every tool that takes logits. The weights are the model's own.
+
+    Args:
+        model: A module that contains exactly one `Head` and returns its scores.
+        method: "plugin", "exact" or "monte_carlo", as the head predicts.
+        **options: Of the method, as `Head.log_probs` takes them: `num_nodes` and `tolerance` of
+            "exact", `num_samples` and `generator` of "monte_carlo".
+
+    Raises:
+        ValueError: If there is no head, or it has no such method, or the method no such option;
+            when called, if the model does not return scores.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> import dropmax
+        >>> from dropmax import Predictor
+        >>> model = nn.Sequential(nn.Flatten(), dropmax.make_head("dropmax", 16, 5))
+        >>> classifier = Predictor(model, method="exact", num_nodes=64).eval()
+        >>> classifier(torch.randn(8, 4, 4)).shape
+        torch.Size([8, 5])
+    """
+
+    def __init__(self, model: nn.Module, method: str = "plugin", **options: Any) -> None:
+        super().__init__()
+        head = find_head(model)
+        branches = 1 + len(head.branches)
+        one = torch.zeros(1, head.out_features)
+        head.log_probs(Scores(*[one] * branches), method=method, **options)  # checks the options
+        self.model = model
+        self._head = (head,)  # in a tuple: the head stays the model's submodule alone
+        self.method = method
+        self.options = options
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Log-probabilities `[*, K]` of what the model takes, in the dtype of its scores."""
+        scores = self.model(*args, **kwargs)
+        if not isinstance(scores, Scores):
+            remedy = "let the head be the last thing that the model computes"
+            _check.fail("Predictor", "model", "return Scores", scores, remedy)
+        (head,) = self._head
+        return head.log_probs(scores, method=self.method, **self.options)
+
+    def extra_repr(self) -> str:
+        options = "".join(f", {name}={value}" for name, value in self.options.items())
+        return f"method={self.method!r}{options}"

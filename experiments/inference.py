@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from dropmax import predictive
-from dropmax.analysis import uncertainty, variational_gap
+from dropmax.analysis import TOLERANCE, uncertainty, variational_gap
 from dropmax.conversion import find_head
 from dropmax.data import Images, Split
 from dropmax.experiments import RESULTS, append_line, read_lines, run_folder
 from dropmax.functional import softmax_loss
+from dropmax.heads import Scores
 from dropmax.metrics import evaluate
 from dropmax.report import draw_posterior
 from dropmax.training import RunConfig, check, load_data, load_run
@@ -53,13 +54,16 @@ def metrics(run: Run, test: Split) -> dict[str, dict[str, float]]:
 def inference(run: Run, split: Split) -> dict[str, Any]:
     """Bound, gap and posteriors on images whose labels are known."""
     classifier = run.classifier()
-    scores, _ = predict(classifier, split.images)
+    found_scores, _ = predict(classifier, split.images)
     target = split.target
-    assert scores.retain_logits is not None
-    prior = scores.retain_logits.double()
+    scores = Scores(*(None if x is None else x.double() for x in found_scores))
+    prior = scores.retain_logits
+    assert prior is not None
     posterior = find_head(classifier).posterior_logits(scores, target)
-    exact = predictive.mask_posterior(scores.logits.double(), prior, target, target_kept=True)
-    log_probs = predictive.exact(scores.logits.double(), prior)
+    exact = predictive.mask_posterior(
+        scores.logits, prior, target, target_kept=True, tolerance=TOLERANCE
+    )
+    log_probs = predictive.exact(scores.logits, prior)
     rivals = log_probs.scatter(-1, target[:, None], -torch.inf)
     strongest = rivals.argmax(-1)
     others = torch.ones_like(prior, dtype=torch.bool)
@@ -83,7 +87,7 @@ def inference(run: Run, split: Split) -> dict[str, Any]:
     }
     for name, logits in (("prior", prior), ("q", posterior), ("exact", exact)):
         if logits is not None:
-            probs = logits.double().sigmoid()
+            probs = logits.sigmoid()
             found["rivals_retained"][name] = {
                 group: float(probs[which].mean()) if which.any() else None
                 for group, which in groups.items()
@@ -93,8 +97,8 @@ def inference(run: Run, split: Split) -> dict[str, Any]:
         for name in ("log_likelihood", "elbo", "gap", "distance"):
             found[name] = float(getattr(result, name).mean())
         found["least_gap"] = float(result.gap.min())
-        if (posterior != scores.retain_logits).any():
-            found["alignment"]["q"] = alignment(posterior.double() - prior, rivals, target)
+        if (posterior != prior).any():
+            found["alignment"]["q"] = alignment(posterior - prior, rivals, target)
     return found
 
 

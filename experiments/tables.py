@@ -6,9 +6,10 @@ A table stands between `<!-- compare: FOLDER -->` or `<!-- inference: FOLDER TAB
 `<!-- end -->`.
 """
 
+import itertools
 import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,25 +57,24 @@ def bound_table(lines: Lines) -> list[list[str]]:
 
 
 def rivals_table(lines: Lines) -> list[list[str]]:
-    """How often each posterior retains whom on test images, and what the label adds to whom."""
+    """How often each posterior retains whom, and what the label adds to whom."""
     groups = ("strongest", "mistaken", "others")
     rows = [
-        ["head", "masks", "target", *groups, "correlation of the correction"],
+        ["head", "images", "masks", "target", *groups, "correlation of the correction"],
     ]
-    for head, runs in by_head(lines):
-        for name, shown in (("prior", "prior"), ("q", "of training"), ("exact", "exact")):
-            if name not in runs[0]["test"]["rivals_retained"]:
-                continue
-            target = _mean(run["test"]["target_retained"] for run in runs)
-            retained = [
-                f"{_mean(run['test']['rivals_retained'][name][group] for run in runs):.3f}"
-                for group in groups
-            ]
-            aligned = ""
-            if runs[0]["test"]["alignment"].get(name) is not None:
-                aligned = f"{_mean(run['test']['alignment'][name] for run in runs):+.2f}"
-            kept = f"{target:.3f}" if name == "prior" else "1"
-            rows.append([f"`{head}`", shown, kept, *retained, aligned])
+    masks = (("prior", "prior"), ("q", "of training"), ("exact", "exact"))
+    for (head, runs), split, (name, shown) in itertools.product(
+        by_head(lines), ("train", "test"), masks
+    ):
+        found = [run[split] for run in runs]
+        if name not in found[0]["rivals_retained"]:
+            continue
+        target = _mean(one["target_retained"] for one in found) if name == "prior" else 1.0
+        means = [target, *(_mean(one["rivals_retained"][name][g] for one in found) for g in groups)]
+        aligned = ""
+        if name in found[0]["alignment"]:
+            aligned = f"{_mean(one['alignment'][name] for one in found):+.2f}"
+        rows.append([f"`{head}`", split, shown, *map(_probability, means), aligned])
     return rows
 
 
@@ -85,8 +85,14 @@ INFERENCE: Mapping[str, Callable[[Lines], list[list[str]]]] = {
 }
 
 
-def _mean(values: Any) -> float:
-    return statistics.mean(values)
+def _mean(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that are there; None where none is."""
+    found = [value for value in values if value is not None]
+    return statistics.mean(found) if found else None
+
+
+def _probability(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _markdown(rows: list[list[str]]) -> str:

@@ -126,7 +126,7 @@ WRONG = {
     ),
     "aux_prior of an absent term": (
         lambda: head(posterior="prior", aux_prior="base_rate"),
-        "aux_prior must be None where posterior is 'prior'",
+        "aux_prior must be 'label' where posterior is 'prior'",
     ),
     "aux_weight of a posterior in closed form": (
         lambda: head(posterior="exact", aux_weight=0.5),
@@ -135,7 +135,7 @@ WRONG = {
     "objective": (lambda: head(objective="marginals"), "did you mean 'marginal'?"),
     "posterior of the marginal objective": (
         lambda: head(objective="marginal", posterior="exact"),
-        "posterior must be None where objective is 'marginal'",
+        "posterior must be 'learned' where objective is 'marginal'",
     ),
     "kl_weight of the marginal objective": (
         lambda: head(objective="marginal", kl_weight=1.0),
@@ -143,7 +143,7 @@ WRONG = {
     ),
     "temperature of the marginal objective": (
         lambda: head(objective="marginal", temperature=0.5),
-        "temperature must be None where objective is 'marginal'",
+        "temperature must be 0.1 where objective is 'marginal'",
     ),
     "scheduled kl_weight of the marginal objective": (
         lambda: set_weight("kl_weight", 1.0, objective="marginal"),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_predictive import LiveTensors
 from tolerances import TOLERANCES, assert_close, rounding
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 
 from dropmax.functional import analytic_correction
 from dropmax.predictive import (
@@ -67,14 +67,21 @@ def test_equals_enumeration_of_all_masks_and_stays_within_the_bound(num_classes,
         actual = expected_log_normalizer(logits, retain_logits)
         assert_close(actual, log_normalizer, "exact")
 
+        extra = rounding(float(logits.amax() - logits.amin()), dtype)
+        error = (exact(logits, retain_logits).double() - log_probs).expm1().abs()
+        assert (error <= tolerance + extra).all()
         for num_nodes in (20, 60, 200):
             bound = error_bound(logits, num_nodes=num_nodes).double()
             error = exact(logits, retain_logits, num_nodes=num_nodes).double() - log_probs
-            spread = float(logits.amax() - logits.amin())
-            allowed = bound[:, None] + rounding(spread, dtype)
-            assert (error.expm1().abs() <= allowed).all(), (scale, gate, num_nodes)
-        counted = error_bound(logits, num_nodes=10_000).double()
-        assert (counted <= tolerance).all()
+            assert (error.expm1().abs() <= bound[:, None] + extra).all(), (scale, gate, num_nodes)
+            error = log_marginal(logits, retain_logits, target, num_nodes=num_nodes) - at_target
+            assert (error.double().expm1().abs() <= bound + extra).all(), (scale, gate, num_nodes)
+            tight = bound < 0.5  # the step is below pi, and both integrals are positive
+            error = mask_posterior(logits, retain_logits, target, num_nodes=num_nodes) - odds
+            allowed = bound.log1p() - (-bound).log1p() + extra
+            assert (error.double().abs() <= allowed[:, None])[tight].all()
+            error = expected_log_normalizer(logits, retain_logits, num_nodes=num_nodes)
+            assert ((error - log_normalizer).double().abs() <= bound + extra)[tight].all()
 
 
 @pytest.mark.parametrize("num_classes", range(1, 13))
@@ -194,6 +201,36 @@ def test_ten_thousand_classes_are_finite_and_sum_to_one(dtype):
     assert_close(log_marginal(logits, retain_logits, target), at_target.double(), "exact")
 
 
+@pytest.mark.parametrize("gate", [0.0, 0.3, 5.0])
+def test_rounding_does_not_add_up_over_many_classes_with_one_gate(gate):
+    """As every head starts: a bias of a quarter of the last digit would sum to 4e-4."""
+    logits = torch.randn(2, 10_000)
+    retain_logits = torch.full_like(logits, gate)
+    log_probs = exact(logits, retain_logits, tolerance=1e-6)
+    expected = exact(logits.double(), retain_logits.double(), tolerance=1e-9)
+    assert_close(log_probs, expected, "precision tight")
+    assert_close(log_probs.double().exp().sum(-1), torch.ones(2), "precision tight")
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_bad_instance_leaves_the_others_alone(bad):
+    logits, retain_logits, target = case(6, 3.0, 2.0, instances=4)
+    good = exact(logits, retain_logits), log_marginal(logits, retain_logits, target)
+    logits[2, 0] = bad
+    spoiled = exact(logits, retain_logits), log_marginal(logits, retain_logits, target)
+    for one, other in zip(good, spoiled, strict=True):
+        assert other[2].isnan().any()
+        assert_close(other[[0, 1, 3]], one[[0, 1, 3]], "exact")
+
+
+def test_a_target_without_probability():
+    logits = torch.tensor([0.0, -math.inf, 1.0], dtype=torch.float64)
+    gates, target = torch.zeros(3, dtype=torch.float64), torch.tensor(1)
+    assert log_marginal(logits, gates, target) == -math.inf
+    assert expected_log_normalizer(logits, gates, target=target) == -math.inf
+    assert expected_log_normalizer(logits, gates, target=torch.tensor(0)).isfinite()
+
+
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 def test_half_precision_is_computed_in_float32(half):
     logits, retain_logits, target = case(5, 3.0, 2.0, half)
@@ -235,6 +272,14 @@ def test_gradients_are_those_of_the_enumeration():
     )(logits, retain_logits)
     for gradient, value in zip(actual, expected, strict=True):
         assert_close(gradient, value, "exact tight")
+
+
+def test_second_derivatives():
+    logits, retain_logits, target = case(4, 2.0, 1.0)
+    inputs = (logits.requires_grad_(), retain_logits.requires_grad_())
+    options = {"tolerance": 1e-12, "num_nodes": 150}
+    assert gradgradcheck(lambda o, r: exact(o, r, **options), inputs)
+    assert gradgradcheck(lambda o, r: log_marginal(o, r, target, **options), inputs)
 
 
 def test_gradients_stay_finite_where_a_class_has_no_mass():
@@ -312,6 +357,19 @@ def test_the_analytic_correction(num_classes):
         actual = analytic_correction(logits, retain_logits, target)
         assert_close(actual, expected, "value")
         assert (actual <= 0.0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_analytic_correction_of_ties(dtype):
+    for shift in torch.linspace(-60, 60, 200).tolist():
+        logits = torch.tensor([[shift, shift], [shift, shift - 50.0]], dtype=dtype)
+        retain_logits = torch.tensor([[0.0, 50.0], [0.0, 50.0]], dtype=dtype)
+        found = analytic_correction(logits, retain_logits, torch.tensor([0, 0]))
+        expected = [
+            reference.analytic_correction(*row, 0)
+            for row in zip(logits.tolist(), retain_logits.tolist(), strict=True)
+        ]
+        assert_close(found, expected, "value")
 
 
 def test_the_analytic_correction_recovers_part_of_the_exact_one():

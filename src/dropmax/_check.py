@@ -166,6 +166,12 @@ def unused(function: str, options: Mapping[str, object], where: str) -> None:
             fail(function, argument, f"be None {where}", value, "leave it out")
 
 
+def default(function: str, argument: str, value: object, expected: object, where: str) -> None:
+    """`value` is the default, since nothing would read another."""
+    if value != expected:
+        fail(function, argument, f"be {expected!r} {where}", value, "leave it out")
+
+
 def boolean(function: str, argument: str, value: object) -> None:
     """`value` is True or False."""
     if not isinstance(value, bool):

@@ -51,8 +51,9 @@ def variational_gap(
         scores: What a DropMax head returned, each `[*, K]`.
         target: Class indices `[*]`.
         posterior_logits: Logits of q `[*, K]`, as `head.posterior_logits` gives them; if None the
-            retain logits with the correction, where there is one.
-        tolerance: Of the integrals: relative for the likelihood, in nats for the bound.
+            retain logits with the correction, where there is one. Heads of an exact or analytic
+            posterior need it: their scores do not hold it.
+        tolerance: Of the gap, in nats.
 
     Returns:
         `VariationalGap` in float64.
@@ -77,15 +78,20 @@ def variational_gap(
         posterior_logits = retain_logits
         if scores.correction_logits is not None:
             posterior_logits = retain_logits + scores.correction_logits.double()
+    if not isinstance(posterior_logits, Tensor) or posterior_logits.shape != logits.shape:
+        must = f"be {list(logits.shape)}, like the scores"
+        remedy = "pass what head.posterior_logits returned"
+        _check.fail("variational_gap", "posterior_logits", must, posterior_logits, remedy)
     posterior_logits = posterior_logits.detach().double()
-    _check.class_tensors("variational_gap", logits, posterior_logits=posterior_logits)
     _check.class_target("variational_gap", target, logits, logits.shape[-1])
     target = target.long()
-    log_likelihood = predictive.log_marginal(logits, retain_logits, target, tolerance=tolerance)
+    half = 0.5 * tolerance  # two integrals
+    log_likelihood = predictive.log_marginal(logits, retain_logits, target, tolerance=half)
     log_normalizer = predictive.expected_log_normalizer(
-        logits, posterior_logits, target=target, tolerance=tolerance
+        logits, posterior_logits, target=target, tolerance=half
     )
-    kl = mask_kl(posterior_logits.clamp(-CERTAIN, CERTAIN), retain_logits, target, LOCAL)
+    q, p = (x.clamp(-CERTAIN, CERTAIN) for x in (posterior_logits, retain_logits))
+    kl = mask_kl(q, p, target, LOCAL)
     elbo = LOCAL.pick(logits, target) - log_normalizer - kl
     exact = predictive.mask_posterior(logits, retain_logits, target, tolerance=tolerance)
     kept = posterior_logits.sigmoid().masked_fill(LOCAL.one_hot(target, logits), 1.0)
@@ -158,5 +164,8 @@ def _gated(function: str, scores: Scores) -> tuple[Tensor, Tensor]:
     if scores.retain_logits is None:
         remedy = "ask it of a DropMax head"
         _check.fail(function, "scores.retain_logits", "be given", None, remedy)
-    _check.class_tensors(function, scores.logits, retain_logits=scores.retain_logits)
+    branches = {"retain_logits": scores.retain_logits}
+    if scores.correction_logits is not None:
+        branches["correction_logits"] = scores.correction_logits
+    _check.class_tensors(function, scores.logits, **branches)
     return scores.logits.detach().double(), scores.retain_logits.detach().double()

@@ -191,6 +191,10 @@ def gate_health(
         posterior_logits = retain_logits
         if scores.correction_logits is not None:
             posterior_logits = retain_logits + scores.correction_logits.detach().double()
+    if not isinstance(posterior_logits, Tensor) or posterior_logits.shape != retain_logits.shape:
+        must = f"be {list(retain_logits.shape)}, like the scores"
+        remedy = "pass what head.posterior_logits returned"
+        _check.fail(function, "posterior_logits", must, posterior_logits, remedy)
     retain = retain_logits.sigmoid()
     is_target = LOCAL.one_hot(target.long(), retain)
     rivals_retained = (

@@ -32,7 +32,10 @@ ImageColumn = Annotated[str | None, typer.Option(help="The column of images.")]
 LabelColumn = Annotated[str | None, typer.Option(help="The column of labels.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 Predictive = Annotated[
-    str, typer.Option(help="plugin, or for DropMax exact: the average over all masks.")
+    str,
+    typer.Option(
+        help="plugin, which train and compare report, or for DropMax exact: the mean over masks."
+    ),
 ]
 RunPath = Annotated[Path, typer.Argument(help="What train, or compare under runs/, wrote.")]
 

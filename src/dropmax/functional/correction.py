@@ -61,8 +61,8 @@ def analytic_correction(
     weighted = logits + F.logsigmoid(retain_logits).masked_fill(is_target, 0.0)
     log_total = _logsumexp(weighted, axis)
     share = weighted - log_total
-    # log(total - own) without cancellation: at most one class has more than half of the total
-    large = share > -math.log(2.0)
+    # log(total - own) without cancellation: at most one class has more than 3/4 of the total
+    large = share > math.log(0.75)
     others = _logsumexp(weighted.masked_fill(large, -math.inf), axis)
     log_rest = torch.where(large, others, log_total + torch.log1p(-share.exp()))
     return F.logsigmoid(log_rest - logits).masked_fill(is_target, 0.0)

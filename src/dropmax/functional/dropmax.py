@@ -195,7 +195,8 @@ def posterior_objective(
     """
     function = "posterior_objective"
     _check.class_tensors(function, logits, retain_logits=retain_logits)
-    posterior_logits = at_least_float32(posterior_logits)
+    if isinstance(posterior_logits, Tensor):
+        posterior_logits = at_least_float32(posterior_logits)
     _check.class_tensors(function, at_least_float32(logits), posterior_logits=posterior_logits)
     _check.class_target(function, target, logits, axis.num_classes(logits))
     return _objective(

@@ -215,7 +215,8 @@ class Head(nn.Module, ABC):
     def posterior_logits(self, scores: Scores, target: Tensor) -> Tensor | None:  # noqa: ARG002
         """The logits `[*, K]` of the masks that training draws once the label is known.
 
-        None for a head whose masks are not drawn from a gate.
+        Float32 at least and without gradient; None for a head whose masks are not drawn from a
+        gate.
 
         Args:
             scores: What `forward` returned.

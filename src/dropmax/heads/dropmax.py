@@ -53,7 +53,8 @@ class DropMaxHead(Head):
         num_samples: Masks per instance and step.
         num_nodes: Nodes of the integral that the "marginal" objective and the "exact" posterior
             evaluate at each step; None is 128 there. `dropmax.predictive.error_bound` says what
-            they give.
+            they give: 1e-4 for logits 70 nats apart; for logits some 150 nats apart and more the
+            likelihood is wrong and may exceed 1, so pass more nodes there.
         retain_bias_init: Initial retain bias; above 0 the classes start retained.
         bias: Whether the maps have biases.
         device: Where the parameters live.
@@ -103,19 +104,15 @@ class DropMaxHead(Head):
         integrates = marginal or posterior == "exact"
         where = "where objective is 'marginal'" if marginal else f"where posterior is {posterior!r}"
         if marginal:
-            sampling = {
-                "posterior": posterior,
-                "temperature": temperature,
-                "num_samples": num_samples,
-            }
-            defaults = {"posterior": "learned", "temperature": 0.1, "num_samples": 1}
-            changed = {k: v for k, v in sampling.items() if v != defaults[k]}
-            _check.unused(name, {**changed, "kl_weight": kl_weight}, where)
+            _check.default(name, "posterior", posterior, "learned", where)
+            _check.default(name, "temperature", temperature, 0.1, where)
+            _check.default(name, "num_samples", num_samples, 1, where)
+            _check.default(name, "kl_weight", kl_weight, None, where)
         if not learned:
-            aux_option = None if aux_prior == "label" else aux_prior
-            _check.unused(name, {"aux_weight": aux_weight, "aux_prior": aux_option}, where)
+            _check.default(name, "aux_weight", aux_weight, None, where)
+            _check.default(name, "aux_prior", aux_prior, "label", where)
         if not integrates:
-            _check.unused(name, {"num_nodes": num_nodes}, where)
+            _check.default(name, "num_nodes", num_nodes, None, where)
         elif num_nodes is not None:
             _check.integer(name, "num_nodes", num_nodes, low=1)
         _check.number(name, "temperature", temperature, low=0.0, open_low=True)
@@ -157,25 +154,28 @@ class DropMaxHead(Head):
             else:
                 _check.number(function, weight, value, low=0.0)
 
+    @torch.no_grad()
     def posterior_logits(self, scores: Scores, target: Tensor) -> Tensor | None:
-        retain_logits = required(scores.retain_logits).detach()
+        function = "DropMaxHead.posterior_logits"
+        self._check_scores(function, scores, self.branches)
+        _check.class_target(function, target, scores.logits, self.axis.num_classes(scores.logits))
+        retain_logits = at_least_float32(required(scores.retain_logits))
         if self.posterior == "exact":
             return predictive.mask_posterior(
-                scores.logits.detach(),
-                retain_logits,
+                scores.logits,
+                required(scores.retain_logits),
                 target,
                 target_kept=True,
                 num_nodes=self.num_nodes,
                 axis=self.axis,
             )
-        correction = torch.zeros_like(retain_logits)
-        if self.posterior == "learned":
-            correction = required(scores.correction_logits)
-        elif self.posterior == "analytic":
-            correction = analytic_correction(
-                scores.logits.detach(), retain_logits, target, axis=self.axis
+        if self.posterior == "analytic":
+            return retain_logits + analytic_correction(
+                scores.logits, required(scores.retain_logits), target, axis=self.axis
             )
-        return None if self.posterior is None else retain_logits + correction
+        if self.posterior == "learned":
+            return retain_logits + at_least_float32(required(scores.correction_logits))
+        return retain_logits if self.posterior == "prior" else None
 
     def _objective(
         self,
@@ -267,6 +267,7 @@ class DropMaxHead(Head):
         options = {
             "objective": self.objective,
             "posterior": self.posterior,
+            "num_nodes": self.num_nodes,
             "aux_prior": self.aux_prior,
             "kl_weight": self.kl_weight,
             "entropy_weight": self.entropy_weight,

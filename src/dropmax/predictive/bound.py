@@ -48,7 +48,8 @@ def right_cut_error(right: float) -> float:
 def cuts(tolerance: float) -> Cuts:
     """Step and range whose three errors sum to less than the tolerance.
 
-    A fifth to the rule, by its leading term, two fifths to the left cut, a fifth to the right one.
+    A fifth to the rule, two to the left cut, one to the right cut; the last is kept, as the step is
+    chosen by the leading term of its error.
     """
     step = 0.5
     for _ in range(30):

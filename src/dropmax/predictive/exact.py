@@ -35,7 +35,8 @@ def exact(
         logits: Class scores `[*, K]`.
         retain_logits: Logits of the retain probabilities `[*, K]`.
         tolerance: Relative error that a probability may have before rounding; 1e-6 if None in
-            float64, else 1e-4. The nodes are counted from the data, which on a GPU waits for it.
+            float64, else 1e-4. The nodes are counted from the data, which on a GPU waits for it;
+            within the tolerance a result depends on the instances beside it.
         num_nodes: The number of nodes, for compiled and exported code and where nothing may wait;
             `tolerance` then sets the range alone, and `error_bound` says what the error is.
         axis: Where the classes live.

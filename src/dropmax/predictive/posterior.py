@@ -40,7 +40,8 @@ def mask_posterior(
         axis: Where the classes live.
 
     Returns:
-        Posterior logits `[*, K]`, float32 at least; -inf for a class whose logit is -inf.
+        Posterior logits `[*, K]`, float32 at least; -inf for a class whose logit is -inf, NaN where
+        that class is the target, which then has no probability.
 
     Raises:
         ValueError: As `exact`, or if the target does not fit.
@@ -79,9 +80,10 @@ def _mask_odds(part: Part, target_kept: bool, axis: ClassAxis) -> Tensor:
     assert part.target is not None
     sums: list[Tensor] = []
     for block in blocks(part, axis):
-        at_target = axis.pick(log_kept(block), part.target.unsqueeze(-1).expand(block.u.shape))
+        kept = log_kept(block)
+        at_target = axis.pick(kept, part.target.unsqueeze(-1).expand(block.u.shape))
         weight = (block.u + block.log_survival + at_target).unsqueeze(-1)
-        terms = (log_kept(block), log_dropped(block), torch.zeros_like(weight))
+        terms = (kept, log_dropped(block), torch.zeros_like(weight))
         found = [(weight + term).logsumexp(1) for term in terms]
         if sums:
             found = [torch.logaddexp(*pair) for pair in zip(sums, found, strict=True)]
@@ -123,7 +125,7 @@ def expected_log_normalizer(
         axis: Where the classes live.
 
     Returns:
-        E log A `[*]` in nats, float32 at least.
+        E log A `[*]` in nats, float32 at least; -inf where the logit of the target is.
 
     Raises:
         ValueError: As `exact`, or if the target does not fit.
@@ -157,5 +159,9 @@ def expected_log_normalizer(
         for block in blocks(part._replace(retain_logits=gates), axis):
             some = (1.0 - none) * torch.exp(-block.u.exp())
             total = total + (some - (block.log_survival.exp() - none)).sum(1)
-        found.append(total * part.step - axis.amax(part.logits))
+        expected = total * part.step - axis.amax(part.logits)
+        if part.target is not None:
+            absent = axis.pick(part.logits, part.target) == -math.inf
+            expected = expected.masked_fill(absent, -math.inf)
+        found.append(expected)
     return torch.cat(found).reshape(logits.shape[:-1]) + axis.amax(at_least_float32(logits))

@@ -27,9 +27,12 @@ from dropmax.predictive.bound import cuts, left_cut_error, right_cut_error, trap
 MAX_NODES = 10_000
 """More nodes than that are refused: logits some 5,000 nats apart."""
 
-BLOCK_ELEMENTS = (2**12, 2**16)
+BLOCK_ELEMENTS = (3 * 2**11, 2**16)
 """A block, instances x nodes x classes, has a sixth of the elements of all scores, within these
 limits: its temporaries stay in the cache, and are no more than the scores together."""
+
+DEVICE_BLOCK_ELEMENTS = 2**24
+"""The same elsewhere than on the CPU, where starting a kernel costs more than memory."""
 
 TRACED_NODES = 8
 """Nodes of a block in compiled code, which does not know how many instances there are."""
@@ -98,6 +101,8 @@ def parts(
     split = [tensors]
     if not torch.compiler.is_compiling():
         elements = min(max(len(flat) * num_classes // 6, low), high)
+        if flat.device.type != "cpu":
+            elements = DEVICE_BLOCK_ELEMENTS
         size = max(elements // num_classes, 1)
         split = [list(rows) for rows in zip(*(torch.split(x, size) for x in tensors), strict=True)]
     for scores, gate, *targets in split:
@@ -141,12 +146,12 @@ def _count(function: str, width: Tensor, step: float) -> int:
         _check.fail(function, "num_nodes", "be given", got, remedy)
     if width.numel() == 0:
         return 1
-    widest = float(width.max().nan_to_num(posinf=0.0))
+    widest = float(width.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).max())
     num_nodes = max(math.ceil(widest / step), 1)
     if num_nodes > MAX_NODES:
         got = _check.Verbatim(f"a range of {widest:.0f} nats, {num_nodes} nodes")
         must = f"be so close together that {MAX_NODES} nodes are enough"
-        remedy = "pass a larger tolerance or num_nodes, or predict with plugin"
+        remedy = "allow a larger tolerance or give num_nodes, where the function takes them"
         _check.fail(function, "logits", must, got, remedy)
     return num_nodes
 
@@ -157,33 +162,36 @@ class Block(NamedTuple):
     Attributes:
         u: The nodes `[n, Q]`.
         rate: a_k s `[n, Q, K]`.
-        margin: retain_logits - rate `[n, Q, K]`: the log-odds of z_k = 1 where the clock of rate
-            sum_k z_k a_k has not rung by s.
-        softplus: log(1 + exp(-|margin|)) `[n, Q, K]`.
-        log_survival: sum over k of log f_k `[n, Q]`: the probability that it has not.
+        log_silent: log of rho_k exp(-a_k s) `[n, Q, K]`: retained, and its clock of rate a_k has
+            not rung by s.
+        log_not_rho: log of 1 - rho_k `[n, 1, K]`.
+        log_factor: log f_k `[n, Q, K]`, the logarithm of the sum of the two.
+        log_survival: sum over k of log f_k `[n, Q]`.
     """
 
     u: Tensor
     rate: Tensor
-    margin: Tensor
-    softplus: Tensor
+    log_silent: Tensor
+    log_not_rho: Tensor
+    log_factor: Tensor
     log_survival: Tensor
 
 
 def log_kept(block: Block) -> Tensor:
-    """log of rho_k exp(-a_k s) / f_k `[n, Q, K]`: log sigmoid(margin)."""
-    return block.margin.clamp(max=0.0).sub_(block.softplus)
+    """log of rho_k exp(-a_k s) / f_k `[n, Q, K]`: z_k = 1, given that no clock has rung by s."""
+    return block.log_silent - block.log_factor
 
 
 def log_dropped(block: Block) -> Tensor:
-    """log of (1 - rho_k) / f_k `[n, Q, K]`: log sigmoid(-margin)."""
-    return block.margin.neg().clamp(max=0.0).sub_(block.softplus)
+    """log of (1 - rho_k) / f_k `[n, Q, K]`."""
+    return block.log_not_rho - block.log_factor
 
 
 def blocks(part: Part, axis: ClassAxis) -> Iterator[Block]:
     """The factors of a part, a block of nodes after the other."""
     logits, retain_logits = part.logits.unsqueeze(1), part.retain_logits.unsqueeze(1)
     log_rho, log_not_rho = F.logsigmoid(retain_logits), F.logsigmoid(-retain_logits)
+    rho = retain_logits.sigmoid()
     size = TRACED_NODES
     if not torch.compiler.is_compiling():
         size = max(part.rule.block_elements // max(len(logits) * axis.num_classes(logits), 1), 1)
@@ -192,11 +200,21 @@ def blocks(part: Part, axis: ClassAxis) -> Iterator[Block]:
         index = torch.arange(first, last, dtype=logits.dtype, device=logits.device)
         u = part.step.unsqueeze(-1) * index - part.rule.left
         rate = (logits + u.unsqueeze(-1)).clamp(max=_LOG_RATE_LIMIT).exp_()
-        margin = retain_logits - rate
-        softplus = margin.abs().neg_().exp_().log1p_()
-        # log f = log((1 - rho) + rho exp(-rate)), exact where either summand underflows
-        log_factor = torch.maximum(log_not_rho, log_rho - rate).add_(softplus)
-        yield Block(u, rate, margin, softplus, axis.sum(log_factor))
+        log_silent = log_rho - rate
+        log_factor = _log_factor(rho * torch.expm1(-rate), log_silent, log_not_rho)
+        yield Block(u, rate, log_silent, log_not_rho, log_factor, axis.sum(log_factor))
+
+
+def _log_factor(change: Tensor, log_silent: Tensor, log_not_rho: Tensor) -> Tensor:
+    """log f `[n, Q, K]` from f - 1 and from the logarithms of its summands.
+
+    Near 0 it is log1p(f - 1), of which many classes may be summed; where f is below a half it is
+    the log-sum-exp of its summands, which do not underflow.
+    """
+    near = change > -0.5
+    gap = (log_silent - log_not_rho).abs_().neg_().exp_()
+    tail = torch.log1p(torch.where(near, change, gap))
+    return torch.where(near, tail, torch.maximum(log_not_rho, log_silent).add_(tail))
 
 
 def error_bound(

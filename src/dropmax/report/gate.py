@@ -50,7 +50,7 @@ def draw_gate(run: Run, images: Images, out: str | Path, *, rival: Run | None = 
         ...     [file.name for file in draw_gate(run, load_images("digits"), out)]
         ['gate.png', 'gate.svg']
     """
-    scores, answer, order = _ordered(run, images, rival)
+    scores, answer, order = _ordered("draw_gate", run, images, rival)
     target, wrong = images.test.target, order[(answer != images.test.target)[order]]
     figure, axes = axes_of(4, width=2.2, height=4.0, ratios=(0.5, 4.0, 0.5, 4.0))
     panels = (("easy", _one_a_class(order, target)), ("difficult", wrong.flip(0)[:INSTANCES]))
@@ -99,11 +99,11 @@ def draw_posterior(
         ...     [file.name for file in draw_posterior(run, load_images("digits"), out)]
         ['posterior.png', 'posterior.svg']
     """
-    scores, answer, order = _ordered(run, images, rival)
+    scores, answer, order = _ordered("draw_posterior", run, images, rival)
     wrong = order[(answer != images.test.target)[order]].flip(0)[:INSTANCES]
     if not len(wrong):
         got = _check.Verbatim("a run that gets every test image right")
-        _check.fail("draw_posterior", "rival", "err", got, "there is nothing difficult to draw")
+        _check.fail("draw_posterior", "images", "hold wrong answers", got, "draw another run")
     retain_logits = required(scores.retain_logits)[wrong]
     correction_logits = scores.correction_logits
     if correction_logits is not None:
@@ -113,7 +113,9 @@ def draw_posterior(
     posterior = find_head(run.classifier()).posterior_logits(hard, target)
     if posterior is None:
         got = _check.Verbatim(repr(run.config.head))
-        _check.fail("draw_posterior", "run", "have a posterior", got, "draw it of DropMax")
+        _check.fail(
+            "draw_posterior", "run", "have a posterior", got, "draw it of a variational DropMax"
+        )
     exact = mask_posterior(hard.logits, retain_logits, target, target_kept=True)
     panels = (
         ("prior", retain_logits),
@@ -133,16 +135,18 @@ def draw_posterior(
     return save({"posterior": figure}, out)
 
 
-def _ordered(run: Run, images: Images, rival: Run | None) -> tuple[Scores, Tensor, Tensor]:
+def _ordered(
+    function: str, run: Run, images: Images, rival: Run | None
+) -> tuple[Scores, Tensor, Tensor]:
     """Scores of the test images, the rival's answers, and the images from easy to difficult."""
     for one in (run, rival or run):
         if (one.shape, one.class_names) != (images.shape, images.class_names):
             got = _check.Verbatim(f"{images.name}, of other classes or sizes")
-            _check.fail("draw_gate", "images", "be those of the run", got, "load its data set")
+            _check.fail(function, "images", "be those of the run", got, "load its data set")
     scores, log_probs = predict(run.classifier(), images.test.images)
     if scores.retain_logits is None:
         got = _check.Verbatim(repr(run.config.head))
-        _check.fail("draw_gate", "run", "have a gate", got, "draw it of DropMax or attention")
+        _check.fail(function, "run", "have a gate", got, "draw it of DropMax or attention")
     if rival is not None:
         log_probs = predict(rival.classifier(), images.test.images).log_probs
     at_target = log_probs.gather(-1, images.test.target[:, None]).squeeze(-1)

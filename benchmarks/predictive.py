@@ -6,9 +6,9 @@
 256 instances in float32, logits normal with deviation 3, gates normal with deviation 1. The
 rival is Monte Carlo with 128 samples, written as plainly in torch as can be. The methods take
 turns; a ratio is the median over repeats of a method's time by the rival's in the same repeat.
-Memory is the rise of a process's peak over what it held before, each method in its own process
-that gives freed memory back at once (on Linux, elsewhere null). The error is the root mean square
-over classes of a probability's, to the exact predictive in float64 at a tolerance of 1e-12.
+Memory is the rise of a process's peak over what it held before, the median over processes of
+its own that give freed memory back at once (on Linux, elsewhere null). The error is the root mean
+square over classes of a probability's, to the exact predictive in float64 at a tolerance of 1e-12.
 """
 
 import argparse
@@ -31,6 +31,7 @@ NUM_INSTANCES = 256
 NUM_SAMPLES = 128
 CLASSES = (10, 100, 1_000, 10_000)
 REPEATS = 9
+MEMORY_REPEATS = 5
 RIVAL = "plain Monte Carlo"
 SAMPLES = (1, 3, 10, 30, 100, 300, 1_000, 3_000)
 LARGEST_ERROR_CASE = 1_000
@@ -95,7 +96,7 @@ def cost(num_classes: int) -> list[dict[str, Any]]:
 
 
 def megabytes(method: str, num_classes: int) -> float | None:
-    """The peak memory of a method, in a process of its own."""
+    """The peak memory of a method, each time in a process of its own: the median."""
     command = [sys.executable, __file__, "--memory", method, "--classes", str(num_classes)]
     command += ["--threads", str(torch.get_num_threads())]
     returned_at_once = {
@@ -103,14 +104,13 @@ def megabytes(method: str, num_classes: int) -> float | None:
         "MALLOC_TRIM_THRESHOLD_": "0",
         "MALLOC_ARENA_MAX": "1",
     }
-    printed = subprocess.run(
-        command,
-        check=True,
-        capture_output=True,
-        text=True,
-        env=os.environ | returned_at_once,
-    ).stdout.strip()
-    return None if printed == "null" else float(printed)
+    printed = [
+        subprocess.run(
+            command, check=True, capture_output=True, text=True, env=os.environ | returned_at_once
+        ).stdout.strip()
+        for _ in range(MEMORY_REPEATS)
+    ]
+    return None if "null" in printed else statistics.median(map(float, printed))
 
 
 def print_memory(method: str, num_classes: int) -> None:

@@ -7,8 +7,9 @@ from PIL import Image
 
 from dropmax.cli import main
 from dropmax.data import load_images
+from dropmax.experiments import RESULTS, read_lines, run_folder
 from dropmax.metrics import evaluate
-from dropmax.training import load_run
+from dropmax.training import RunConfig, load_run
 from dropmax.training.classifier import predict
 
 SMALL = ["--data", "digits", "--train-per-class", "5", "--epochs", "2", "--quiet"]
@@ -46,6 +47,24 @@ def test_the_exact_predictive_is_another_one(trained, capsys):
     assert main(["evaluate", run, "--predictive", "exact"]) == 0
     nll = f"{evaluate(log_probs, digits.target).nll:.3f}"
     assert capsys.readouterr().out.split("\n")[1].split() == ["nll", nll, "nats"]
+
+
+def test_compare_reports_the_exact_predictive_where_a_head_has_one(tmp_path, capsys):
+    heads = ["--heads", "softmax,dropmax", "--seeds", "1"]
+    for predictive in ("plugin", "exact"):
+        out = ["--out", str(tmp_path / predictive), "--predictive", predictive]
+        assert main(["compare", *SMALL, *heads, *out]) == 0
+    capsys.readouterr()
+    plugin, exact = (
+        {line["config"]["head"]: line["test"] for line in read_lines(tmp_path / name / RESULTS)}
+        for name in ("plugin", "exact")
+    )
+    assert plugin["softmax"] == exact["softmax"]
+    assert plugin["dropmax"]["nll"] != exact["dropmax"]["nll"]
+    run = str(run_folder(tmp_path / "exact", RunConfig("digits", "dropmax")))
+    assert main(["evaluate", run]) == 0
+    printed = capsys.readouterr().out.split("\n")[1].split()
+    assert printed == ["nll", f"{exact['dropmax']['nll']:.3f}", "nats"]
 
 
 def test_predict_prints_a_json_line_an_image(trained, capsys):
@@ -99,6 +118,7 @@ WRONG = {
     "value out of range": [*TRAIN, "--head", "dropmax:temperature=-1.0"],
     "unknown backbone": [*TRAIN, "--backbone", "resnet"],
     "images too small": [*TRAIN, "--backbone", "lenet"],
+    "unknown predictive": [*TRAIN, "--predictive", "monte_carlo"],
     "unknown protocol": [*TRAIN, "--protocol", "oficial"],
     "zero epochs": [*TRAIN, "--epochs", "0"],
     "zero batch": [*TRAIN, "--batch-size", "0"],

@@ -31,12 +31,9 @@ ValidationPerClass = Annotated[int, typer.Option(help="Images of each class to v
 ImageColumn = Annotated[str | None, typer.Option(help="The column of images.")]
 LabelColumn = Annotated[str | None, typer.Option(help="The column of labels.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
-Predictive = Annotated[
-    str,
-    typer.Option(
-        help="plugin, which train and compare report, or for DropMax exact: the mean over masks."
-    ),
-]
+PREDICTIVE = "plugin, or for heads with masks exact: the mean over all masks."
+Predictive = Annotated[str, typer.Option(help=PREDICTIVE)]
+RunPredictive = Annotated[str | None, typer.Option(help=f"{PREDICTIVE} As trained if not given.")]
 RunPath = Annotated[Path, typer.Argument(help="What train, or compare under runs/, wrote.")]
 
 
@@ -55,6 +52,7 @@ def train(
     data_root: DataRoot = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    predictive: Predictive = "plugin",
     accelerator: Annotated[str, typer.Option(help="As lightning takes it.")] = "auto",
     devices: Annotated[int, typer.Option(help="How many.")] = 1,
     strategy: Annotated[str, typer.Option(help="As lightning takes it.")] = "auto",
@@ -76,6 +74,7 @@ def train(
         seed=seed,
         image_column=image_column,
         label_column=label_column,
+        predictive=predictive,
     )
     run = training.train(
         config,
@@ -92,15 +91,18 @@ def train(
 
 
 @app.command()
-def evaluate(run: RunPath, data_root: DataRoot = None, predictive: Predictive = "plugin") -> None:
+def evaluate(run: RunPath, data_root: DataRoot = None, predictive: RunPredictive = None) -> None:
     """Evaluate a run on the test images of its data set."""
     from dropmax import training
     from dropmax.metrics import evaluate as evaluated
+    from dropmax.training.classifier import method_of
     from dropmax.training.classifier import predict as predicted
 
     loaded = training.load_run(run)
     images = training.load_data(loaded.config, data_root)
-    prediction = predicted(loaded.classifier(), images.test.images, method=predictive)
+    classifier = loaded.classifier()
+    method = predictive or method_of(classifier, loaded.config)
+    prediction = predicted(classifier, images.test.images, method=method)
     _print_metrics(evaluated(prediction.log_probs, images.test.target)._asdict())
 
 
@@ -123,6 +125,7 @@ def compare(
     data_root: DataRoot = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    predictive: Predictive = "plugin",
     quiet: Quiet = False,
 ) -> None:
     """Train heads on the same splits and initial backbones; write lines, a table and figures."""
@@ -145,6 +148,7 @@ def compare(
         validation_per_class=validation_per_class,
         image_column=image_column,
         label_column=label_column,
+        predictive=predictive,
     )
     images = load_data(base, data_root)
     lines = compared(
@@ -178,7 +182,7 @@ def predict(
     run: RunPath,
     files: Annotated[list[Path], typer.Argument(help="Images.")],
     top: Annotated[int, typer.Option(help="How many classes to name.")] = 3,
-    predictive: Predictive = "plugin",
+    predictive: RunPredictive = None,
 ) -> None:
     """Predict images: a JSON line each with the likeliest classes and those retained."""
     from dropmax import training

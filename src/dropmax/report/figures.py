@@ -145,7 +145,7 @@ def _reliability(lines: Lines) -> Any:
 
 
 def _learning_curves(lines: Lines) -> Any:
-    """Plug-in NLL over epochs, on training and on test images, the mean over seeds."""
+    """NLL over epochs, on training and on test images, the mean over seeds."""
     figure, axes = axes_of(2, width=5.2, height=3.2)
     for ax, split in zip(axes, ("train", "test"), strict=True):
         for n, (head, runs) in enumerate(by_head(lines)):
@@ -157,7 +157,7 @@ def _learning_curves(lines: Lines) -> Any:
         ax.set_xlabel("epoch", fontsize=9)
         ax.set_ylim(bottom=0.0)
         ax.grid(alpha=0.3)
-    axes[0].set_ylabel("plug-in NLL, nats", fontsize=9)
+    axes[0].set_ylabel("NLL, nats", fontsize=9)
     handles = axes[0].get_lines()
     figure.legend(handles=handles, fontsize=7, frameon=False, loc="outside right center")
     return figure

@@ -67,6 +67,12 @@ class Prediction(NamedTuple):
     log_probs: Tensor
 
 
+def method_of(classifier: nn.Module, config: RunConfig) -> str:
+    """What a run's metrics are of: as it says, the plug-in where the head has no masks."""
+    able = config.predictive in find_head(classifier).predictive_methods
+    return config.predictive if able else "plugin"
+
+
 @torch.no_grad()
 def predict(
     classifier: nn.Module, images: Tensor, batch_size: int = 100, *, method: str = "plugin"

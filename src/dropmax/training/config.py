@@ -38,6 +38,9 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 """The authors' protocol (their code), and one as networks are trained today."""
 
 
+PREDICTIVES = ("plugin", "exact")
+
+
 class TrainingError(RuntimeError):
     """A run that cannot go on: one of its terms is no longer finite."""
 
@@ -58,6 +61,8 @@ class RunConfig:
         seed: Of the draw, the initial weights, the shuffles and the noise.
         image_column: The column of images; found by its type if None.
         label_column: The column of labels; found by its type if None.
+        predictive: What the metrics are of, "plugin" or "exact"; a head that has no masks predicts
+            by the plug-in all the same.
 
     Raises:
         ValueError: If a setting does not fit.
@@ -79,6 +84,7 @@ class RunConfig:
     seed: int = 0
     image_column: str | None = None
     label_column: str | None = None
+    predictive: str = "plugin"
 
     def __post_init__(self) -> None:
         function = "RunConfig"
@@ -89,6 +95,7 @@ class RunConfig:
         if self.backbone is not None:
             _check.choice(function, "backbone", self.backbone, BACKBONES)
         _check.choice(function, "protocol", self.protocol, PROTOCOLS)
+        _check.choice(function, "predictive", self.predictive, PREDICTIVES)
         _check.integer(function, "batch_size", self.batch_size, low=1)
         _check.integer(function, "seed", self.seed, low=0)
         _check.integer(function, "validation_per_class", self.validation_per_class, low=0)
@@ -102,8 +109,14 @@ class RunConfig:
         return self.epochs or PROTOCOLS[self.protocol].epochs
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON takes them."""
-        return asdict(self)
+        """The settings as JSON takes them; `predictive` only where it is not the plug-in.
+
+        Runs and lines that were written before there was a choice are of the same settings so.
+        """
+        settings = asdict(self)
+        if self.predictive == "plugin":
+            del settings["predictive"]
+        return settings
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "RunConfig":

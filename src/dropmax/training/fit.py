@@ -13,7 +13,7 @@ from torch import nn
 from dropmax import _check
 from dropmax.data import Images, Splits, load_images
 from dropmax.metrics import reliability
-from dropmax.training.classifier import fit_pixels, make_classifier, predict
+from dropmax.training.classifier import fit_pixels, make_classifier, method_of, predict
 from dropmax.training.config import RunConfig
 from dropmax.training.run import (
     CONFIG,
@@ -184,7 +184,8 @@ def _finish(folder: Path, module: Any) -> None:
     write_whole(folder / WEIGHTS, safetensors.torch.save(state))
     write_whole(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in module.history))
     test = module.splits.test
-    log_probs = predict(module.classifier, test.images).log_probs
+    method = method_of(module.classifier, module.config)
+    log_probs = predict(module.classifier, test.images, method=method).log_probs
     metrics = {
         **module.history[-1]["curve"],
         "reliability": reliability(log_probs, test.target)._asdict(),

@@ -14,7 +14,7 @@ from dropmax.data import Splits
 from dropmax.functional import Objective
 from dropmax.heads import Scores, decay_groups
 from dropmax.metrics import evaluate, gate_health
-from dropmax.training.classifier import flipped_and_cropped, predict
+from dropmax.training.classifier import flipped_and_cropped, method_of, predict
 from dropmax.training.config import PROTOCOLS, RunConfig, TrainingError, epoch_seed
 
 CURVE_POINTS = 10
@@ -137,12 +137,14 @@ class RunModule(LightningModule):
         return dict(zip(TERMS, (sums / self._steps).tolist(), strict=True))
 
     def _evaluate(self) -> dict[str, dict[str, float]]:
-        """Metrics of every split that is not empty, predicted by the plug-in."""
-        return {
-            name: evaluate(predict(self.classifier, split.images).log_probs, split.target)._asdict()
-            for name, split in self.splits._asdict().items()
-            if len(split.target)
-        }
+        """Metrics of every split that is not empty."""
+        method = method_of(self.classifier, self.config)
+        found = {}
+        for name, split in self.splits._asdict().items():
+            if len(split.target):
+                prediction = predict(self.classifier, split.images, method=method)
+                found[name] = evaluate(prediction.log_probs, split.target)._asdict()
+        return found
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["dropmax"] = {"history": self.history, "seconds": self.seconds}

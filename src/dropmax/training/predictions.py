@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dropmax import _check
-from dropmax.training.classifier import predict
+from dropmax.training.classifier import method_of, predict
 from dropmax.training.run import Run
 
 RETAINED = 0.5
@@ -17,7 +17,7 @@ RETAINED = 0.5
 
 
 def describe_predictions(
-    run: Run, files: Sequence[str | Path], top: int = 3, *, method: str = "plugin"
+    run: Run, files: Sequence[str | Path], top: int = 3, *, method: str | None = None
 ) -> Iterator[dict[str, Any]]:
     """For each image the likeliest classes, and those that the gate retains.
 
@@ -25,7 +25,7 @@ def describe_predictions(
         run: A finished run.
         files: Images of the size the run was trained on.
         top: How many classes to name; all of them where there are fewer.
-        method: Of the probabilities, "plugin" or, for DropMax, "exact".
+        method: Of the probabilities, "plugin" or, for DropMax, "exact"; the run's own if None.
 
     Yields:
         `{"file", "top": [{"class", "probability"}], "retained": [{"class", "probability"}]}`;
@@ -47,7 +47,9 @@ def describe_predictions(
     if not files:
         return
     images = torch.stack([_read(Path(file), run.shape) for file in files])
-    scores, log_probs = predict(run.classifier(), images, method=method)
+    classifier = run.classifier()
+    method = method or method_of(classifier, run.config)
+    scores, log_probs = predict(classifier, images, method=method)
     probs = log_probs.double().exp()
     for n, file in enumerate(files):
         likeliest = probs[n].argsort(descending=True)[:top].tolist()

@@ -122,6 +122,15 @@ def test_step_and_cuts_of_a_tolerance_keep_it(tolerance):
     assert 0.5 * tolerance < sum(errors) <= tolerance
 
 
+def test_the_nodes_and_bounds_that_the_documentation_states():
+    step, left, right = cuts(1e-4)
+    assert [math.ceil((spread + left + right) / step) for spread in (10, 60)] == [32, 100]
+    logits = -torch.tensor([[0.0, 70.0], [0.0, 150.0], [0.0, 300.0]])
+    bounds = error_bound(logits, num_nodes=128).tolist()
+    assert bounds[0] < 1e-4
+    assert bounds[1:] == pytest.approx([0.005, 0.15], rel=0.05)
+
+
 def test_a_looser_and_a_tighter_tolerance_keep_what_they_promise():
     logits, retain_logits, target = case(8, 5.0, 2.0)
     log_probs, *_ = truth(logits, retain_logits, target)

@@ -39,15 +39,15 @@ FAULTS = {
     ),
     "stop-gradient dropped": (
         DROPMAX,
-        "retain_logits.detach() + correction_logits",
-        "retain_logits + correction_logits",
+        "retain_logits.detach() + correction_logits.to",
+        "retain_logits + correction_logits.to",
         "test_functional_dropmax.py"
         "::test_the_prior_gets_no_gradient_from_the_nll_but_where_it_is_the_posterior",
     ),
     "stop-gradient where the posterior is the prior": (
         DROPMAX,
-        "        posterior_logits = retain_logits\n",
-        "        posterior_logits = retain_logits.detach()\n",
+        "        return retain_logits\n",
+        "        return retain_logits.detach()\n",
         "test_functional_dropmax.py"
         "::test_the_prior_gets_no_gradient_from_the_nll_but_where_it_is_the_posterior",
     ),

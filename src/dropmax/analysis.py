@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dropmax import _check, predictive
 from dropmax.axis import LOCAL
-from dropmax.functional.dropmax import CERTAIN, mask_kl
+from dropmax.functional.dropmax import CERTAIN, corrected_logits, mask_kl
 from dropmax.heads import Scores
 
 TOLERANCE = 1e-9
@@ -75,9 +75,7 @@ def variational_gap(
     """
     logits, retain_logits = _gated("variational_gap", scores)
     if posterior_logits is None:
-        posterior_logits = retain_logits
-        if scores.correction_logits is not None:
-            posterior_logits = retain_logits + scores.correction_logits.double()
+        posterior_logits = corrected_logits(retain_logits, scores.correction_logits)
     if not isinstance(posterior_logits, Tensor) or posterior_logits.shape != logits.shape:
         must = f"be {list(logits.shape)}, like the scores"
         remedy = "pass what head.posterior_logits returned"

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax.axis import LOCAL
+from dropmax.functional.dropmax import corrected_logits
 from dropmax.heads import Scores
 
 PROB_FLOOR = 1e-12
@@ -188,9 +189,7 @@ def gate_health(
         _check.fail(function, "scores", must, scores.logits, "leave it out there")
     retain_logits = retain_logits.detach().double()
     if posterior_logits is None:
-        posterior_logits = retain_logits
-        if scores.correction_logits is not None:
-            posterior_logits = retain_logits + scores.correction_logits.detach().double()
+        posterior_logits = corrected_logits(retain_logits, scores.correction_logits)
     if not isinstance(posterior_logits, Tensor) or posterior_logits.shape != retain_logits.shape:
         must = f"be {list(retain_logits.shape)}, like the scores"
         remedy = "pass what head.posterior_logits returned"

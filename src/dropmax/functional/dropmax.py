@@ -122,17 +122,15 @@ def dropmax_objective(
         _check.fail(function, "aux_prior", must, aux_prior, "pass correction_logits, or leave it")
     retain_logits = at_least_float32(retain_logits)
     if correction_logits is None:
-        posterior_logits = retain_logits
         aux = torch.zeros_like(retain_logits[..., 0])
     else:
         correction_logits = at_least_float32(correction_logits)
-        posterior_logits = retain_logits.detach() + correction_logits
         aux = correction_aux(correction_logits, target.long(), aux_prior=aux_prior, axis=axis)
     return _objective(
         function,
         logits,
         retain_logits,
-        posterior_logits,
+        corrected_logits(retain_logits, correction_logits),
         aux,
         target,
         temperature=temperature,
@@ -142,6 +140,18 @@ def dropmax_objective(
         num_samples=num_samples,
         axis=axis,
     )
+
+
+def corrected_logits(
+    retain_logits: Float[Tensor, "*batch K"], correction_logits: Float[Tensor, "*batch K"] | None
+) -> Float[Tensor, "*batch K"]:
+    """Logits of the learned posterior: the prior's, held fixed, and the correction.
+
+    The prior itself, with its gradient, where there is no correction (the paper's q = p).
+    """
+    if correction_logits is None:
+        return retain_logits
+    return retain_logits.detach() + correction_logits.to(retain_logits.dtype)
 
 
 def posterior_objective(

@@ -29,3 +29,13 @@ def untyped():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests have counted."""
+    counts = {}
+    for report in terminalreporter.stats.get("passed", []):
+        for what, count in report.user_properties:
+            counts[what] = counts.get(what, 0) + count
+    for what, count in counts.items():
+        terminalreporter.write_line(f"{count:,} {what}")

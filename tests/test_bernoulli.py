@@ -54,7 +54,7 @@ def test_relaxed_masks_follow_their_law(temperature, retain_logit):
     """
     logits = torch.full((200_000,), retain_logit)
     noise = bernoulli.uniforms_like("test", logits)
-    mask = bernoulli.relaxed_log_mask(logits, noise, temperature).exp()
+    mask = bernoulli.relaxed_mask_logits(logits, noise, temperature).sigmoid()
     for x in (0.25, 0.5, 0.75):
         law = reference.sigmoid(temperature * math.log(x / (1 - x)) - retain_logit)
         sigma = math.sqrt(law * (1 - law) / 200_000)
@@ -64,7 +64,7 @@ def test_relaxed_masks_follow_their_law(temperature, retain_logit):
 def test_a_relaxed_mask_is_hard_at_low_temperature():
     logits = torch.randn(1000)
     noise = bernoulli.uniforms_like("test", logits)
-    relaxed = bernoulli.relaxed_log_mask(logits, noise, 1e-6).exp()
+    relaxed = bernoulli.relaxed_mask_logits(logits, noise, 1e-6).sigmoid()
     assert torch.equal(relaxed > 0.5, bernoulli.hard_mask(logits, noise))
     assert ((relaxed < 1e-6) | (relaxed > 1 - 1e-6)).float().mean() > 0.999
 
@@ -77,4 +77,4 @@ def test_drawn_noise_is_float32_and_off_both_ends(monkeypatch):
     monkeypatch.setattr(torch, "rand", lambda shape, **_: torch.tensor([0.0, 1.0]).expand(shape))
     ends = bernoulli.uniforms_like("test", torch.zeros(2))
     assert 0 < ends[0] < ends[1] < 1
-    assert bernoulli.relaxed_log_mask(torch.zeros(2), ends, 0.1).isfinite().all()
+    assert bernoulli.relaxed_mask_logits(torch.zeros(2), ends, 0.1).isfinite().all()

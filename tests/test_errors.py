@@ -18,6 +18,11 @@ NOISE = torch.full((8, 10), 0.5)
 FORM = re.compile(r"^[A-Za-z_.]+: .+ must .+, got .+; .+[.?]$", re.DOTALL)
 
 
+def head_loss(target=TARGET, **options):
+    scores = dropmax.Scores(LOGITS, LOGITS, LOGITS)
+    return dropmax.make_head("dropmax", 6, 10).loss(scores, target, **options)
+
+
 def objective(logits=LOGITS, retain_logits=LOGITS, correction_logits=LOGITS, target=TARGET, **kw):
     return functional.dropmax_objective(logits, retain_logits, correction_logits, target, **kw)
 
@@ -38,12 +43,81 @@ def log_probs(**options):
 
 
 WRONG = {
-    "one-hot target": (
-        lambda: objective(target=torch.zeros(8, 10)),
+    "integer one-hot target": (
+        lambda: objective(target=torch.zeros(8, 10, dtype=torch.long)),
         "dropmax_objective: target must be integer class indices [8] on cpu to match logits "
+        "[8, 10], got int64[8, 10] on cpu; pass indices, or floating-point class probabilities "
+        "[*, K].",
+    ),
+    "one-hot target of a posterior": (
+        lambda: functional.analytic_correction(LOGITS, LOGITS, torch.zeros(8, 10)),
+        "analytic_correction: target must be integer class indices [8] on cpu to match logits "
         "[8, 10], got float32[8, 10] on cpu; pass indices, not one-hot rows.",
     ),
-    "float target": (lambda: objective(target=torch.zeros(8)), "target must be integer"),
+    "float target": (
+        lambda: objective(target=torch.zeros(8)),
+        "target must be class probabilities [8, 10] on cpu like logits, or integer class indices "
+        "[8], got float32[8] on cpu; pass one of the two, classes last.",
+    ),
+    "classes first": (
+        lambda: objective(target=torch.zeros(10, 8)),
+        "got float32[10, 8] on cpu; pass one of the two, classes last.",
+    ),
+    "negative probabilities": (
+        lambda: objective(target=LOGITS - 1),
+        "target must be finite and at least 0, got values from",
+    ),
+    "NaN probabilities": (lambda: objective(target=LOGITS * torch.nan), "got values from nan"),
+    "weight of a class too many": (
+        lambda: objective(weight=torch.ones(11)),
+        "dropmax_objective: weight must be floating-point [10] on cpu, got float32[11] on cpu; "
+        "pass one weight a class.",
+    ),
+    "negative class weight": (
+        lambda: objective(weight=torch.linspace(-1, 1, 10)),
+        "weight must be finite and at least 0, got values from -1 to 1",
+    ),
+    "list of weights": (lambda: objective(weight=[1.0] * 10), "weight must be floating-point"),
+    "smoothing of the loss": (
+        lambda: head_loss(label_smoothing=-0.1),
+        "label_smoothing must be a number in [0, 1], got -0.1",
+    ),
+    "smoothing of the head": (
+        lambda: dropmax.make_head("dropmax", 6, 10, label_smoothing=2),
+        "DropMaxHead: label_smoothing must be a number in [0, 1], got 2",
+    ),
+    "sample weights of the classes": (
+        lambda: head_loss(sample_weight=torch.ones(10)),
+        "DropMaxHead.loss: sample_weight must be floating-point [8] on cpu, got float32[10]",
+    ),
+    "infinite sample weight": (
+        lambda: head_loss(sample_weight=torch.full((8,), torch.inf)),
+        "sample_weight must be finite and at least 0, got values from inf to inf",
+    ),
+    "class weight in the loss": (
+        lambda: head_loss(weight=torch.ones(9)),
+        "DropMaxHead.loss: weight must be floating-point [10] on cpu, got float32[9]",
+    ),
+    "ignore_index and probabilities": (
+        lambda: head_loss(target=torch.ones(8, 10), ignore_index=3),
+        "DropMaxHead.loss: ignore_index must be -100 where target holds class probabilities",
+    ),
+    "target of the loss": (
+        lambda: head_loss(target=torch.full((8,), 10)),
+        "DropMaxHead.loss: target must lie in 0 ... 9, got values from 10 to 10",
+    ),
+    "float indices in the loss": (
+        lambda: head_loss(target=torch.zeros(8)),
+        "target must be class probabilities [8, 10] on cpu like logits",
+    ),
+    "reduction of the criterion": (
+        lambda: dropmax.Criterion(dropmax.make_head("dropmax", 6, 10), reduction="avg"),
+        "Criterion: reduction must be one of none, mean, sum, got 'avg'",
+    ),
+    "smoothing of the criterion": (
+        lambda: dropmax.Criterion(dropmax.make_head("dropmax", 6, 10), label_smoothing=True),
+        "Criterion: label_smoothing must be a number in [0, 1], got True",
+    ),
     "bool target": (lambda: objective(target=TARGET.bool()), "target must be integer"),
     "short target": (lambda: objective(target=TARGET[:7]), "got int64[7]"),
     "target on another device": (lambda: objective(target=TARGET.to("meta")), "on meta"),

@@ -9,43 +9,43 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DROPMAX = "functional/dropmax.py"
+TERMS = "functional/terms.py"
 
 # name: (file, what stands there, what the fault puts in its place, the test that turns red)
 FAULTS = {
     "sign of the KL": (
-        DROPMAX,
-        "    return axis.sum(divergence)",
-        "    return -axis.sum(divergence)",
+        TERMS,
+        "    return label.split(-F.logsigmoid(retain_logits)",
+        "    return -label.split(-F.logsigmoid(retain_logits)",
         "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[kl]",
     ),
     "KL of p from q": (
-        DROPMAX,
+        TERMS,
         "bernoulli.kl(posterior_logits, retain_logits)",
         "bernoulli.kl(retain_logits, posterior_logits)",
         "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[kl]",
     ),
     "masks from p, not q": (
-        DROPMAX,
-        "            posterior_logits,\n            target,\n            noise=",
-        "            retain_logits,\n            target,\n            noise=",
+        "functional/dropmax.py",
+        "            logits, posterior_logits, label, noise=noise",
+        "            logits, retain_logits, label, noise=noise",
         "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[nll]",
     ),
     "target not kept": (
-        DROPMAX,
-        "log_mask = log_mask.masked_fill(axis.one_hot(target, logits), 0.0)",
+        TERMS,
+        "log_mask = log_mask.masked_fill(axis.one_hot(label.target, logits), 0.0)",
         "pass",
         "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[nll]",
     ),
     "stop-gradient dropped": (
-        DROPMAX,
+        TERMS,
         "retain_logits.detach() + correction_logits.to",
         "retain_logits + correction_logits.to",
         "test_functional_dropmax.py"
         "::test_the_prior_gets_no_gradient_from_the_nll_but_where_it_is_the_posterior",
     ),
     "stop-gradient where the posterior is the prior": (
-        DROPMAX,
+        TERMS,
         "        return retain_logits\n",
         "        return retain_logits.detach()\n",
         "test_functional_dropmax.py"
@@ -58,57 +58,57 @@ FAULTS = {
         "test_functional_dropmax.py::test_floor_is_the_weight_of_a_dropped_class",
     ),
     "base rate omitted": (
-        DROPMAX,
+        TERMS,
         "correction_logits = correction_logits - math.log(num_classes - 1)",
         "pass",
         "test_functional_dropmax.py::test_aux_prior_base_rate_is_neutral_at_the_base_rate",
     ),
     "base rate of K instead of K - 1": (
-        DROPMAX,
+        TERMS,
         "math.log(num_classes - 1)",
         "math.log(num_classes)",
         "test_functional_dropmax.py::test_aux_prior_base_rate_is_neutral_at_the_base_rate",
     ),
     "sign of the entropy": (
-        DROPMAX,
-        "axis.sum(bernoulli.neg_entropy(retain_logits))",
-        "-axis.sum(bernoulli.neg_entropy(retain_logits))",
+        TERMS,
+        "label.axis.sum(bernoulli.neg_entropy(retain_logits))",
+        "-label.axis.sum(bernoulli.neg_entropy(retain_logits))",
         "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[neg_entropy]",
     ),
     "entropy of the posterior": (
-        DROPMAX,
-        "bernoulli.neg_entropy(retain_logits)",
-        "bernoulli.neg_entropy(posterior_logits)",
+        "functional/dropmax.py",
+        "        prior_neg_entropy(retain_logits, label),",
+        "        prior_neg_entropy(posterior_logits, label),",
         "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[neg_entropy]",
     ),
     "aux at the rivals alone": (
-        DROPMAX,
-        "torch.where(is_target, correction_logits, -correction_logits)",
-        "-correction_logits",
+        TERMS,
+        "label.split(-F.logsigmoid(correction_logits), ",
+        "label.split(-F.logsigmoid(-correction_logits), ",
         "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[aux]",
     ),
     "samples summed": (
-        DROPMAX,
+        TERMS,
         ".mean(0)",
         ".sum(0)",
         "test_functional_dropmax.py::test_samples_are_averaged_and_not_summed",
     ),
     "temperature multiplied": (
         "bernoulli.py",
-        "_logistic(noise, mask_logits)) / temperature)",
-        "_logistic(noise, mask_logits)) * temperature)",
+        "_logistic(noise, mask_logits)) / temperature",
+        "_logistic(noise, mask_logits)) * temperature",
         "test_bernoulli.py::test_relaxed_masks_follow_their_law",
     ),
     "sign of the noise": (
         "bernoulli.py",
-        "    return torch.logit(noise)",
-        "    return -torch.logit(noise)",
+        "    return torch.logit(noise.to(like.dtype))",
+        "    return -torch.logit(noise.to(like.dtype))",
         "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[nll]",
     ),
     "normal noise": (
         "bernoulli.py",
-        "    return torch.logit(noise)",
-        "    return torch.erfinv(2 * noise - 1)",
+        "    return torch.logit(noise.to(like.dtype))",
+        "    return torch.erfinv(2 * noise.to(like.dtype) - 1)",
         "test_bernoulli.py::test_hard_masks_follow_their_law",
     ),
     "noise at 0": (
@@ -261,7 +261,7 @@ FAULTS = {
     ),
     "target dropped by class dropout": (
         "functional/class_dropout.py",
-        " | axis.one_hot(target, logits)",
+        " | axis.one_hot(label.target, logits)",
         "",
         "test_functional_rivals.py::test_class_dropout_loss",
     ),
@@ -278,10 +278,70 @@ FAULTS = {
         "test_contract.py::test_decay_spares_the_gate_alone",
     ),
     "mean over a fixed batch": (
-        "heads/base.py",
-        "max(target.numel(), 1)",
-        "max(target.shape[0] if target.ndim else 1, 1)",
+        "heads/instances.py",
+        "cls(target, ignored, sample_weight, counts.sum())",
+        "cls(target, ignored, sample_weight, torch.tensor(float(len(counts))))",
         "test_contract.py::test_reductions_agree",
+    ),
+    "ignored instances in the mean": (
+        "heads/instances.py",
+        "            counts = counts.masked_fill(ignored, 0.0)",
+        "            pass",
+        "test_cross_entropy.py::test_ignored_instances_are_as_if_they_were_not_there[dropmax-mean]",
+    ),
+    "ignored instances in the sum": (
+        "heads/instances.py",
+        "            term = term.masked_fill(self.ignored, 0.0)",
+        "            pass",
+        "test_cross_entropy.py::test_ignored_instances_are_as_if_they_were_not_there[dropmax-sum]",
+    ),
+    "mean over nothing": (
+        "heads/instances.py",
+        "torch.where(self.divisor > 0.0, self.divisor, 1.0)",
+        "self.divisor",
+        "test_cross_entropy.py"
+        "::test_where_all_are_ignored_the_loss_is_zero_with_zero_gradient[dropmax-0.0]",
+    ),
+    "smoothing of all terms": (
+        "functional/label.py",
+        "        rest = self.axis.sum(mass)",
+        "        mass = (1.0 - self.smoothing) * mass + self.smoothing / mass.shape[-1]\n"
+        "        rest = self.axis.sum(mass)",
+        "test_cross_entropy.py"
+        "::test_probabilities_are_the_mixture_of_the_hard_losses[dropmax-False-0.3-1]",
+    ),
+    "smoothing that spreads to masked classes": (
+        "functional/label.py",
+        "spread = nll_of_class.masked_fill(nll_of_class.isinf(), 0.0)",
+        "spread = nll_of_class",
+        "test_cross_entropy.py::test_a_masked_class_is_safe_and_no_rival[dropmax-smoothing]",
+    ),
+    "target's own mask counted twice": (
+        "functional/terms.py",
+        "dropped = logits + F.logsigmoid(-mask_logits)",
+        "dropped = logits",
+        "test_cross_entropy.py::test_one_hot_rows_are_indices[dropmax-none-0.0]",
+    ),
+    "divergence of all rivals in the mixture": (
+        "functional/label.py",
+        "mass * of_target + rest * of_rival",
+        "mass * of_target + of_rival",
+        "test_cross_entropy.py"
+        "::test_probabilities_are_the_mixture_of_the_hard_losses[dropmax-False-0.0-1]",
+    ),
+    "class weights left out of the smoothing": (
+        "functional/label.py",
+        "            spread = spread * self.weight",
+        "            pass",
+        "test_cross_entropy.py"
+        "::test_is_torchs_cross_entropy_where_the_gates_are_open[softmax-float64]",
+    ),
+    "negatives without the next class": (
+        "functional/sampled_softmax.py",
+        "joining = torch.where(drawn, next_logit, logits)",
+        "joining = logits",
+        "test_cross_entropy.py"
+        "::test_probabilities_are_the_mixture_of_the_hard_losses[sampled_softmax-False-0.0-1]",
     ),
     "weight not applied": (
         "heads/dropmax.py",

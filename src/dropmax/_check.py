@@ -87,8 +87,13 @@ def class_tensors(function: str, logits: Tensor, **others: Tensor) -> None:
             fail(function, argument, must, tensor, "give both the same shape, dtype and device")
 
 
-def class_target(function: str, target: Tensor, logits: Tensor, num_classes: int) -> None:
-    """`target` holds class indices [*] of the logits [*, K]."""
+def class_indices(
+    function: str,
+    target: Tensor,
+    logits: Tensor,
+    remedy: str = "pass indices, or floating-point class probabilities [*, K]",
+) -> None:
+    """`target` is of the shape of class indices [*] of the logits [*, K]; values are not read."""
     if (
         not isinstance(target, Tensor)
         or target.dtype not in _INTEGERS
@@ -99,13 +104,67 @@ def class_target(function: str, target: Tensor, logits: Tensor, num_classes: int
             f"be integer class indices {list(logits.shape[:-1])} on {logits.device} "
             f"to match logits {list(logits.shape)}"
         )
-        fail(function, "target", must, target, "pass indices, not one-hot rows")
+        fail(function, "target", must, target, remedy)
+
+
+def class_target(function: str, target: Tensor, logits: Tensor, num_classes: int) -> None:
+    """`target` holds class indices [*] of the logits [*, K]."""
+    class_indices(function, target, logits, "pass indices, not one-hot rows")
     if target.numel() and readable(target):
         low, high = (int(bound) for bound in torch.aminmax(target))
         if low < 0 or high >= num_classes:
             must = f"lie in 0 ... {num_classes - 1}"
             got = Verbatim(f"values from {low} to {high}")
             fail(function, "target", must, got, "number the classes from 0")
+
+
+def label(function: str, target: Tensor, logits: Tensor, num_classes: int) -> None:
+    """`target` holds class indices [*] of the logits [*, K], or class probabilities [*, K]."""
+    if not isinstance(target, Tensor) or not target.is_floating_point():
+        class_indices(function, target, logits)
+        class_target(function, target, logits, num_classes)
+        return
+    if target.shape != logits.shape or target.device != logits.device:
+        must = (
+            f"be class probabilities {list(logits.shape)} on {logits.device} like logits, "
+            f"or integer class indices {list(logits.shape[:-1])}"
+        )
+        fail(function, "target", must, target, "pass one of the two, classes last")
+    not_negative(function, "target", target)
+
+
+def class_weight(function: str, weight: Tensor, logits: Tensor) -> None:
+    """`weight` holds a weight for each class of the logits [*, K]."""
+    _weights(function, "weight", weight, logits, logits.shape[-1:], "pass one weight a class")
+
+
+def sample_weight(function: str, sample_weight: Tensor, logits: Tensor) -> None:
+    """`sample_weight` holds a weight for each instance of the logits [*, K]."""
+    remedy = "pass one weight an instance"
+    _weights(function, "sample_weight", sample_weight, logits, logits.shape[:-1], remedy)
+
+
+def _weights(
+    function: str, argument: str, weight: Tensor, logits: Tensor, shape: torch.Size, remedy: str
+) -> None:
+    if (
+        not isinstance(weight, Tensor)
+        or not weight.is_floating_point()
+        or weight.shape != shape
+        or weight.device != logits.device
+    ):
+        must = f"be floating-point {list(shape)} on {logits.device}"
+        fail(function, argument, must, weight, remedy)
+    not_negative(function, argument, weight)
+
+
+def not_negative(function: str, argument: str, tensor: Tensor) -> None:
+    """The entries of a floating-point tensor are finite and at least 0."""
+    if tensor.numel() and readable(tensor):
+        low, high = (float(bound) for bound in torch.aminmax(tensor.detach()))
+        if not (low >= 0.0 and high < math.inf):
+            got = Verbatim(f"values from {low:g} to {high:g}")
+            fail(function, argument, "be finite and at least 0", got, "look at its entries")
 
 
 def uniform_noise(

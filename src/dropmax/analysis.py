@@ -8,7 +8,8 @@ from torch import Tensor
 
 from dropmax import _check, predictive
 from dropmax.axis import LOCAL
-from dropmax.functional.dropmax import CERTAIN, corrected_logits, mask_kl
+from dropmax.functional.label import Label
+from dropmax.functional.terms import CERTAIN, corrected_logits, mask_kl
 from dropmax.heads import Scores
 
 TOLERANCE = 1e-9
@@ -89,7 +90,7 @@ def variational_gap(
         logits, posterior_logits, target=target, tolerance=half
     )
     q, p = (x.clamp(-CERTAIN, CERTAIN) for x in (posterior_logits, retain_logits))
-    kl = mask_kl(q, p, target, LOCAL)
+    kl = mask_kl(q, p, Label(target))
     elbo = LOCAL.pick(logits, target) - log_normalizer - kl
     exact = predictive.mask_posterior(logits, retain_logits, target, tolerance=tolerance)
     kept = posterior_logits.sigmoid().masked_fill(LOCAL.one_hot(target, logits), 1.0)

@@ -73,18 +73,18 @@ def uniforms_like(
 
 def _logistic(noise: Float[Tensor, "*shape"], like: Tensor) -> Float[Tensor, "*shape"]:
     """Standard logistic noise `log u - log(1 - u)` of uniforms u."""
-    return torch.logit(noise).to(like.dtype)
+    return torch.logit(noise.to(like.dtype))
 
 
-def relaxed_log_mask(
+def relaxed_mask_logits(
     mask_logits: Float[Tensor, "*shape"], noise: Float[Tensor, "..."], temperature: float
 ) -> Float[Tensor, "..."]:
-    """Log of a relaxed mask, `log sigmoid((mask_logits + log u - log(1 - u)) / temperature)`.
+    """Logits of a relaxed mask, `(mask_logits + log u - log(1 - u)) / temperature`.
 
-    The binary concrete distribution (Maddison et al. 2017); `noise` holds the uniforms u, with
-    leading sample dimensions where there are more than one.
+    Their sigmoid is the mask: the binary concrete distribution (Maddison et al. 2017). `noise`
+    holds the uniforms u, with leading sample dimensions where there are more than one.
     """
-    return F.logsigmoid((mask_logits + _logistic(noise, mask_logits)) / temperature)
+    return (mask_logits + _logistic(noise, mask_logits)) / temperature
 
 
 def hard_mask(

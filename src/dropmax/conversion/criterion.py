@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from dropmax import _check
 from dropmax.heads import Head, Scores
+from dropmax.heads.instances import IGNORE_INDEX, REDUCTIONS
 
 
 def find_head(model: nn.Module) -> Head:
@@ -36,15 +37,20 @@ def find_head(model: nn.Module) -> Head:
 class Criterion(nn.Module):
     """The loss function of a model's head: `criterion(model(x), y) -> scalar`.
 
-    It takes the place of `nn.CrossEntropyLoss()` in a training loop: the mean over instances of the
-    head's weighted objective. It has no parameters of its own and reads the head's options at each
+    It takes the place of `nn.CrossEntropyLoss(...)` in a training loop, with the same options and
+    the same kinds of target. It has no parameters of its own and reads the head's options at each
     call, so that schedules work.
 
     Args:
         model: A module that contains exactly one `Head`.
+        weight: Class weights `[K]`, of at least 0; a buffer, which moves with the criterion.
+        ignore_index: Instances of this class index do not count.
+        label_smoothing: The share of the label that the nll spreads over all classes, in [0, 1];
+            the head's own if None.
+        reduction: "mean", "sum" or "none", as `Head.loss` takes it.
 
     Raises:
-        ValueError: If there is no head or more than one.
+        ValueError: If there is no head or more than one, or an option does not fit.
 
     Examples:
         >>> import torch
@@ -52,18 +58,51 @@ class Criterion(nn.Module):
         >>> import dropmax
         >>> from dropmax import Criterion
         >>> model = nn.Sequential(nn.Flatten(), dropmax.make_head("dropmax", 16, 5))
-        >>> criterion = Criterion(model)
+        >>> criterion = Criterion(model, weight=torch.tensor([1.0, 1.0, 1.0, 1.0, 4.0]))
         >>> criterion(model(torch.randn(8, 4, 4)), torch.arange(8) % 5).backward()
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self._head = (find_head(model),)  # in a tuple: the head stays the model's submodule alone
+    weight: Tensor | None
 
-    def forward(self, scores: Scores, target: Tensor) -> Tensor:
-        """The mean objective `[]` of scores `[*, K]` at class indices `[*]`, in nats."""
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        weight: Tensor | None = None,
+        ignore_index: int = IGNORE_INDEX,
+        label_smoothing: float | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__()
+        if label_smoothing is not None:
+            _check.number("Criterion", "label_smoothing", label_smoothing, low=0.0, high=1.0)
+        _check.choice("Criterion", "reduction", reduction, REDUCTIONS)
+        self._head = (find_head(model),)  # in a tuple: the head stays the model's submodule alone
+        self.register_buffer("weight", weight)
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        self.reduction = reduction
+
+    def forward(
+        self, scores: Scores, target: Tensor, *, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """The objective of scores `[*, K]` in nats: `[]`, or `[*]` where reduction is "none".
+
+        Args:
+            scores: What the model returned.
+            target: Class indices `[*]`, or class probabilities `[*, K]`.
+            sample_weight: Weights of the instances `[*]`.
+        """
         (head,) = self._head
-        return head.loss(scores, target).total
+        return head.loss(
+            scores,
+            target,
+            weight=self.weight,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+            reduction=self.reduction,
+            sample_weight=sample_weight,
+        ).total
 
     def extra_repr(self) -> str:
-        return repr(self._head[0])
+        return f"{self._head[0]!r}, reduction={self.reduction!r}"

@@ -6,7 +6,8 @@ from torch import Tensor
 from dropmax import _check
 from dropmax._precision import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
-from dropmax.functional.masking import cross_entropy, gated_logits
+from dropmax.functional.label import Label
+from dropmax.functional.masking import gated_logits
 
 
 def attention_loss(
@@ -15,6 +16,8 @@ def attention_loss(
     target: Tensor,
     *,
     floor: float = 1e-20,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
     axis: ClassAxis = LOCAL,
 ) -> Float[Tensor, "*batch"]:
     """Cross-entropy of the softmax whose exponentials are multiplied by the retain probability.
@@ -24,8 +27,10 @@ def attention_loss(
     Args:
         logits: Class scores `[*, K]`.
         retain_logits: Logits of the retain probabilities `[*, K]`.
-        target: Class indices `[*]`.
+        target: Class indices `[*]`, or class probabilities `[*, K]`: the expectation over them.
         floor: The weight that a class keeps at rho = 0, in [0, 1).
+        weight: Class weights `[K]`, of at least 0; ones if None.
+        label_smoothing: The share of the label that is spread over all classes, in [0, 1].
         axis: Where the classes live.
 
     Returns:
@@ -44,7 +49,9 @@ def attention_loss(
         tensor(0.4055)
     """
     _check.class_tensors("attention_loss", logits, retain_logits=retain_logits)
-    _check.class_target("attention_loss", target, logits, axis.num_classes(logits))
+    label = Label.of(
+        "attention_loss", target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis
+    )
     _check.number("attention_loss", "floor", floor, low=0.0, high=1.0, open_high=True)
     logits, retain_logits = at_least_float32(logits), at_least_float32(retain_logits)
-    return cross_entropy(gated_logits(logits, retain_logits, floor), target.long(), axis)
+    return label.nll(-axis.log_softmax(gated_logits(logits, retain_logits, floor)))

@@ -7,7 +7,8 @@ from torch import Tensor
 from dropmax import _check, bernoulli
 from dropmax._precision import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
-from dropmax.functional.masking import cross_entropy, retained_logits
+from dropmax.functional.label import Label
+from dropmax.functional.masking import cross_entropy, nll_of_each_class, retained_logits
 
 
 def class_dropout_loss(
@@ -15,6 +16,8 @@ def class_dropout_loss(
     target: Tensor,
     *,
     retain_prob: float = 0.5,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
     axis: ClassAxis = LOCAL,
@@ -26,8 +29,11 @@ def class_dropout_loss(
 
     Args:
         logits: Class scores `[*, K]`.
-        target: Class indices `[*]`; the target is always retained.
+        target: Class indices `[*]`, or class probabilities `[*, K]`: the expectation over
+            them. The target is always retained.
         retain_prob: The probability with which a rival is retained, in (0, 1].
+        weight: Class weights `[K]`, of at least 0; ones if None.
+        label_smoothing: The share of the label that is spread over all classes, in [0, 1].
         noise: Uniforms in (0, 1) `[*, K]`, float32 or float64; drawn if None.
         generator: The source of the noise; the default one if None.
         axis: Where the classes live.
@@ -49,12 +55,22 @@ def class_dropout_loss(
         tensor(0.6931)
     """
     _check.class_tensors("class_dropout_loss", logits)
-    _check.class_target("class_dropout_loss", target, logits, axis.num_classes(logits))
+    label = Label.of(
+        "class_dropout_loss",
+        target,
+        logits,
+        weight=weight,
+        label_smoothing=label_smoothing,
+        axis=axis,
+    )
     _check.number(
         "class_dropout_loss", "retain_prob", retain_prob, low=0.0, high=1.0, open_low=True
     )
     logits = at_least_float32(logits)
-    target = target.long()
     noise = bernoulli.uniforms_like("class_dropout_loss", logits, noise, generator)
-    retained = (noise > 1.0 - retain_prob) | axis.one_hot(target, logits)
-    return cross_entropy(retained_logits(logits, retained), target, axis)
+    kept = noise > 1.0 - retain_prob
+    if label.is_one_class:
+        kept = kept | axis.one_hot(label.target, logits)
+        return label.scaled(cross_entropy(retained_logits(logits, kept), label.target, axis))
+    masked, dropped = retained_logits(logits, kept), retained_logits(logits, ~kept)
+    return label.nll(nll_of_each_class(masked, dropped, logits, axis))

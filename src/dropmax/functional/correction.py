@@ -10,6 +10,7 @@ from torch import Tensor
 from dropmax import _check
 from dropmax._precision import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
+from dropmax.functional.masking import logsumexp
 
 
 @torch.no_grad()
@@ -59,16 +60,10 @@ def analytic_correction(
     logits, retain_logits = at_least_float32(logits), at_least_float32(retain_logits)
     is_target = axis.one_hot(target.long(), logits)
     weighted = logits + F.logsigmoid(retain_logits).masked_fill(is_target, 0.0)
-    log_total = _logsumexp(weighted, axis)
+    log_total = logsumexp(weighted, axis).unsqueeze(-1)
     share = weighted - log_total
     # log(total - own) without cancellation: at most one class has more than 3/4 of the total
     large = share > math.log(0.75)
-    others = _logsumexp(weighted.masked_fill(large, -math.inf), axis)
+    others = logsumexp(weighted.masked_fill(large, -math.inf), axis).unsqueeze(-1)
     log_rest = torch.where(large, others, log_total + torch.log1p(-share.exp()))
     return F.logsigmoid(log_rest - logits).masked_fill(is_target, 0.0)
-
-
-def _logsumexp(x: Tensor, axis: ClassAxis) -> Tensor:
-    """The log-sum-exp over classes `[*, 1]`; -inf where all are."""
-    largest = axis.amax(x).clamp(min=torch.finfo(x.dtype).min).unsqueeze(-1)
-    return largest + axis.sum((x - largest).exp()).log().unsqueeze(-1)

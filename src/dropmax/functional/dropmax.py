@@ -1,22 +1,25 @@
 """The variational objective of DropMax."""
 
-import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from dropmax import _check, bernoulli
 from dropmax._precision import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
-from dropmax.functional.masking import cross_entropy, floored_logits
+from dropmax.functional.label import Label
+from dropmax.functional.terms import (
+    CERTAIN,
+    corrected_logits,
+    correction_aux,
+    mask_kl,
+    masked_nll,
+    prior_neg_entropy,
+)
 
 AUX_PRIORS = ("label", "base_rate")
-
-CERTAIN = 1e4
-"""Posterior logits are cut there: beyond, a class is retained or dropped for certain."""
 
 
 class Objective(NamedTuple):
@@ -51,6 +54,8 @@ def dropmax_objective(
     temperature: float = 0.1,
     floor: float = 1e-20,
     aux_prior: str = "label",
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
     num_samples: int = 1,
@@ -69,15 +74,29 @@ def dropmax_objective(
     Without correction (None) the posterior is the prior: masks are drawn from rho and
     differentiated through, the target is still retained, kl = -log rho_t and aux = 0.
 
+    Where the label is not one class but probabilities w_k of the classes, weighted by W_k, each
+    term is its expectation over the target t with v_k = W_k w_k, V = sum over k of v_k, the same
+    noise and A = sum over j of (z_j + floor) exp(logits_j):
+
+        nll         = sum over t of v_t [log(A + (1 - z_t) exp(logits_t)) - logits_t]
+        kl          = sum over k of v_k (-log rho_k) + (V - v_k) KL[Bern(g_k) || Bern(rho_k)]
+        neg_entropy = V times the above
+        aux         = - sum over k of v_k log r_k + (V - v_k) log(1 - r_k)
+
+    Label smoothing e is of the nll alone, whose coefficients become W_k ((1 - e) w_k + e/K).
+
     Args:
-        logits: Class scores `[*, K]`.
+        logits: Class scores `[*, K]`; a class of logit -inf is masked: no target, and no rival in
+            the nll.
         retain_logits: Logits of the prior retain probabilities `[*, K]`.
         correction_logits: What the label adds to the posterior's logits `[*, K]`, or None.
-        target: Class indices `[*]`.
+        target: Class indices `[*]`, or class probabilities `[*, K]` of a floating-point dtype.
         temperature: Of the relaxed masks, above 0; near 0 they are hard.
         floor: The weight of a dropped class, in [0, 1).
         aux_prior: "label" regresses sigmoid(r) to the label, as the authors do; "base_rate"
             regresses sigmoid(r - log(K - 1)), so that r = 0 where the label says nothing.
+        weight: Class weights W `[K]`, of at least 0; ones if None.
+        label_smoothing: The share e of the label that the nll spreads over all classes, in [0, 1].
         noise: Uniforms in (0, 1), float32 or float64, `[*, K]`, or `[S, *, K]` for S samples > 1;
             drawn if None. Given noise, the result is deterministic.
         generator: The source of the noise; the default one if None.
@@ -114,8 +133,9 @@ def dropmax_objective(
     _check.class_tensors(function, logits, retain_logits=retain_logits)
     if correction_logits is not None:
         _check.class_tensors(function, logits, correction_logits=correction_logits)
-    num_classes = axis.num_classes(logits)
-    _check.class_target(function, target, logits, num_classes)
+    label = Label.of(
+        function, target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis
+    )
     _check.choice(function, "aux_prior", aux_prior, AUX_PRIORS)
     if correction_logits is None and aux_prior != "label":
         must = "stay 'label' where correction_logits is None"
@@ -125,33 +145,20 @@ def dropmax_objective(
         aux = torch.zeros_like(retain_logits[..., 0])
     else:
         correction_logits = at_least_float32(correction_logits)
-        aux = correction_aux(correction_logits, target.long(), aux_prior=aux_prior, axis=axis)
+        aux = correction_aux(correction_logits, label, aux_prior=aux_prior)
     return _objective(
         function,
         logits,
         retain_logits,
         corrected_logits(retain_logits, correction_logits),
         aux,
-        target,
+        label,
         temperature=temperature,
         floor=floor,
         noise=noise,
         generator=generator,
         num_samples=num_samples,
-        axis=axis,
     )
-
-
-def corrected_logits(
-    retain_logits: Float[Tensor, "*batch K"], correction_logits: Float[Tensor, "*batch K"] | None
-) -> Float[Tensor, "*batch K"]:
-    """Logits of the learned posterior: the prior's, held fixed, and the correction.
-
-    The prior itself, with its gradient, where there is no correction (the paper's q = p).
-    """
-    if correction_logits is None:
-        return retain_logits
-    return retain_logits.detach() + correction_logits.to(retain_logits.dtype)
 
 
 def posterior_objective(
@@ -162,6 +169,8 @@ def posterior_objective(
     *,
     temperature: float = 0.1,
     floor: float = 1e-20,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
     num_samples: int = 1,
@@ -176,10 +185,12 @@ def posterior_objective(
         logits: Class scores `[*, K]`.
         retain_logits: Logits of the prior retain probabilities `[*, K]`.
         posterior_logits: Logits of the masks `[*, K]`; infinite ones are retained or dropped for
-            certain, and the target's is not read. Gradients flow into them unless detached.
-        target: Class indices `[*]`.
-        temperature: As in `dropmax_objective`, and so the five below.
+            certain, and that of a target index is not read. Gradients flow into them.
+        target: Class indices `[*]`, or class probabilities `[*, K]`: the same posterior for all.
+        temperature: As in `dropmax_objective`, and so the seven below.
         floor: The weight of a dropped class.
+        weight: Class weights `[K]`.
+        label_smoothing: Of the nll.
         noise: Uniforms in (0, 1) `[*, K]`, or `[S, *, K]` for S samples > 1.
         generator: The source of the noise.
         num_samples: The number S of masks.
@@ -208,20 +219,21 @@ def posterior_objective(
     if isinstance(posterior_logits, Tensor):
         posterior_logits = at_least_float32(posterior_logits)
     _check.class_tensors(function, at_least_float32(logits), posterior_logits=posterior_logits)
-    _check.class_target(function, target, logits, axis.num_classes(logits))
+    label = Label.of(
+        function, target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis
+    )
     return _objective(
         function,
         logits,
         at_least_float32(retain_logits),
         posterior_logits.clamp(-CERTAIN, CERTAIN),
         torch.zeros_like(posterior_logits[..., 0]),
-        target,
+        label,
         temperature=temperature,
         floor=floor,
         noise=noise,
         generator=generator,
         num_samples=num_samples,
-        axis=axis,
     )
 
 
@@ -231,81 +243,25 @@ def _objective(
     retain_logits: Tensor,
     posterior_logits: Tensor,
     aux: Tensor,
-    target: Tensor,
+    label: Label,
     *,
     temperature: float,
     floor: float,
     noise: Tensor | None,
     generator: torch.Generator | None,
     num_samples: int,
-    axis: ClassAxis,
 ) -> Objective:
     """The objective under a posterior, from arguments whose shapes are checked."""
     _check.number(function, "temperature", temperature, low=0.0, open_low=True)
     _check.number(function, "floor", floor, low=0.0, high=1.0, open_high=True)
     _check.integer(function, "num_samples", num_samples, low=1)
-    logits, target = at_least_float32(logits), target.long()
+    logits = at_least_float32(logits)
     noise = bernoulli.uniforms_like(function, logits, noise, generator, num_samples=num_samples)
     return Objective.of_terms(
         masked_nll(
-            logits,
-            posterior_logits,
-            target,
-            noise=noise,
-            temperature=temperature,
-            floor=floor,
-            axis=axis,
+            logits, posterior_logits, label, noise=noise, temperature=temperature, floor=floor
         ),
-        mask_kl(posterior_logits, retain_logits, target, axis),
-        axis.sum(bernoulli.neg_entropy(retain_logits)),
+        mask_kl(posterior_logits, retain_logits, label),
+        prior_neg_entropy(retain_logits, label),
         aux,
     )
-
-
-def masked_nll(
-    logits: Float[Tensor, "*batch K"],
-    posterior_logits: Float[Tensor, "*batch K"],
-    target: Int[Tensor, "*batch"],
-    *,
-    noise: Float[Tensor, "..."],
-    temperature: float,
-    floor: float,
-    axis: ClassAxis,
-) -> Float[Tensor, "*batch"]:
-    """Cross-entropy under relaxed masks of the posterior, the target retained, over samples."""
-    log_mask = bernoulli.relaxed_log_mask(posterior_logits, noise, temperature)
-    log_mask = log_mask.masked_fill(axis.one_hot(target, logits), 0.0)
-    masked = floored_logits(logits, log_mask, floor)
-    if masked.ndim == logits.ndim:
-        return cross_entropy(masked, target, axis)
-    return cross_entropy(masked, target.expand(masked.shape[:-1]), axis).mean(0)
-
-
-def mask_kl(
-    posterior_logits: Float[Tensor, "*batch K"],
-    retain_logits: Float[Tensor, "*batch K"],
-    target: Int[Tensor, "*batch"],
-    axis: ClassAxis,
-) -> Float[Tensor, "*batch"]:
-    """KL divergence of the masks with the target retained: -log rho_t and the rivals' sum."""
-    divergence = torch.where(
-        axis.one_hot(target, retain_logits),
-        -F.logsigmoid(retain_logits),
-        bernoulli.kl(posterior_logits, retain_logits),
-    )
-    return axis.sum(divergence)
-
-
-def correction_aux(
-    correction_logits: Float[Tensor, "*batch K"],
-    target: Int[Tensor, "*batch"],
-    *,
-    aux_prior: str,
-    axis: ClassAxis,
-) -> Float[Tensor, "*batch"]:
-    """Cross-entropy of the correction's sigmoid to the label, or to the label's base rate."""
-    num_classes = axis.num_classes(correction_logits)
-    if aux_prior == "base_rate" and num_classes > 1:
-        correction_logits = correction_logits - math.log(num_classes - 1)
-    is_target = axis.one_hot(target, correction_logits)
-    return -axis.sum(F.logsigmoid(torch.where(is_target, correction_logits, -correction_logits)))

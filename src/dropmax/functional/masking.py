@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -34,6 +35,33 @@ def cross_entropy(
 ) -> Float[Tensor, "*batch"]:
     """Negative log-softmax at the target, in nats; logits of -inf are classes left out."""
     return -axis.pick(axis.log_softmax(logits), target)
+
+
+def nll_of_each_class(
+    masked_logits: Float[Tensor, "*batch K"],
+    dropped_logits: Float[Tensor, "*batch K"],
+    logits: Float[Tensor, "*rows K"],
+    axis: ClassAxis,
+) -> Float[Tensor, "*batch K"]:
+    """The masked cross-entropy if k were the target and so retained, of all k in one pass.
+
+    `log(A + (1 - z_k) a_k) - logits_k`, from the logarithms of z_k a_k, whose sum A is, and of
+    (1 - z_k) a_k; a = exp(logits).
+    """
+    log_sum = logsumexp(masked_logits, axis).unsqueeze(-1)
+    gap = (log_sum - dropped_logits).abs()
+    return torch.maximum(log_sum, dropped_logits) - F.logsigmoid(gap) - logits
+
+
+def logsumexp(x: Float[Tensor, "*batch K"], axis: ClassAxis) -> Float[Tensor, "*batch"]:
+    """The log-sum-exp over classes; the least number there is, and no gradient, where all are -inf.
+
+    So that what is added to it in logarithms stays as it is.
+    """
+    limits = torch.finfo(x.dtype)
+    largest = axis.amax(x).clamp(min=limits.min)
+    total = axis.sum((x - largest.unsqueeze(-1)).exp())
+    return largest + total.clamp(min=limits.tiny).log()
 
 
 def gated_logits(

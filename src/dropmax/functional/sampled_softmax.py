@@ -9,7 +9,8 @@ from torch import Tensor
 from dropmax import _check, bernoulli
 from dropmax._precision import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
-from dropmax.functional.masking import cross_entropy, retained_logits
+from dropmax.functional.label import Label
+from dropmax.functional.masking import cross_entropy, nll_of_each_class, retained_logits
 
 
 def sampled_softmax_loss(
@@ -18,6 +19,8 @@ def sampled_softmax_loss(
     *,
     num_sampled: float = 0.5,
     log_proposal: Tensor | None = None,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
     axis: ClassAxis = LOCAL,
@@ -29,10 +32,12 @@ def sampled_softmax_loss(
 
     Args:
         logits: Class scores `[*, K]`.
-        target: Class indices `[*]`.
+        target: Class indices `[*]`, or class probabilities `[*, K]`: the expectation over them.
         num_sampled: The share of the K - 1 rivals that is drawn, in (0, 1]; rounded to a number of
             classes, at least one.
         log_proposal: log Q `[K]`, up to a constant; uniform if None.
+        weight: Class weights `[K]`, of at least 0; ones if None.
+        label_smoothing: The share of the label that is spread over all classes, in [0, 1].
         noise: Uniforms in (0, 1) `[*, K]`, float32 or float64; drawn if None.
         generator: The source of the noise; the default one if None.
         axis: Where the classes live.
@@ -55,23 +60,37 @@ def sampled_softmax_loss(
     """
     _check.class_tensors("sampled_softmax_loss", logits)
     num_classes = axis.num_classes(logits)
-    _check.class_target("sampled_softmax_loss", target, logits, num_classes)
+    label = Label.of(
+        "sampled_softmax_loss",
+        target,
+        logits,
+        weight=weight,
+        label_smoothing=label_smoothing,
+        axis=axis,
+    )
     _check.number(
         "sampled_softmax_loss", "num_sampled", num_sampled, low=0.0, high=1.0, open_low=True
     )
     if log_proposal is not None:
         _check.log_proposal("sampled_softmax_loss", log_proposal, logits)
     logits = at_least_float32(logits)
-    target = target.long()
     noise = bernoulli.uniforms_like("sampled_softmax_loss", logits, noise, generator)
-    is_target = axis.one_hot(target, logits)
     keys = -torch.log(-torch.log(noise))
     if log_proposal is not None:
         logits = logits - log_proposal
         keys = keys + log_proposal
     num_negatives = min(num_classes - 1, max(1, round(num_sampled * (num_classes - 1))))
-    drawn = _largest(keys.masked_fill(is_target, -math.inf), num_negatives, axis)
-    return cross_entropy(retained_logits(logits, drawn | is_target), target, axis)
+    if label.is_one_class:
+        is_target = axis.one_hot(label.target, logits)
+        drawn = _largest(keys.masked_fill(is_target, -math.inf), num_negatives, axis)
+        retained = retained_logits(logits, drawn | is_target)
+        return label.scaled(cross_entropy(retained, label.target, axis))
+    drawn = _largest(keys, num_negatives, axis)
+    # a target that would have been drawn as a rival leaves its place to the next class
+    next_drawn = _largest(keys.masked_fill(drawn, -math.inf), 1, axis)
+    next_logit = axis.sum(logits.masked_fill(~next_drawn, 0.0)).unsqueeze(-1)
+    joining = torch.where(drawn, next_logit, logits)
+    return label.nll(nll_of_each_class(retained_logits(logits, drawn), joining, logits, axis))
 
 
 def _largest(

@@ -6,23 +6,26 @@ from torch import Tensor
 from dropmax import _check
 from dropmax._precision import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
-from dropmax.functional.masking import cross_entropy
+from dropmax.functional.label import Label
 
 
 def softmax_loss(
     logits: Float[Tensor, "*batch K"],
     target: Tensor,
     *,
+    weight: Tensor | None = None,
     label_smoothing: float = 0.0,
     axis: ClassAxis = LOCAL,
 ) -> Float[Tensor, "*batch"]:
     """Cross-entropy of the softmax, per instance: `torch.nn.functional.cross_entropy` unreduced.
 
-    `-(1 - e) log p_t - e/K sum_k log p_k` with label smoothing e.
+    `- sum over k of W_k ((1 - e) w_k + e/K) log p_k` with the class probabilities w of the label,
+    class weights W and label smoothing e.
 
     Args:
-        logits: Class scores `[*, K]`.
-        target: Class indices `[*]`.
+        logits: Class scores `[*, K]`; -inf masks a class, to which nothing is spread.
+        target: Class indices `[*]`, or class probabilities `[*, K]` of a floating-point dtype.
+        weight: Class weights `[K]`, of at least 0; ones if None.
         label_smoothing: The share e of the label that is spread over all classes, in [0, 1].
         axis: Where the classes live.
 
@@ -42,13 +45,7 @@ def softmax_loss(
         tensor(0.2395)
     """
     _check.class_tensors("softmax_loss", logits)
-    _check.class_target("softmax_loss", target, logits, axis.num_classes(logits))
-    _check.number("softmax_loss", "label_smoothing", label_smoothing, low=0.0, high=1.0)
-    logits = at_least_float32(logits)
-    target = target.long()
-    if label_smoothing == 0.0:
-        return cross_entropy(logits, target, axis)
-    log_probs = axis.log_softmax(logits)
-    mean_log_prob = axis.sum(log_probs) / axis.num_classes(logits)
-    nll = -axis.pick(log_probs, target)
-    return (1.0 - label_smoothing) * nll - label_smoothing * mean_log_prob
+    label = Label.of(
+        "softmax_loss", target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis
+    )
+    return label.nll(-axis.log_softmax(at_least_float32(logits)))

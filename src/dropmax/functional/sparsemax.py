@@ -7,6 +7,7 @@ from torch import Tensor
 from dropmax import _check
 from dropmax._precision import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
+from dropmax.functional.label import Label
 
 
 def _shifted(logits: Float[Tensor, "*batch K"], axis: ClassAxis) -> Float[Tensor, "*batch K"]:
@@ -66,7 +67,12 @@ def sparsemax(
 
 
 def sparsemax_loss(
-    logits: Float[Tensor, "*batch K"], target: Tensor, *, axis: ClassAxis = LOCAL
+    logits: Float[Tensor, "*batch K"],
+    target: Tensor,
+    *,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    axis: ClassAxis = LOCAL,
 ) -> Float[Tensor, "*batch"]:
     """The sparsemax loss, the convex loss whose gradient is `sparsemax(logits) - one_hot(target)`.
 
@@ -75,7 +81,9 @@ def sparsemax_loss(
 
     Args:
         logits: Class scores `[*, K]`.
-        target: Class indices `[*]`.
+        target: Class indices `[*]`, or class probabilities `[*, K]`: the expectation over them.
+        weight: Class weights `[K]`, of at least 0; ones if None.
+        label_smoothing: The share of the label that is spread over all classes, in [0, 1].
         axis: Where the classes live.
 
     Returns:
@@ -94,11 +102,12 @@ def sparsemax_loss(
         tensor(0.0900)
     """
     _check.class_tensors("sparsemax_loss", logits)
-    _check.class_target("sparsemax_loss", target, logits, axis.num_classes(logits))
+    label = Label.of(
+        "sparsemax_loss", target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis
+    )
     logits = _shifted(at_least_float32(logits), axis)
     support = _support(logits, axis)
     threshold = _threshold(logits, support, axis).unsqueeze(-1)
-    squares = (logits - threshold) * (logits + threshold)
-    return (
-        0.5 * axis.sum(torch.where(support, squares, 0.0)) + 0.5 - axis.pick(logits, target.long())
-    )
+    excess = torch.where(support, logits - threshold, 0.0)
+    conjugate = 0.5 * axis.sum(excess * (excess + 2.0 * threshold)) + 0.5
+    return label.nll(conjugate.unsqueeze(-1) - logits)

@@ -1,11 +1,14 @@
 """The attention head: a learned gate that multiplies the exponentials, without masks."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from dropmax import _check, predictive
 from dropmax.functional import Objective, attention_loss
-from dropmax.heads.base import Head, Scores, nll_only, required
+from dropmax.heads.base import Head, nll_only, required
+from dropmax.heads.scores import Scores
 
 
 class AttentionHead(Head):
@@ -18,6 +21,7 @@ class AttentionHead(Head):
         in_features: Width D of the features.
         num_classes: Number K of classes.
         floor: The weight that a class keeps at retain probability 0, in [0, 1).
+        label_smoothing: The share of the label that the nll spreads over all classes, in [0, 1].
         bias: Whether the maps have biases.
         device: Where the parameters live.
         dtype: Of the parameters.
@@ -40,12 +44,19 @@ class AttentionHead(Head):
         num_classes: int,
         *,
         floor: float = 1e-20,
+        label_smoothing: float = 0.0,
         bias: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(
-            in_features, num_classes, branches=("retain",), bias=bias, device=device, dtype=dtype
+            in_features,
+            num_classes,
+            branches=("retain",),
+            label_smoothing=label_smoothing,
+            bias=bias,
+            device=device,
+            dtype=dtype,
         )
         _check.number("AttentionHead", "floor", floor, low=0.0, high=1.0, open_high=True)
         self.floor = floor
@@ -54,6 +65,7 @@ class AttentionHead(Head):
         self,
         scores: Scores,
         target: Tensor,
+        label: dict[str, Any],
         noise: Tensor | None,  # noqa: ARG002
         generator: torch.Generator | None,  # noqa: ARG002
     ) -> Objective:
@@ -63,7 +75,7 @@ class AttentionHead(Head):
                 required(scores.retain_logits),
                 target,
                 floor=self.floor,
-                axis=self.axis,
+                **label,
             )
         )
 

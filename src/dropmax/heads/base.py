@@ -1,7 +1,7 @@
 """What every head is: linear maps of the features to `Scores`, a loss, log-probabilities."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,23 +12,10 @@ from dropmax import _check
 from dropmax._precision import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
 from dropmax.functional import Objective
+from dropmax.heads.instances import IGNORE_INDEX, REDUCTIONS, Instances
+from dropmax.heads.scores import Scores
 
-REDUCTIONS = ("none", "mean", "sum")
 BRANCHES = ("retain", "correction")
-
-
-class Scores(NamedTuple):
-    """What a head computes from features, each `[*, K]`; a branch that a head lacks is None.
-
-    Attributes:
-        logits: Class scores, those of an ordinary linear classifier.
-        retain_logits: Logits of the prior probability that a class is retained.
-        correction_logits: What the label adds to the posterior's logits; used by the loss alone.
-    """
-
-    logits: Tensor
-    retain_logits: Tensor | None = None
-    correction_logits: Tensor | None = None
 
 
 class Head(nn.Module, ABC):
@@ -44,6 +31,7 @@ class Head(nn.Module, ABC):
 
     Attributes:
         axis: Where the classes live; `LOCAL` unless they are sharded.
+        label_smoothing: The share of the label that the nll spreads over all classes.
     """
 
     predictive_methods: ClassVar[tuple[str, ...]] = ("plugin",)
@@ -63,6 +51,7 @@ class Head(nn.Module, ABC):
         *,
         branches: tuple[str, ...] = (),
         retain_bias_init: float = 0.0,
+        label_smoothing: float = 0.0,
         bias: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -72,10 +61,12 @@ class Head(nn.Module, ABC):
         _check.integer(name, "in_features", in_features, low=1)
         _check.integer(name, "num_classes", num_classes, low=1)
         _check.boolean(name, "bias", bias)
+        _check.number(name, "label_smoothing", label_smoothing, low=0.0, high=1.0)
         self.in_features = in_features
         self.out_features = num_classes
         self.branches = branches
         self.retain_bias_init = retain_bias_init
+        self.label_smoothing = label_smoothing
 
         def parameter(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
@@ -125,17 +116,35 @@ class Head(nn.Module, ABC):
         scores: Scores,
         target: Tensor,
         *,
+        weight: Tensor | None = None,
+        ignore_index: int = IGNORE_INDEX,
+        label_smoothing: float | None = None,
         reduction: str = "mean",
+        sample_weight: Tensor | None = None,
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Objective:
         """The head's training objective, its terms already weighted so that total is their sum.
 
+        The options mean what they do in `torch.nn.CrossEntropyLoss`, to which the loss is equal
+        where the gates are open, with two exceptions: where every instance is ignored the loss is
+        0 with zero gradient, and classes that a logit of -inf masks bring no NaN or infinity unless
+        they are the target.
+
         Args:
             scores: What `forward` returned.
-            target: Class indices `[*]`.
+            target: Class indices `[*]`, or class probabilities `[*, K]` of a floating-point dtype
+                (mixup, distillation): the loss is then its expectation over the classes, with the
+                same noise.
+            weight: Class weights `[K]`, of at least 0, which multiply all terms.
+            ignore_index: Instances of this class index do not count.
+            label_smoothing: The share of the label that the nll alone spreads over all classes;
+                the head's own if None.
             reduction: "mean" and "sum" over instances give scalars, "none" gives `[*]`. The mean
-                of an empty batch is 0 with zero gradient.
+                divides by the sum of the weights of the targets, or for class probabilities by the
+                number of instances, as in torch; that of an empty batch is 0.
+            sample_weight: Weights of the instances `[*]`, of at least 0: one of weight 2 counts as
+                two of them.
             noise: Uniforms in (0, 1) `[*, K]`, or `[S, *, K]` for S samples; drawn if None. A
                 deterministic head reads neither noise nor generator.
             generator: The source of the noise; the default one if None.
@@ -146,7 +155,17 @@ class Head(nn.Module, ABC):
         Raises:
             ValueError: If a shape, dtype, device or value does not fit.
         """
-        raw = self.raw_loss(scores, target, reduction=reduction, noise=noise, generator=generator)
+        raw = self.raw_loss(
+            scores,
+            target,
+            weight=weight,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            reduction=reduction,
+            sample_weight=sample_weight,
+            noise=noise,
+            generator=generator,
+        )
         return self.weighted(raw)
 
     def raw_loss(
@@ -154,7 +173,11 @@ class Head(nn.Module, ABC):
         scores: Scores,
         target: Tensor,
         *,
+        weight: Tensor | None = None,
+        ignore_index: int = IGNORE_INDEX,
+        label_smoothing: float | None = None,
         reduction: str = "mean",
+        sample_weight: Tensor | None = None,
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Objective:
@@ -162,11 +185,19 @@ class Head(nn.Module, ABC):
         function = f"{type(self).__name__}.loss"
         _check.choice(function, "reduction", reduction, REDUCTIONS)
         self._check_scores(function, scores, self.branches)
-        objective = self._objective(scores, target, noise, generator)
-        if reduction == "none":
-            return objective
-        count = max(target.numel(), 1) if reduction == "mean" else 1
-        return Objective(*(term.sum() / count for term in objective))
+        instances = Instances.of(
+            function,
+            target,
+            scores.logits,
+            weight=weight,
+            ignore_index=ignore_index,
+            sample_weight=sample_weight,
+            axis=self.axis,
+        )
+        smoothing = self.label_smoothing if label_smoothing is None else label_smoothing
+        label = {"weight": weight, "label_smoothing": smoothing, "axis": self.axis}
+        objective = self._objective(scores, instances.target, label, noise, generator)
+        return instances.reduced(objective, reduction)
 
     def weighted(self, raw: Objective) -> Objective:
         """What `loss` returns, from the terms of `raw_loss`."""
@@ -229,10 +260,14 @@ class Head(nn.Module, ABC):
         self,
         scores: Scores,
         target: Tensor,
+        label: dict[str, Any],
         noise: Tensor | None,
         generator: torch.Generator | None,
     ) -> Objective:
-        """The unweighted objective of each instance."""
+        """The unweighted objective of each instance.
+
+        `label` holds what every loss of `functional` takes: weight, label_smoothing and axis.
+        """
 
     def _plugin(self, scores: Scores) -> Tensor:
         """Log-probabilities without sampling: the softmax of the logits."""
@@ -254,6 +289,7 @@ class Head(nn.Module, ABC):
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, "
             f"bias={self.bias is not None}"
+            + (f", label_smoothing={self.label_smoothing}" if self.label_smoothing else "")
         )
 
 

@@ -1,11 +1,14 @@
 """The class-dropout head: linear map and cross-entropy under masks of a fixed rate."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from dropmax import _check
 from dropmax.functional import Objective, class_dropout_loss
-from dropmax.heads.base import Head, Scores, nll_only
+from dropmax.heads.base import Head, nll_only
+from dropmax.heads.scores import Scores
 
 
 class ClassDropoutHead(Head):
@@ -17,6 +20,7 @@ class ClassDropoutHead(Head):
         in_features: Width D of the features.
         num_classes: Number K of classes.
         retain_prob: The probability with which a rival is retained, in (0, 1].
+        label_smoothing: The share of the label that the nll spreads over all classes, in [0, 1].
         bias: Whether the map has a bias.
         device: Where the parameters live.
         dtype: Of the parameters.
@@ -38,11 +42,19 @@ class ClassDropoutHead(Head):
         num_classes: int,
         *,
         retain_prob: float = 0.5,
+        label_smoothing: float = 0.0,
         bias: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_features, num_classes, bias=bias, device=device, dtype=dtype)
+        super().__init__(
+            in_features,
+            num_classes,
+            label_smoothing=label_smoothing,
+            bias=bias,
+            device=device,
+            dtype=dtype,
+        )
         name = "ClassDropoutHead"
         _check.number(name, "retain_prob", retain_prob, low=0.0, high=1.0, open_low=True)
         self.retain_prob = retain_prob
@@ -51,6 +63,7 @@ class ClassDropoutHead(Head):
         self,
         scores: Scores,
         target: Tensor,
+        label: dict[str, Any],
         noise: Tensor | None,
         generator: torch.Generator | None,
     ) -> Objective:
@@ -61,7 +74,7 @@ class ClassDropoutHead(Head):
                 retain_prob=self.retain_prob,
                 noise=noise,
                 generator=generator,
-                axis=self.axis,
+                **label,
             )
         )
 

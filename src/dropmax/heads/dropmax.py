@@ -5,16 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dropmax import _check, bernoulli, predictive
+from dropmax import _check, predictive
 from dropmax._precision import at_least_float32
-from dropmax.functional import (
-    Objective,
-    analytic_correction,
-    dropmax_objective,
-    posterior_objective,
-)
-from dropmax.functional.dropmax import AUX_PRIORS, corrected_logits
-from dropmax.heads.base import Head, Scores, required
+from dropmax.functional import Objective, analytic_correction, dropmax_objective
+from dropmax.functional.dropmax import AUX_PRIORS
+from dropmax.functional.label import Label
+from dropmax.functional.terms import corrected_logits, prior_neg_entropy
+from dropmax.heads.base import Head, required
+from dropmax.heads.computed_posterior import computed_posterior_objective
+from dropmax.heads.scores import Scores
 
 OBJECTIVES = ("variational", "marginal")
 POSTERIORS = ("learned", "prior", "exact", "analytic")
@@ -43,7 +42,8 @@ class DropMaxHead(Head):
         posterior: What training draws the masks from. "learned": the prior with a learned
             correction; "prior" (the paper's q = p): the prior itself; "exact": the marginals of
             the exact posterior; "analytic": the prior with its first-order correction in closed
-            form. The last three have no correction branch and no aux term.
+            form. The last three have no correction branch and no aux term. With "exact" and
+            "analytic" class probabilities and label smoothing cost K times as much as indices.
         aux_prior: What the correction is regressed to: "label", as the authors do, or "base_rate".
         kl_weight: Weight of the KL term; None is 1 where the objective has one.
         entropy_weight: Weight of the negative-entropy term; None is 1, and 0 for "marginal".
@@ -56,6 +56,7 @@ class DropMaxHead(Head):
             they give: below 1e-4 for logits 70 nats apart, 0.5 % for 150 and 15 % for 300, where
             the likelihood may exceed 1; pass more nodes there.
         retain_bias_init: Initial retain bias; above 0 the classes start retained.
+        label_smoothing: The share of the label that the nll spreads over all classes, in [0, 1].
         bias: Whether the maps have biases.
         device: Where the parameters live.
         dtype: Of the parameters.
@@ -91,6 +92,7 @@ class DropMaxHead(Head):
         num_samples: int = 1,
         num_nodes: int | None = None,
         retain_bias_init: float = 0.0,
+        label_smoothing: float = 0.0,
         bias: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -127,6 +129,7 @@ class DropMaxHead(Head):
             num_classes,
             branches=("retain", "correction") if learned else ("retain",),
             retain_bias_init=retain_bias_init,
+            label_smoothing=label_smoothing,
             bias=bias,
             device=device,
             dtype=dtype,
@@ -159,65 +162,68 @@ class DropMaxHead(Head):
         function = "DropMaxHead.posterior_logits"
         self._check_scores(function, scores, self.branches)
         _check.class_target(function, target, scores.logits, self.axis.num_classes(scores.logits))
-        retain_logits = at_least_float32(required(scores.retain_logits))
+        retain_logits = required(scores.retain_logits)
+        if self.posterior in ("exact", "analytic"):
+            return self._computed_posterior(scores.logits, retain_logits, target)
+        if self.objective == "marginal":
+            return None
+        return corrected_logits(at_least_float32(retain_logits), scores.correction_logits)
+
+    @torch.no_grad()
+    def _computed_posterior(self, logits: Tensor, retain_logits: Tensor, target: Tensor) -> Tensor:
+        """The logits of the "exact" or the "analytic" posterior."""
         if self.posterior == "exact":
             return predictive.mask_posterior(
-                scores.logits,
-                required(scores.retain_logits),
+                logits,
+                retain_logits,
                 target,
                 target_kept=True,
                 num_nodes=self.num_nodes,
                 axis=self.axis,
             )
-        if self.posterior == "analytic":
-            return retain_logits + analytic_correction(
-                scores.logits, required(scores.retain_logits), target, axis=self.axis
-            )
-        if self.objective == "marginal":
-            return None
-        return corrected_logits(retain_logits, scores.correction_logits)
+        correction = analytic_correction(logits, retain_logits, target, axis=self.axis)
+        return at_least_float32(retain_logits) + correction
 
     def _objective(
         self,
         scores: Scores,
         target: Tensor,
+        label: dict[str, Any],
         noise: Tensor | None,
         generator: torch.Generator | None,
     ) -> Objective:
-        self._check_weights("DropMaxHead.loss")
-        retain_logits = required(scores.retain_logits)
-        if self.objective == "marginal":
-            return self._marginal(scores.logits, retain_logits, target)
+        function = "DropMaxHead.loss"
+        self._check_weights(function)
+        logits, retain_logits = scores.logits, required(scores.retain_logits)
         options: dict[str, Any] = {
             "temperature": self.temperature,
             "floor": self.floor,
             "noise": noise,
             "generator": generator,
             "num_samples": self.num_samples,
-            "axis": self.axis,
         }
-        if self.posterior in ("exact", "analytic"):
-            posterior_logits = required(self.posterior_logits(scores, target))
-            return posterior_objective(
-                scores.logits, retain_logits, posterior_logits, target, **options
-            )
-        return dropmax_objective(
-            scores.logits,
-            retain_logits,
-            scores.correction_logits,
-            target,
-            aux_prior=self.aux_prior,
-            **options,
+        if self.posterior in ("learned", "prior"):
+            options |= {"aux_prior": self.aux_prior, **label}
+            correction_logits = scores.correction_logits
+            return dropmax_objective(logits, retain_logits, correction_logits, target, **options)
+        checked = Label.of(function, target, logits, **label)
+        if self.objective == "marginal":
+            return self._marginal(logits, retain_logits, checked)
+        return computed_posterior_objective(
+            function, self._computed_posterior, logits, retain_logits, checked, **options
         )
 
-    def _marginal(self, logits: Tensor, retain_logits: Tensor, target: Tensor) -> Objective:
+    def _marginal(self, logits: Tensor, retain_logits: Tensor, label: Label) -> Objective:
         """The exact likelihood, and the entropy of the prior beside it."""
-        nll = -predictive.log_marginal(
-            logits, retain_logits, target, num_nodes=self.num_nodes, axis=self.axis
-        )
-        entropies = bernoulli.neg_entropy(at_least_float32(retain_logits))
+        logits, retain_logits = at_least_float32(logits), at_least_float32(retain_logits)
+        options: dict[str, Any] = {"num_nodes": self.num_nodes, "axis": self.axis}
+        if label.is_one_class:
+            log_prob = predictive.log_marginal(logits, retain_logits, label.target, **options)
+            nll = label.scaled(-log_prob)
+        else:
+            nll = label.nll(-predictive.exact(logits, retain_logits, **options))
         absent = torch.zeros_like(nll)
-        return Objective.of_terms(nll, absent, self.axis.sum(entropies), absent)
+        return Objective.of_terms(nll, absent, prior_neg_entropy(retain_logits, label), absent)
 
     def weighted(self, raw: Objective) -> Objective:
         return Objective.of_terms(

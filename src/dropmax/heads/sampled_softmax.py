@@ -1,11 +1,14 @@
 """The sampled-softmax head: linear map and cross-entropy against a random part of the rivals."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from dropmax import _check
 from dropmax.functional import Objective, sampled_softmax_loss
-from dropmax.heads.base import Head, Scores, nll_only
+from dropmax.heads.base import Head, nll_only
+from dropmax.heads.scores import Scores
 
 
 class SampledSoftmaxHead(Head):
@@ -17,6 +20,7 @@ class SampledSoftmaxHead(Head):
         num_sampled: The share of the K - 1 rivals that is drawn for an instance, in (0, 1].
         log_proposal: Log-probabilities `[K]` with which rivals are drawn, up to a constant; uniform
             if None. Given, it is part of the state dict.
+        label_smoothing: The share of the label that the nll spreads over all classes, in [0, 1].
         bias: Whether the map has a bias.
         device: Where the parameters live.
         dtype: Of the parameters.
@@ -41,11 +45,19 @@ class SampledSoftmaxHead(Head):
         *,
         num_sampled: float = 0.5,
         log_proposal: Tensor | None = None,
+        label_smoothing: float = 0.0,
         bias: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_features, num_classes, bias=bias, device=device, dtype=dtype)
+        super().__init__(
+            in_features,
+            num_classes,
+            label_smoothing=label_smoothing,
+            bias=bias,
+            device=device,
+            dtype=dtype,
+        )
         name = "SampledSoftmaxHead"
         _check.number(name, "num_sampled", num_sampled, low=0.0, high=1.0, open_low=True)
         if log_proposal is not None:
@@ -58,6 +70,7 @@ class SampledSoftmaxHead(Head):
         self,
         scores: Scores,
         target: Tensor,
+        label: dict[str, Any],
         noise: Tensor | None,
         generator: torch.Generator | None,
     ) -> Objective:
@@ -69,7 +82,7 @@ class SampledSoftmaxHead(Head):
                 log_proposal=self.log_proposal,
                 noise=noise,
                 generator=generator,
-                axis=self.axis,
+                **label,
             )
         )
 

@@ -1,11 +1,13 @@
 """The softmax head: linear map and cross-entropy."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from dropmax import _check
 from dropmax.functional import Objective, softmax_loss
-from dropmax.heads.base import Head, Scores, nll_only
+from dropmax.heads.base import Head, nll_only
+from dropmax.heads.scores import Scores
 
 
 class SoftmaxHead(Head):
@@ -41,22 +43,21 @@ class SoftmaxHead(Head):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(in_features, num_classes, bias=bias, device=device, dtype=dtype)
-        _check.number("SoftmaxHead", "label_smoothing", label_smoothing, low=0.0, high=1.0)
-        self.label_smoothing = label_smoothing
+        super().__init__(
+            in_features,
+            num_classes,
+            label_smoothing=label_smoothing,
+            bias=bias,
+            device=device,
+            dtype=dtype,
+        )
 
     def _objective(
         self,
         scores: Scores,
         target: Tensor,
+        label: dict[str, Any],
         noise: Tensor | None,  # noqa: ARG002
         generator: torch.Generator | None,  # noqa: ARG002
     ) -> Objective:
-        return nll_only(
-            softmax_loss(
-                scores.logits, target, label_smoothing=self.label_smoothing, axis=self.axis
-            )
-        )
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, label_smoothing={self.label_smoothing}"
+        return nll_only(softmax_loss(scores.logits, target, **label))

@@ -9,7 +9,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call, grad, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
-from variants import RANDOM, VARIANTS
+from variants import INTEGRALS, RANDOM, VARIANTS
 
 import dropmax
 
@@ -141,6 +141,70 @@ def test_per_sample_gradients(name):
     head.loss(head(features), target, noise=noise, reduction="sum").total.backward()
     for parameter_name, parameter in head.named_parameters():
         assert_close(each[parameter_name].sum(0), parameter.grad, "compiled")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_per_sample_gradients_of_probabilities_weights_and_smoothing(name):
+    head = dropmax.make_head(name, 6, 5)
+    features, _, noise = case((4,))
+    probs, sample_weight = torch.rand(4, 5).softmax(-1), torch.rand(4)
+    options = {"weight": torch.rand(5), "label_smoothing": 0.1}
+    parameters = {k: v.detach() for k, v in head.named_parameters()}
+
+    def loss(parameters, features, probs, sample_weight, noise):
+        scores = functional_call(head, parameters, (features,))
+        return head.loss(
+            scores, probs, sample_weight=sample_weight, noise=noise, reduction="sum", **options
+        ).total
+
+    each = vmap(grad(loss), in_dims=(None, 0, 0, 0, 0))(
+        parameters, features, probs, sample_weight, noise
+    )
+    loss(dict(head.named_parameters()), features, probs, sample_weight, noise).backward()
+    for parameter_name, parameter in head.named_parameters():
+        assert_close(each[parameter_name].sum(0), parameter.grad, "compiled")
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["indices", "probabilities"])
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        *(
+            pytest.param(n, "aot_eager", marks=[pytest.mark.slow] * (n in INTEGRALS))
+            for n in VARIANTS
+        ),
+        pytest.param("dropmax", "inductor", marks=BACKENDS[1].marks),
+    ],
+)
+@torch._dynamo.config.patch(error_on_recompile=True)
+def test_all_options_compile_once_for_every_batch_size(name, soft, backend):
+    """Class weights, sample weights and smoothing; one compilation, whatever the batch."""
+    torch.compiler.reset()
+    head = dropmax.make_head(name, 6, 5)
+    weight = torch.rand(5)
+
+    def loss(features, target, sample_weight, noise):
+        return head.loss(
+            head(features),
+            target,
+            weight=weight,
+            label_smoothing=0.1,
+            sample_weight=sample_weight,
+            noise=noise,
+        ).total
+
+    compiled = torch.compile(loss, fullgraph=True, dynamic=True, backend=backend)
+    for batch in (12, 7, 31, 64):
+        features, target, noise = case((batch,))
+        target = torch.rand(batch, 5).softmax(-1) if soft else target
+        given = features, target, torch.rand(batch), noise
+        value, expected = compiled(*given), loss(*given)
+        assert_close(value, expected.detach(), "compiled")
+        gradients, others = (
+            torch.autograd.grad(x, list(head.parameters())) for x in (value, expected)
+        )
+        for gradient, other in zip(gradients, others, strict=True):
+            assert_close(gradient, other, "compiled")
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -12,3 +12,5 @@ VARIANTS = [
 GATED = [name for name in VARIANTS if name == "attention" or name.startswith("dropmax")]
 RANDOM = [name for name in GATED if name not in ("attention", MARGINAL)]
 RANDOM += ["sampled_softmax", "class_dropout"]
+INTEGRALS = (MARGINAL, "dropmax:posterior=exact")
+"""Those that evaluate an integral at each step, and are slow."""

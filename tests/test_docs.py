@@ -14,6 +14,7 @@ import torch
 import dropmax
 from dropmax.backbones import make_backbone
 from dropmax.data import load_images
+from dropmax.integrations.transformers import DropMaxForClassification
 from dropmax.metrics import evaluate, gate_health
 
 ROOT = Path(__file__).parent.parent
@@ -39,6 +40,7 @@ PUBLIC = {
         ("metrics.gate_health", gate_health),
         ("backbones.make_backbone", make_backbone),
         ("Criterion", dropmax.Criterion),
+        ("integrations.transformers.DropMaxForClassification", DropMaxForClassification),
     ]
 }
 

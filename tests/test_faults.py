@@ -247,6 +247,38 @@ FAULTS = {
         "test_conversion.py"
         "::test_the_parameters_are_the_same_and_so_are_device_dtype_hooks_and_flags",
     ),
+    "mean of each accumulated batch": (
+        "integrations/transformers/model.py",
+        'reduction = "mean" if num_items_in_batch is None else "sum"',
+        'reduction, num_items_in_batch = "mean", None',
+        "test_transformers.py::test_accumulated_batches_are_one_batch[tokens]",
+    ),
+    "class probabilities counted as rows": (
+        "integrations/transformers/model.py",
+        "entries = labels.shape[-1] if labels.is_floating_point() else 1",
+        "entries = 1",
+        "test_transformers.py::test_accumulated_batches_are_one_batch[soft]",
+    ),
+    "saved as the host": (
+        "integrations/transformers/configuration.py",
+        'model_type = "dropmax"',
+        'model_type = "bert"',
+        "test_transformers.py::test_a_plain_auto_class_refuses_it"
+        "[AutoModelForSequenceClassification]",
+    ),
+    "converted weights made anew": (
+        "integrations/transformers/model.py",
+        "with no_init_weights():",
+        "with torch.no_grad():",
+        "test_transformers.py"
+        "::test_a_converted_model_predicts_what_it_did_and_goes_back[bert-dropmax]",
+    ),
+    "head that PEFT does not train": (
+        "conversion/criterion.py",
+        "used[0] if used else module.original_module",
+        "module.original_module",
+        "test_transformers.py::test_peft_trains_a_copy_of_the_head_and_brings_it_back[bert]",
+    ),
     "target among the negatives": (
         "functional/sampled_softmax.py",
         "keys.masked_fill(is_target, -math.inf)",

@@ -40,7 +40,8 @@ def convert(
     The layer's weight and bias become the head's, the very same parameters under the same names, so
     that optimizers and checkpoints of the model go on; device, dtype, hooks and the training flag
     stay. The converted model returns `Scores`: train it with `dropmax.Criterion(model)`, evaluate
-    and serve it with `dropmax.Predictor(model)`.
+    and serve it with `dropmax.Predictor(model)`. Around a classifier of Hugging Face Transformers
+    comes a `DropMaxForClassification`, which computes loss and log-probabilities itself.
 
     Args:
         model: A classifier whose last computation is an nn.Linear.
@@ -54,7 +55,7 @@ def convert(
         **options: Of the head.
 
     Returns:
-        The model itself.
+        The model itself; of Transformers, the model around it.
 
     Raises:
         ValueError: If there is no such layer, or it is not clear which one classifies (the
@@ -80,10 +81,16 @@ def convert(
         got = _check.Verbatim("one that has a head")
         _check.fail(function, "model", "have no head yet", got, "use it, or revert it first")
     _check.choice(function, "start", start, STARTS)
-    name = _classifier_name(model, layer)
+    outputs = None
+    if of_transformers := _is_of(model, "transformers", "peft"):
+        from dropmax.integrations import transformers
+
+        outputs = transformers.checked_num_labels(model, options)
+    name = _classifier_name(model, layer, outputs)
     linear = model.get_submodule(name)
     assert isinstance(linear, nn.Linear)
-    _check_host(model, name)
+    if not of_transformers:
+        _check_host(model, name)
     made = make_head(
         head,
         linear.in_features,
@@ -97,7 +104,8 @@ def convert(
         nn.init.zeros_(made.retain_weight)
         if made.retain_bias is not None:
             nn.init.constant_(made.retain_bias, options.get("retain_bias_init", RETAIN_BIAS))
-    return _replace(model, name, linear, made)
+    _replace(model, name, linear, made)
+    return transformers.around(model, name, head, options) if of_transformers else model
 
 
 def revert(model: nn.Module, *, drop_gate: bool = False) -> nn.Module:
@@ -111,10 +119,11 @@ def revert(model: nn.Module, *, drop_gate: bool = False) -> nn.Module:
         drop_gate: Whether a gate that depends on the input may be dropped.
 
     Returns:
-        The model itself, which returns logits.
+        The model itself, which returns logits; of Transformers, the model within.
 
     Raises:
-        ValueError: If there is no head, the model is the head itself, or its gate would be dropped.
+        ValueError: If there is no head, the model is the head itself, its gate would be dropped, or
+            PEFT still has adapters in it.
 
     Examples:
         >>> from torch import nn
@@ -127,7 +136,7 @@ def revert(model: nn.Module, *, drop_gate: bool = False) -> nn.Module:
     head = find_head(model)
     if head is model:
         _check.fail("revert", "model", "contain the head", model, "pass the model around it")
-    name = next(name for name, module in model.named_modules() if module is head)
+    host, name = _host(model, head)
     if not drop_gate and not _gate_is_constant(head):
         got = _check.Verbatim("one whose gate depends on the input")
         remedy = "its predictions change without it; pass drop_gate=True to drop it all the same"
@@ -135,10 +144,32 @@ def revert(model: nn.Module, *, drop_gate: bool = False) -> nn.Module:
     linear = nn.Linear(
         head.in_features, head.out_features, bias=head.bias is not None, device="meta"
     )
-    return _replace(model, name, head, linear)
+    _replace(host, name, head, linear)
+    return host
 
 
-def _replace(model: nn.Module, name: str, old: nn.Module, new: nn.Module) -> nn.Module:
+def _host(model: nn.Module, head: Head) -> tuple[nn.Module, str]:
+    """The model that had the linear layer, and the name of that layer in it."""
+    if any(_is_of(part, "peft") for part in model.modules()):
+        got = _check.Verbatim(type(model).__name__)
+        remedy = "take them out by its merge_and_unload()"
+        _check.fail("revert", "model", "have no adapters of PEFT", got, remedy)
+    if not _is_of(model, "transformers"):
+        return model, next(name for name, module in model.named_modules() if module is head)
+    from dropmax.integrations.transformers import DropMaxForClassification
+
+    if not isinstance(model, DropMaxForClassification):
+        got = _check.Verbatim(type(model).__name__)
+        _check.fail("revert", "model", "be what convert returned", got, "pass that")
+    return model.host, model.config.layer
+
+
+def _is_of(module: nn.Module, *packages: str) -> bool:
+    """Whether the module's class is one of these packages, or made from one."""
+    return any(base.__module__.partition(".")[0] in packages for base in type(module).__mro__)
+
+
+def _replace(model: nn.Module, name: str, old: nn.Module, new: nn.Module) -> None:
     """Put `new` where `old` is, with its weight, bias, hooks and training flag."""
     new.weight, new.bias = old.weight, old.bias
     for hooks in _HOOKS:
@@ -146,7 +177,6 @@ def _replace(model: nn.Module, name: str, old: nn.Module, new: nn.Module) -> nn.
     new.train(old.training)
     parent, _, attribute = name.rpartition(".")
     setattr(model.get_submodule(parent), attribute, new)
-    return model
 
 
 def _gate_is_constant(head: Head) -> bool:
@@ -156,22 +186,24 @@ def _gate_is_constant(head: Head) -> bool:
     return same and (bias is None or bool((bias == bias[0]).all()))
 
 
-def _classifier_name(model: nn.Module, layer: str | None) -> str:
-    """The name of the linear layer that classifies."""
+def _classifier_name(model: nn.Module, layer: str | None, outputs: int | None) -> str:
+    """The name of the linear layer that classifies, with so many outputs if it is known."""
     names = {name: module for name, module in model.named_modules() if name}
     if layer is not None:
-        if layer not in names or not _is_linear(names[layer]):
-            linears = [name for name, module in names.items() if _is_linear(module)]
+        if layer not in names or not _is_linear(names[layer], outputs):
+            linears = [name for name, module in names.items() if _is_linear(module, outputs)]
             _check.choice("convert", "layer", layer, linears or ["(no nn.Linear is there)"])
         return layer
     if callable(get_classifier := getattr(model, "get_classifier", None)):
         parts = get_classifier()
         parts = parts if isinstance(parts, tuple | list) else (parts,)
         found = [name for name, module in names.items() if any(module is part for part in parts)]
-        return _only(model, [last for name in found if (last := _last_linear(model, name))])
+        return _only(
+            model, [last for name in found if (last := _last_linear(model, name, outputs))]
+        )
     called = [name for name, _ in model.named_children() if name in CLASSIFIERS]
-    candidates = [last for name in called if (last := _last_linear(model, name))]
-    return _only(model, candidates or [last for last in [_last_linear(model, "")] if last])
+    candidates = [last for name in called if (last := _last_linear(model, name, outputs))]
+    return _only(model, candidates or list(filter(None, [_last_linear(model, "", outputs)])))
 
 
 def _only(model: nn.Module, candidates: list[str]) -> str:
@@ -183,19 +215,19 @@ def _only(model: nn.Module, candidates: list[str]) -> str:
     return candidates[0]
 
 
-def _last_linear(model: nn.Module, name: str) -> str | None:
-    """The name of the last nn.Linear in a part of the model, which may be the part itself."""
+def _last_linear(model: nn.Module, name: str, outputs: int | None) -> str | None:
+    """The name of the last such layer in a part of the model, which may be the part itself."""
     found = [
         ".".join(filter(None, (name, inner)))
         for inner, module in model.get_submodule(name).named_modules()
-        if _is_linear(module)
+        if _is_linear(module, outputs)
     ]
     return found[-1] if found else None
 
 
-def _is_linear(module: nn.Module) -> bool:
+def _is_linear(module: nn.Module, outputs: int | None = None) -> bool:
     """An nn.Linear and no subclass of it, which would compute something else."""
-    return type(module) is nn.Linear
+    return type(module) is nn.Linear and outputs in (None, module.out_features)
 
 
 class _Tracer(fx.Tracer):
@@ -207,10 +239,6 @@ class _Tracer(fx.Tracer):
 
 def _check_host(model: nn.Module, name: str) -> None:
     """The model returns what its classifier computes; where it cannot be traced nothing is said."""
-    if hasattr(getattr(model, "config", None), "model_type"):
-        got = _check.Verbatim(f"{type(model).__name__}, which computes its loss on them")
-        remedy = "convert its features and train a loop of your own"
-        _check.fail("convert", "model", "return its classifier's output", got, remedy)
     try:
         with torch.random.fork_rng(devices=[]):
             graph = _Tracer().trace(model)

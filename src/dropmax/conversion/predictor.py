@@ -49,7 +49,9 @@ class Predictor(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Log-probabilities `[*, K]` of what the model takes, in the dtype of its scores."""
-        scores = self.model(*args, **kwargs)
+        model: Any = self.model
+        of_transformers = hasattr(type(model), "scores")
+        scores = (model.scores if of_transformers else model)(*args, **kwargs)
         if not isinstance(scores, Scores):
             remedy = "let the head be the last thing that the model computes"
             _check.fail("Predictor", "model", "return Scores", scores, remedy)

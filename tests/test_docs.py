@@ -35,6 +35,7 @@ PUBLIC = {
         ("convert", dropmax.convert),
         ("revert", dropmax.revert),
         ("Predictor", dropmax.Predictor),
+        ("export_onnx", dropmax.export_onnx),
         ("data.load_images", load_images),
         ("metrics.evaluate", evaluate),
         ("metrics.gate_health", gate_health),

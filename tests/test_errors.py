@@ -15,6 +15,7 @@ pytestmark = pytest.mark.usefixtures("untyped")
 LOGITS = torch.zeros(8, 10)
 TARGET = torch.zeros(8, dtype=torch.long)
 NOISE = torch.full((8, 10), 0.5)
+FEATURES = torch.zeros(8, 6)
 FORM = re.compile(r"^[A-Za-z_.]+: .+ must .+, got .+; .+[.?]$", re.DOTALL)
 
 
@@ -40,6 +41,10 @@ def set_weight(name, value, **options):
 def log_probs(**options):
     module = head()
     return module.log_probs(module(torch.zeros(8, 6)), **options)
+
+
+def export(model=None, example=FEATURES, path="model.onnx", **options):
+    return dropmax.export_onnx(model or head(), example, path, **options)
 
 
 WRONG = {
@@ -341,6 +346,39 @@ WRONG = {
     ),
     "no module": (lambda: dropmax.find_head("model"), "model must be an nn.Module"),
     "criterion on logits": (lambda: dropmax.Criterion(head())(LOGITS, TARGET), "be Scores"),
+    "export by samples": (
+        lambda: export(method="monte_carlo"),
+        "export_onnx: method must be one of plugin, exact, got 'monte_carlo'",
+    ),
+    "export of a head without masks": (
+        lambda: export(dropmax.make_head("softmax", 6, 10), method="exact"),
+        "method must be one of plugin, got 'exact'",
+    ),
+    "export of no head": (lambda: export(nn.Linear(6, 10)), "contain one head, got none"),
+    "exported output": (
+        lambda: export(output="prob"),
+        "export_onnx: output must be one of log_probs, probs, got 'prob'; did you mean 'probs'?",
+    ),
+    "nodes of an exported plug-in": (lambda: export(num_nodes=64), "num_nodes must be None"),
+    "example of no rows": (
+        lambda: export(example=torch.zeros(0, 6)),
+        "example must be a tensor [N, ...] or a tuple of them, N >= 1, got float32[0, 6]",
+    ),
+    "examples of two numbers": (
+        lambda: export(example=(torch.zeros(2, 6), torch.zeros(3, 6))),
+        "example must be a tensor [N, ...] or a tuple of them, N >= 1, got tuple",
+    ),
+    "example is a list": (lambda: export(example=[[0.0] * 6]), "example must be a tensor"),
+    "too few class names": (
+        lambda: export(class_names=["cat", "dog"]),
+        "export_onnx: class_names must be 10 names, got ['cat', 'dog']",
+    ),
+    "exported into nowhere": (
+        lambda: export(path="nowhere/model.onnx"),
+        "export_onnx: path must be a file in a folder that is there, got 'nowhere/model.onnx'",
+    ),
+    "exported into a folder": (lambda: export(path="."), "path must be a file in a folder"),
+    "no tolerance of an export": (lambda: export(atol=0.0), "atol must be a number in (0, inf)"),
     "decay": (lambda: dropmax.decay_groups(head(), -0.1), "weight_decay must be a number"),
     "decay of no module": (lambda: dropmax.decay_groups([], 0.1), "model must be an nn.Module"),
 }

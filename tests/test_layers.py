@@ -20,6 +20,7 @@ ROOMS = [
     "integrations",
     "conversion",
     "analysis",
+    "export",
     "__init__",
     "backbones",
     "data",
@@ -32,6 +33,7 @@ ROOMS = [
 CORE_DEPENDENCIES = {"torch", "jaxtyping", "numpy", "safetensors"}
 OPTIONAL_DEPENDENCIES = {
     "integrations": {"transformers"},
+    "export": {"onnxruntime", "onnxscript"},
     "data": {"datasets", "PIL", "sklearn"},
     "metrics": {"torchmetrics"},
     "training": {"PIL", "lightning", "rich"},

@@ -6,6 +6,7 @@ NeurIPS 2018, with the rival heads of the paper behind one interface.
 
 from dropmax import analysis, axis, bernoulli, functional, heads, predictive
 from dropmax.conversion import Criterion, Predictor, convert, find_head, revert
+from dropmax.export import export_onnx
 from dropmax.functional import Objective
 from dropmax.heads import HEADS, Head, Scores, decay_groups, make_head
 
@@ -24,6 +25,7 @@ __all__ = [
     "bernoulli",
     "convert",
     "decay_groups",
+    "export_onnx",
     "find_head",
     "functional",
     "heads",

@@ -1,0 +1,257 @@
+"""A model as a file: what onnxruntime and compiled code make of it is what torch does."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+import torch.nn.functional as F
+from tolerances import TOLERANCES, assert_close
+from torch import nn
+
+import dropmax
+from dropmax import Predictor, export_onnx
+from dropmax.backbones import make_backbone, out_features
+from dropmax.data import load_images
+from dropmax.export import onnx as exporting
+from dropmax.export.operators import DECOMPOSITIONS
+
+CASES = [*((name, {}) for name in dropmax.HEADS), ("dropmax", {"method": "exact", "num_nodes": 40})]
+IDS = [*dropmax.HEADS, "exact"]
+
+
+def classifier(name="dropmax"):
+    """Features [N, 6] to 5 classes, gates nearly shut or open, layers that training changes."""
+    head = dropmax.make_head(name, 8, 5)
+    if head.retain_weight is not None:
+        nn.init.normal_(head.retain_weight, std=20.0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), head)
+    model[1].eval()
+    return model
+
+
+def run(file, *inputs):
+    """What onnxruntime computes."""
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    names = [x.name for x in session.get_inputs()]
+    feed = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
+    (found,) = session.run(None, feed)
+    return torch.from_numpy(found)
+
+
+def operators(nodes):
+    """The operators of nodes, those within control flow included."""
+    for node in nodes:
+        yield node.op_type
+        for attribute in node.attribute:
+            for graph in [*attribute.graphs, attribute.g]:
+                yield from operators(graph.node)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_a_file_computes_what_the_head_does_at_any_batch_size(name, options, tmp_path):
+    model, features = classifier(name), 3.0 * torch.randn(70, 6)
+    training = [module.training for module in model.modules()]
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    file = tmp_path / "model.onnx"
+    differences = export_onnx(model, features[:9], file, **options)
+
+    assert list(tmp_path.iterdir()) == [file]
+    assert [module.training for module in model.modules()] == training
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    content = file.read_bytes()
+    assert b"stack_trace" not in content
+    assert str(Path(dropmax.__file__).parent).encode() not in content
+    proto = onnx.load_model_from_string(content)
+    found = {*operators(proto.graph.node), *operators(n for f in proto.functions for n in f.node)}
+    assert "Gemm" in found
+    assert not [op for op in found if op.startswith("Random") or op in ("Bernoulli", "Dropout")]
+    assert not [x.name for x in proto.graph.initializer if "correction" in x.name]
+    (given,), (returned,) = proto.graph.input, proto.graph.output
+    shape = [x.dim_param or x.dim_value for x in given.type.tensor_type.shape.dim]
+    assert (given.name, returned.name, shape) == ("input", "log_probs", ["batch", 6])
+
+    predictor = Predictor(model, **options).eval()
+    for count in (1, 2, 64, 70):
+        log_probs, expected = run(file, features[:count]), predictor(features[:count]).detach()
+        assert_close(log_probs.exp(), expected.exp(), "onnx")
+        if name != "sparsemax":  # whose smallest probabilities are differences of large numbers
+            assert_close(log_probs, expected, "compiled")
+    worst = (run(file, features[:9]).double().exp() - predictor(features[:9]).double().exp()).abs()
+    assert differences[64] == worst.max().item()
+    if options:
+        exact = Predictor(model.double(), "exact", tolerance=1e-9)(features.double())
+        assert_close(run(file, features).exp(), exact.detach().exp(), "exact")
+
+
+@pytest.mark.parametrize("function", DECOMPOSITIONS, ids=str)
+def test_what_onnx_lacks_keeps_its_digits(function):
+    size = 10.0 ** torch.linspace(-12.0, 4.0, 2001)
+    x = torch.cat([-size, torch.zeros(1), size])
+    if function == torch.ops.aten.log1p.default:
+        x = x[x > -1.0]
+    if function == torch.ops.aten.expm1.default:
+        x = x[x < 80.0]
+    arguments = (x,)
+    if function == torch.ops.aten.logaddexp.default:
+        minus_infinity = torch.full((1,), -torch.inf)
+        x = torch.cat([x, minus_infinity])
+        arguments = (x, torch.cat([x[:-1].flip(0), minus_infinity]))
+    expected = function(*(argument.double() for argument in arguments))
+    found = DECOMPOSITIONS[function](*arguments).double()
+    near = (found == expected) | ((found - expected).abs() <= 1e-6 * expected.abs() + 1e-37)
+    assert near.all(), (x[~near], found[~near], expected[~near])
+
+
+class Tagger(nn.Module):
+    """Two inputs, and a class for each word."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(20, 8)
+        self.head = dropmax.make_head("sparsemax", 8, 3)
+
+    def forward(self, words, weights):
+        return self.head(self.words(words) * weights.unsqueeze(-1))
+
+
+def test_several_inputs_probabilities_and_class_names(tmp_path):
+    inputs = torch.randint(20, (5, 4)), torch.rand(5, 4)
+    model, file = Tagger(), tmp_path / "tagger.onnx"
+    file.write_text("an older file")
+    export_onnx(model, inputs, file, output="probs", class_names=["noun", "verb", "ünique"])
+    session = onnxruntime.InferenceSession(file)
+    assert [x.name for x in session.get_inputs()] == ["words", "weights"]
+    assert [x.name for x in session.get_outputs()] == ["probs"]
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["class_names"]) == ["noun", "verb", "ünique"]
+    assert metadata["method"] == "plugin"
+    more = torch.randint(20, (9, 4)), 5.0 * torch.rand(9, 4)
+    probs = run(file, *more)
+    assert probs.shape == (9, 4, 3)
+    assert (probs == 0.0).any()
+    assert_close(probs, Predictor(model)(*more).detach().exp(), "onnx")
+
+
+class Changed(nn.Module):
+    """A head after something that no file can hold."""
+
+    def __init__(self, change, head):
+        super().__init__()
+        self.change = change
+        self.head = dropmax.make_head(head, 6, 5)
+
+    def forward(self, features):
+        return self.head(self.change(features))
+
+
+def first_or_all(features):
+    return features if len(features) == 2 else features * 1.0
+
+
+REFUSED = {
+    "dropout that stays": (lambda x: F.dropout(x, 0.5), {}, "draw no random numbers.*Dropout"),
+    "fixed batch": (first_or_all, {}, "any batch size, got UserError: Constraints violated"),
+    "dtype of no runtime": (lambda x: x.bfloat16(), {}, "run in onnxruntime, got NotImplemented"),
+    "another result": (nn.Identity(), {"atol": 1e-12}, "be within 1e-12 of torch's"),
+    "not a number": (lambda x: x * torch.nan, {}, "got nan, nan"),
+    "too few nodes": (
+        lambda x: 40.0 * x,
+        {"method": "exact", "num_nodes": 16},
+        "num_nodes must keep .* below 0.0001 .*pass more, num_nodes=32 say",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_no_file_is_left_where_it_would_be_wrong(name, tmp_path):
+    change, options, message = REFUSED[name]
+    model = Changed(change, "dropmax" if "method" in options else "softmax")
+    if name == "dtype of no runtime":
+        model.head.bfloat16()
+    file = tmp_path / "model.onnx"
+    file.write_text("an older file")
+    with pytest.raises(ValueError, match=f"^export_onnx: .*{message}"):
+        export_onnx(model, torch.randn(3, 6), file, **options)
+    assert list(tmp_path.iterdir()) == [file]
+    assert file.read_text() == "an older file"
+    assert model.training
+
+
+def test_what_does_not_fit_into_one_file_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "MAX_BYTES", 1_000_000)
+    model = nn.Sequential(nn.Linear(1000, 250), dropmax.make_head("softmax", 250, 5))
+    with pytest.raises(ValueError, match=r"at most 0.001 GB of weights, got 1006020 bytes"):
+        export_onnx(model, torch.randn(2, 1000), tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("module", ["onnxruntime", "onnxscript"])
+def test_a_missing_extra_is_named(module, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ValueError, match=rf"got no module {module}; pip install 'dropmax\[onnx\]'"):
+        export_onnx(classifier(), torch.randn(3, 6), tmp_path / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """A classifier that has learned from 100 digits, and 1,000 others."""
+    torch.manual_seed(0)
+    images = load_images("digits")
+    splits = images.draw(train_per_class=10)
+    backbone = make_backbone(None, images.shape)
+    model = nn.Sequential(backbone, dropmax.make_head("dropmax", out_features(backbone), 10))
+    criterion, pixels = dropmax.Criterion(model), splits.train.images / 255
+    optimizer = torch.optim.Adam(dropmax.decay_groups(model, weight_decay=1e-4), lr=1e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        criterion(model(pixels), splits.train.target).backward()
+        optimizer.step()
+    others = torch.cat([images.test.images, images.train.images])[:1000] / 255
+    return model, others
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        pytest.param({"method": "exact"}, marks=pytest.mark.slow),
+    ],
+    ids=["plugin", "exact"],
+)
+def test_probabilities_of_1000_images_are_torchs(options, digits, tmp_path):
+    """What the project promises: within 1e-5 at batch 1 and 64."""
+    model, images = digits
+    assert len(images) == 1000
+    differences = export_onnx(model, images, tmp_path / "model.onnx", **options)
+    print(options, differences)
+    _, promised = TOLERANCES[torch.float32, "onnx"]
+    assert set(differences) == {1, 64}
+    assert 0.0 < max(differences.values()) <= promised
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning")  # torch's own
+@pytest.mark.skipif(
+    shutil.which("g++") is None and shutil.which("clang++") is None,
+    reason="no C++ compiler for torch's AOTInductor",
+)
+@pytest.mark.parametrize(
+    "options", [{}, {"method": "exact", "num_nodes": 48}], ids=["plugin", "exact"]
+)
+def test_a_predictor_is_compiled_ahead_of_time(options, tmp_path):
+    model, features = classifier(), 3.0 * torch.randn(70, 6)
+    predictor = Predictor(model, **options).eval()
+    batch = torch.export.Dim("batch")
+    with torch.no_grad():
+        program = torch.export.export(predictor, (features[:2],), dynamic_shapes=(({0: batch},),))
+        file = torch._inductor.aoti_compile_and_package(
+            program, package_path=str(tmp_path / "model.pt2")
+        )
+        compiled = torch._inductor.aoti_load_package(file)
+        for count in (1, 2, 64, 70):
+            expected = predictor(features[:count])
+            assert_close(compiled(features[:count]), expected, "compiled")

@@ -1,9 +1,13 @@
 """The command: what it prints and writes, and that a mistake ends in one line and exit code 2."""
 
 import json
+import sys
 
+import onnxruntime
 import pytest
+import torch
 from PIL import Image
+from tolerances import TOLERANCES, assert_close
 
 from dropmax.cli import main
 from dropmax.data import load_images
@@ -85,6 +89,38 @@ def test_a_head_without_gate_retains_nothing_to_name(tmp_path, trained, capsys):
     capsys.readouterr()
     assert main(["predict", out, str(trained / "digit.png")]) == 0
     assert json.loads(capsys.readouterr().out)["retained"] is None
+    file = tmp_path / "model.onnx"
+    assert main(["export", out, str(file), "--predictive", "exact"]) == 2
+    assert "method must be one of plugin" in capsys.readouterr().err
+    assert not file.exists()
+
+
+def test_export_writes_a_file_and_prints_how_close_it_is(trained, tmp_path, capsys):
+    file = tmp_path / "model.onnx"
+    assert main(["export", str(trained / "run"), str(file), "--output", "probs"]) == 0
+    first, second, size = capsys.readouterr().out.splitlines()
+    for line, batch in ((first, 1), (second, 64)):
+        before, _, after = line.partition(" within ")
+        assert before == f"batch {batch:2}: probabilities"
+        difference, _, rest = after.partition(" ")
+        assert 0.0 < float(difference) <= TOLERANCES[torch.float32, "onnx"][1]
+        assert rest == "of torch's on 901 images"
+    assert size == f"{file}: {file.stat().st_size / 1e6:.2f} MB"
+    images = load_images("digits").test.images[:7]
+    session = onnxruntime.InferenceSession(file)
+    (probs,) = session.run(["probs"], {"input": images.numpy()})
+    expected = predict(load_run(trained / "run").classifier(), images).log_probs.exp()
+    assert_close(torch.from_numpy(probs), expected, "onnx")
+    names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])
+    assert names == list("0123456789")
+
+
+def test_export_without_onnxruntime_names_the_extra(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert main(["export", str(trained / "run"), str(tmp_path / "model.onnx")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "pip install 'dropmax[onnx]'" in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_compare_writes_lines_table_and_figures(tmp_path, capsys):
@@ -106,6 +142,7 @@ def test_compare_writes_lines_table_and_figures(tmp_path, capsys):
 
 TRAIN = ["train", *SMALL, "--out", "OUT"]
 COMPARE = ["compare", *SMALL, "--out", "OUT"]
+EXPORT = ["export", "RUN", "OUT"]
 WRONG = {
     "no command": ["trian"],
     "no option": [*TRAIN, "--hed", "softmax"],
@@ -147,6 +184,15 @@ WRONG = {
     "no such predictive": ["evaluate", "RUN", "--predictive", "exactly"],
     "predictive that samples": ["predict", "RUN", "IMAGE", "--predictive", "monte_carlo"],
     "no top": ["predict", "RUN", "IMAGE", "--top", "0"],
+    "export of no run": ["export", "OUT", "OUT"],
+    "export to nowhere": ["export", "RUN"],
+    "export into a folder": ["export", "RUN", "OCCUPIED"],
+    "export into a folder that is not there": ["export", "RUN", "NOWHERE"],
+    "export of a predictive that samples": [*EXPORT, "--predictive", "monte_carlo"],
+    "export of no such output": [*EXPORT, "--output", "logits"],
+    "export of nodes that nothing reads": [*EXPORT, "--num-nodes", "64"],
+    "export of zero nodes": [*EXPORT, "--predictive", "exact", "--num-nodes", "0"],
+    "export of too few nodes": [*EXPORT, "--predictive", "exact", "--num-nodes", "8"],
 }
 
 
@@ -159,6 +205,7 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_leaves_nothing(case, trained,
     Image.new("L", (9, 9)).save(tmp_path / "large.png")
     places = {
         "OUT": tmp_path / "out",
+        "NOWHERE": tmp_path / "nowhere" / "model.onnx",
         "FILE": tmp_path / "file.txt",
         "OCCUPIED": tmp_path / "occupied",
         "LARGE": tmp_path / "large.png",

@@ -34,6 +34,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 PREDICTIVE = "plugin, or for heads with masks exact: the mean over all masks."
 Predictive = Annotated[str, typer.Option(help=PREDICTIVE)]
 RunPredictive = Annotated[str | None, typer.Option(help=f"{PREDICTIVE} As trained if not given.")]
+EXPORT_IMAGES = 1_000
+"""On so many test images, at most, an exported file is compared with torch."""
 RunPath = Annotated[Path, typer.Argument(help="What train, or compare under runs/, wrote.")]
 
 
@@ -190,6 +192,38 @@ def predict(
     loaded = training.load_run(run)
     for line in training.describe_predictions(loaded, files, top, method=predictive):
         typer.echo(json.dumps(line))
+
+
+@app.command()
+def export(
+    run: RunPath,
+    file: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
+    predictive: RunPredictive = None,
+    output: Annotated[str, typer.Option(help="log_probs or probs.")] = "log_probs",
+    num_nodes: Annotated[int | None, typer.Option(help="Of exact; 128 if not given.")] = None,
+    data_root: DataRoot = None,
+) -> None:
+    """Write a run as an ONNX file that takes images, and compare it with torch on test images."""
+    from dropmax import export_onnx, training
+    from dropmax.training.classifier import method_of
+
+    loaded = training.load_run(run)
+    images = training.load_data(loaded.config, data_root).test.images
+    images = images[:: -(-len(images) // EXPORT_IMAGES)]
+    classifier = loaded.classifier()
+    differences = export_onnx(
+        classifier,
+        images,
+        file,
+        method=predictive or method_of(classifier, loaded.config),
+        num_nodes=num_nodes,
+        output=output,
+        class_names=loaded.class_names,
+    )
+    for size, difference in differences.items():
+        within = f"probabilities within {difference:.1e} of torch's"
+        typer.echo(f"batch {size:2}: {within} on {len(images)} images")
+    typer.echo(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
 
 
 def _print_metrics(metrics: dict[str, float]) -> None:

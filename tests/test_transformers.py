@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from tolerances import assert_close
+from tolerances import TOLERANCES, assert_close
 from torch import nn
 from transformers import Trainer, TrainingArguments, pipeline
 
@@ -469,6 +469,13 @@ def test_what_transformers_asks_of_a_model_goes_to_the_host():
     assert convert(host("vit")).main_input_name == "pixel_values"
     as_tuple = model(**batch, labels=labels, return_dict=False)
     assert [part.shape for part in as_tuple] == [(), (6, 5)]
+
+
+def test_a_converted_model_is_written_as_onnx(tmp_path):
+    model = convert(host("vit"), start="random")
+    images = torch.randn(20, 3, 8, 8)
+    differences = dropmax.export_onnx(model, images, tmp_path / "vit.onnx")
+    assert max(differences.values()) < TOLERANCES[torch.float32, "onnx"][1]
 
 
 def test_copies_and_pickles_are_of_the_same_model():

@@ -326,3 +326,55 @@ def test_class_weights_multiply_the_whole_objective(name):
         assert_close(term, (weight[target] * other).detach(), "value")
     mean = head.loss(scores, target, weight=weight, noise=noise).total
     assert_close(mean, (weighted.total.sum() / weight[target].sum()).detach(), "value")
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32])
+def test_an_index_does_not_wrap_around_in_a_narrow_dtype(dtype):
+    """-100 is 156 in uint8, and 255 is -1 in int8."""
+    head = make("softmax", num_classes=200)
+    scores = scores_of(head, 3, num_classes=200)
+    target = torch.tensor([156, 3, 7] if dtype == torch.uint8 else [100, 3, 7])
+    for ignore_index in (-100, 255, 7):
+        options = {"ignore_index": ignore_index, "reduction": "none"}
+        expected = head.loss(scores, target, **options).total
+        assert torch.equal(head.loss(scores, target.to(dtype), **options).total, expected)
+        assert (expected == 0.0).tolist() == [False, False, ignore_index == 7]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_masked_classes_are_safe_where_rows_are_ignored(name):
+    """Class 0 too, whose index stands in for that of an ignored row."""
+    head = make(name)
+    scores, _, _, noise = case(head, 4)
+    with torch.no_grad():
+        scores.logits[:, 0] = -math.inf
+    target = torch.tensor([-100, 1, 2, -100])
+    loss = head.loss(scores, target, noise=noise, reduction="none")
+    assert (loss.total == 0.0).tolist() == [True, False, False, True]
+    branches = [branch for branch in scores if branch is not None]
+    for gradient in torch.autograd.grad(loss.total.sum(), branches):
+        assert gradient.isfinite().all()
+        assert not gradient[target == -100].any()
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["indices", "probabilities"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_what_has_weight_zero_does_not_count_even_where_it_is_infinite(name, soft):
+    head = make(name)
+    scores, _, _, noise = case(head, 3)
+    noise = noise.clamp(min=0.6)  # class dropout keeps a rival that can be
+    with torch.no_grad():
+        scores.logits[0, 1] = -math.inf
+    target = torch.tensor([1, 1, 2])
+    label = F.one_hot(target, 5).double() if soft else target
+    assert not head.loss(scores, label, noise=noise).total.isfinite()
+    branches = [branch for branch in scores if branch is not None]
+    instance, of_class = torch.tensor([0.0, 1.0, 1.0]), torch.tensor([1.0, 0.0, 1.0, 1.0, 1.0])
+    for weights in ({"sample_weight": instance}, {"weight": of_class}):
+        total = head.loss(scores, label, noise=noise, reduction="sum", **weights).total
+        kept = slice(1, 3) if "sample_weight" in weights else slice(2, 3)
+        rest = dropmax.Scores(*(None if x is None else x[kept] for x in scores))
+        expected = head.loss(rest, label[kept], noise=noise[kept], reduction="sum").total
+        assert_close(total, expected.detach(), "mixture")
+        for gradient in torch.autograd.grad(total, branches):
+            assert gradient.isfinite().all()

@@ -13,6 +13,7 @@ from variants import VARIANTS
 import dropmax
 
 WORLD = 2
+WEIGHT = torch.tensor([0.2, 1.0, 3.0, 0.5, 1.5], dtype=torch.float64)
 pytestmark = pytest.mark.xdist_group("ranks")  # one test process starts the ranks, once
 
 
@@ -24,6 +25,23 @@ def problem(name):
     ).double()
     features = torch.randn(8, 4, dtype=torch.float64)
     return model, features, torch.arange(8) % 5, torch.rand(8, 5).clamp(1e-6, 1 - 1e-6)
+
+
+def ignoring(target):
+    """Three rows of the first half that do not count, and one of the second."""
+    return target.masked_fill(torch.tensor([1, 0, 1, 1, 0, 0, 1, 0]).bool(), -100)
+
+
+def uneven(parallel, head, features, rank, noise):
+    """Gradients of halves of which unequal parts count, as the page on many GPUs sums them."""
+    parallel.zero_grad()
+    target = ignoring(torch.arange(8) % 5)[rank * 4 : rank * 4 + 4]
+    mass = WEIGHT[target[target != -100]].sum()
+    torch.distributed.all_reduce(mass)
+    options = {"weight": WEIGHT, "reduction": "sum", "noise": noise}
+    total = head.loss(parallel(features), target, **options).total
+    (total * WORLD / mass.clamp(min=1e-6)).backward()
+    return {key: p.grad.clone() for key, p in parallel.module.named_parameters()}
 
 
 def work(rank, folder):
@@ -41,7 +59,8 @@ def work(rank, folder):
         parallel = DistributedDataParallel(model)
         head = dropmax.find_head(parallel)
         head.loss(parallel(features[part]), target[part], noise=noise[part]).total.backward()
-        gradients[name] = {key: p.grad for key, p in model.named_parameters()}
+        gradients[name] = {key: p.grad.clone() for key, p in model.named_parameters()}
+        gradients[f"uneven {name}"] = uneven(parallel, head, features[part], rank, noise[part])
     torch.save(gradients, folder / f"{rank}.partial")
     (folder / f"{rank}.partial").replace(folder / f"{rank}.pt")
     os._exit(0)  # gloo workers now and then die at exit after correct results
@@ -67,6 +86,16 @@ def test_two_ranks_give_the_gradients_of_one_process(name, ranks):
     for key, parameter in model.named_parameters():
         for rank in ranks:
             assert_close(rank[name][key], parameter.grad, "value")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_two_ranks_that_count_differently_give_the_gradients_of_one_process(name, ranks):
+    model, features, target, noise = problem(name)
+    loss = dropmax.find_head(model).loss
+    loss(model(features), ignoring(target), weight=WEIGHT, noise=noise).total.backward()
+    for key, parameter in model.named_parameters():
+        for rank in ranks:
+            assert_close(rank[f"uneven {name}"][key], parameter.grad, "value")
 
 
 if __name__ == "__main__":

@@ -115,6 +115,22 @@ WRONG = {
         lambda: head_loss(target=torch.zeros(8)),
         "target must be class probabilities [8, 10] on cpu like logits",
     ),
+    "ignore_index": (
+        lambda: head_loss(ignore_index="first"),
+        "DropMaxHead.loss: ignore_index must be an integer, got 'first'; pass a whole number.",
+    ),
+    "weight of the criterion": (
+        lambda: dropmax.Criterion(dropmax.make_head("dropmax", 6, 10), weight=[1.0] * 10),
+        "Criterion: weight must be floating-point [10]",
+    ),
+    "ignore_index of the criterion": (
+        lambda: dropmax.Criterion(dropmax.make_head("dropmax", 6, 10), ignore_index=None),
+        "Criterion: ignore_index must be an integer, got None",
+    ),
+    "device of a converted layer": (
+        lambda: dropmax.convert(nn.Sequential(nn.Linear(6, 10)), device="cpu"),
+        "convert: device must be None as it is the linear layer's, got 'cpu'; leave it out.",
+    ),
     "reduction of the criterion": (
         lambda: dropmax.Criterion(dropmax.make_head("dropmax", 6, 10), reduction="avg"),
         "Criterion: reduction must be one of none, mean, sum, got 'avg'",

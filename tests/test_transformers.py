@@ -97,7 +97,9 @@ def test_a_converted_model_predicts_what_it_did_and_goes_back(name, head):
     assert type(output) is type(before)
     assert output.loss is None
     assert_close(output.logits, before.logits.log_softmax(-1).detach(), "compiled")
+    converted.config.id2label = dict(enumerate("abcde"))
     assert revert(converted) is model
+    assert model.config.id2label[1] == "b"
     assert torch.equal(model(**batch).logits, before.logits)
     assert model.state_dict().keys() == state.keys()
     assert all(torch.equal(model.state_dict()[key], value) for key, value in state.items())
@@ -326,6 +328,7 @@ def test_peft_trains_a_copy_of_the_head_and_brings_it_back(name, tmp_path):
     tuned = get_peft_model(model, lora)
     assert find_head(tuned) is model.head
     assert torch.equal(tuned(**batch).logits, before)
+    assert torch.equal(Predictor(tuned)(**batch), before)
     optimizer = torch.optim.Adam([p for p in tuned.parameters() if p.requires_grad], lr=0.05)
     for _ in range(5):
         optimizer.zero_grad()
@@ -484,6 +487,20 @@ def test_copies_and_pickles_are_of_the_same_model():
         assert torch.equal(other(**batch).logits, model(**batch).logits)
         other.head.weight.data.zero_()
         assert not torch.equal(other(**batch).logits, model(**batch).logits)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_it_compiles_in_parts_and_in_trainer(tmp_path):
+    """Without fullgraph, as most people and Trainer do."""
+    torch.compiler.reset()
+    model, batch, labels = convert(host(), start="random"), inputs(), labels_of("")
+    noise = torch.rand(6, 5)
+    eager = model(**batch, labels=labels, noise=noise)
+    compiled = torch.compile(model, backend="eager")(**batch, labels=labels, noise=noise)
+    assert_close(compiled.loss, eager.loss.detach(), "compiled")
+    options = {"torch_compile": True, "torch_compile_backend": "eager"}
+    trainer = trained(model, rows("rows"), batch_size=16, directory=tmp_path, **options)
+    assert trainer.state.global_step == 2
 
 
 @pytest.mark.slow

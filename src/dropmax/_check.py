@@ -180,7 +180,7 @@ def uniform_noise(
         must = f"be float32 or float64 uniforms {list(shape)} on {device}"
         fail(function, "noise", must, noise, "draw it with torch.rand")
     if noise.numel() and readable(noise):
-        low, high = (float(bound) for bound in torch.aminmax(noise))
+        low, high = (float(bound) for bound in torch.aminmax(noise.detach()))
         if not (low > 0.0 and high < 1.0):
             got = Verbatim(f"values from {low:g} to {high:g}")
             must = "lie strictly between 0 and 1"
@@ -237,10 +237,11 @@ def boolean(function: str, argument: str, value: object) -> None:
         fail(function, argument, "be True or False", value, "pass a bool")
 
 
-def integer(function: str, argument: str, value: object, *, low: int) -> None:
-    """`value` is an int of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        fail(function, argument, f"be an integer of at least {low}", value, "pass a whole number")
+def integer(function: str, argument: str, value: object, *, low: int | None = None) -> None:
+    """`value` is an int, of at least `low` if that is given."""
+    if isinstance(value, bool) or not isinstance(value, int) or (low is not None and value < low):
+        must = "be an integer" + ("" if low is None else f" of at least {low}")
+        fail(function, argument, must, value, "pass a whole number")
 
 
 def number(

@@ -55,7 +55,8 @@ def convert(
         **options: Of the head.
 
     Returns:
-        The model itself; of Transformers, the model around it.
+        The model itself; of Transformers, a model around it, which takes its place: the one within
+        returns the scores packed into its logits.
 
     Raises:
         ValueError: If there is no such layer, or it is not clear which one classifies (the
@@ -81,6 +82,8 @@ def convert(
         got = _check.Verbatim("one that has a head")
         _check.fail(function, "model", "have no head yet", got, "use it, or revert it first")
     _check.choice(function, "start", start, STARTS)
+    taken = {name: options.get(name) for name in ("bias", "device", "dtype")}
+    _check.unused(function, taken, "as it is the linear layer's")
     outputs = None
     if of_transformers := _is_of(model, "transformers", "peft"):
         from dropmax.integrations import transformers
@@ -161,6 +164,8 @@ def _host(model: nn.Module, head: Head) -> tuple[nn.Module, str]:
     if not isinstance(model, DropMaxForClassification):
         got = _check.Verbatim(type(model).__name__)
         _check.fail("revert", "model", "be what convert returned", got, "pass that")
+    model.host.config.id2label = model.config.id2label
+    model.host.config.label2id = model.config.label2id
     return model.host, model.config.layer
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dropmax import _check
@@ -92,8 +93,13 @@ class Criterion(nn.Module):
         super().__init__()
         if label_smoothing is not None:
             _check.number("Criterion", "label_smoothing", label_smoothing, low=0.0, high=1.0)
+        _check.integer("Criterion", "ignore_index", ignore_index)
         _check.choice("Criterion", "reduction", reduction, REDUCTIONS)
-        self._head = (find_head(model),)  # in a tuple: the head stays the model's submodule alone
+        head = find_head(model)
+        if weight is not None:
+            like = torch.empty(0, head.out_features, device=getattr(weight, "device", None))
+            _check.class_weight("Criterion", weight, like)
+        self._head = (head,)  # in a tuple: the head stays the model's submodule alone
         self.register_buffer("weight", weight)
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing

@@ -43,6 +43,7 @@ class Predictor(nn.Module):
         one = torch.zeros(1, head.out_features)
         head.log_probs(Scores(*[one] * branches), method=method, **options)  # checks the options
         self.model = model
+        self._scorer = _part_of_transformers(model)
         self._head = (head,)  # in a tuple: the head stays the model's submodule alone
         self.method = method
         self.options = options
@@ -50,8 +51,8 @@ class Predictor(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Log-probabilities `[*, K]` of what the model takes, in the dtype of its scores."""
         model: Any = self.model
-        of_transformers = hasattr(type(model), "scores")
-        scores = (model.scores if of_transformers else model)(*args, **kwargs)
+        scorer = model if self._scorer is None else model.get_submodule(self._scorer).scores
+        scores = scorer(*args, **kwargs)
         if not isinstance(scores, Scores):
             remedy = "let the head be the last thing that the model computes"
             _check.fail("Predictor", "model", "return Scores", scores, remedy)
@@ -61,3 +62,14 @@ class Predictor(nn.Module):
     def extra_repr(self) -> str:
         options = "".join(f", {name}={value}" for name, value in self.options.items())
         return f"method={self.method!r}{options}"
+
+
+def _part_of_transformers(model: nn.Module) -> str | None:
+    """The name of a converted model of Transformers, however wrapped; its output is no Scores."""
+    names: list[str] = [
+        name
+        for name, module in model.named_modules()
+        if getattr(getattr(module, "config", None), "model_type", None) == "dropmax"
+        and hasattr(type(module), "scores")
+    ]
+    return names[0] if names else None

@@ -76,9 +76,9 @@ def dropmax_objective(
 
     Where the label is not one class but probabilities w_k of the classes, weighted by W_k, each
     term is its expectation over the target t with v_k = W_k w_k, V = sum over k of v_k, the same
-    noise and A = sum over j of (z_j + floor) exp(logits_j):
+    noise, a = exp(logits) and A = sum over j of (z_j + floor) a_j:
 
-        nll         = sum over t of v_t [log(A + (1 - z_t) exp(logits_t)) - logits_t]
+        nll         = sum over t of v_t [log((A + (1 - z_t) a_t) / (1 + floor)) - logits_t]
         kl          = sum over k of v_k (-log rho_k) + (V - v_k) KL[Bern(g_k) || Bern(rho_k)]
         neg_entropy = V times the above
         aux         = - sum over k of v_k log r_k + (V - v_k) log(1 - r_k)

@@ -76,8 +76,8 @@ class Label(NamedTuple):
             return of_any * self.axis.sum(self._mass())
         if self.weight is None:
             return of_any
-        weights = self.weight.expand(*self.target.shape, -1)
-        return of_any * self.axis.pick(weights, self.target)
+        weight = self.axis.pick(self.weight.expand(*self.target.shape, -1), self.target)
+        return of_any.masked_fill(weight == 0.0, 0.0) * weight
 
     def split(
         self, of_target: Float[Tensor, "*batch K"], of_rival: Float[Tensor, "*batch K"]

@@ -28,7 +28,8 @@ def sampled_softmax_loss(
     """Cross-entropy among the target and rivals drawn without replacement from a proposal Q.
 
     `-log p_t` of softmax(logits - log Q) over {t} and the negatives, drawn anew for each instance
-    from Q without the target. A faithful baseline, not a fast one: all K logits are computed.
+    from Q without the target. A faithful baseline, not a fast one: all K logits are computed. A
+    class of logit -inf may be drawn, and then there is one rival less.
 
     Args:
         logits: Class scores `[*, K]`.

@@ -21,7 +21,7 @@ def _support(logits: Float[Tensor, "*batch K"], axis: ClassAxis) -> Bool[Tensor,
     descending = rows.sort(-1, descending=True).values
     count = torch.arange(1, rows.shape[-1] + 1, dtype=rows.dtype, device=rows.device)
     inside = 1.0 + count * descending > descending.cumsum(-1)
-    size = inside.sum(-1, keepdim=True)
+    size = inside.sum(-1, keepdim=True).clamp(min=1)  # 0 where no logit is finite
     threshold = (descending.cumsum(-1).gather(-1, size - 1) - 1.0) / size
     return axis.shard(rows > threshold)
 

@@ -37,7 +37,8 @@ def masked_nll(
 ) -> Float[Tensor, "*batch"]:
     """Cross-entropy under relaxed masks of the posterior, the target retained, over samples.
 
-    With A = sum over j of z_j a_j: `sum over t of v_t (log(A + (1 - z_t) a_t) - logits_t)`.
+    `sum over t of v_t (log((A + (1 - z_t) a_t) / (1 + floor)) - logits_t)` with a = exp(logits) and
+    A = sum over j of (z_j + floor) a_j.
     """
     axis = label.axis
     mask_logits = bernoulli.relaxed_mask_logits(posterior_logits, noise, temperature)

@@ -126,10 +126,11 @@ class Head(nn.Module, ABC):
     ) -> Objective:
         """The head's training objective, its terms already weighted so that total is their sum.
 
-        The options mean what they do in `torch.nn.CrossEntropyLoss`, to which the loss is equal
-        where the gates are open, with two exceptions: where every instance is ignored the loss is
-        0 with zero gradient, and classes that a logit of -inf masks bring no NaN or infinity unless
-        they are the target.
+        The options mean what they do in `torch.nn.CrossEntropyLoss`, to which `nll` is equal where
+        the gates are open (that of sparsemax is another loss). Unlike there, the mean over nothing
+        (no instances, all ignored, all of weight 0) is 0 with zero gradient, what has weight 0 is
+        left out even where it is infinite, a class that a logit of -inf masks brings no infinity
+        unless it is the target, and class probabilities below 0 are refused.
 
         Args:
             scores: What `forward` returned.

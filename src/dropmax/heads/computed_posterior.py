@@ -49,9 +49,8 @@ def computed_posterior_objective(
         logits, retain_logits = (x.expand(count, *x.shape) for x in (logits, retain_logits))
         samples = noise.shape[: num_samples > 1]
         noise = noise.unsqueeze(len(samples)).expand(*samples, *logits.shape)
-    posterior = posterior_logits(logits, retain_logits, targets)
-    if not label.is_one_class:
-        posterior = posterior.nan_to_num(nan=0.0)  # of a class of logit -inf, which is no target
+    # NaN where the target is a class of logit -inf: it has no weight, or the nll is infinite
+    posterior = posterior_logits(logits, retain_logits, targets).nan_to_num(nan=0.0)
     found = posterior_objective(
         logits,
         retain_logits,

@@ -21,8 +21,8 @@ class Instances(NamedTuple):
     """The instances of a batch: their labels, and their weights in sum and mean.
 
     Attributes:
-        target: Class indices `[*]`, 0 where the instance is ignored, or probabilities `[*, K]`.
-        ignored: Which do not count `[*]`; None where the labels are probabilities.
+        target: Class indices `[*]`, 0 in the place of ignore_index, or probabilities `[*, K]`.
+        ignored: Which do not count `[*]`, whatever their loss; None where all do.
         sample_weight: What the objective of an instance is multiplied by `[*]`; ones if None.
         divisor: What the mean divides by: the sum of all weights, or the number where none is.
     """
@@ -55,8 +55,10 @@ class Instances(NamedTuple):
             _check.default(function, "ignore_index", ignore_index, IGNORE_INDEX, where)
         else:
             _check.class_indices(function, target, logits)
+            _check.integer(function, "ignore_index", ignore_index)
+            target = target.long()  # or the index would wrap around in a narrow dtype
             ignored = target == ignore_index
-            target = target.masked_fill(ignored, 0).long()
+            target = target.masked_fill(ignored, 0)
             _check.class_target(function, target, logits, axis.num_classes(logits))
             if weight is not None:
                 _check.class_weight(function, weight, logits)
@@ -65,6 +67,8 @@ class Instances(NamedTuple):
         if sample_weight is not None:
             sample_weight = sample_weight.to(dtype)
             counts = counts * sample_weight
+            weightless = sample_weight == 0.0
+            ignored = weightless if ignored is None else ignored | weightless
         return cls(target, ignored, sample_weight, counts.sum())
 
     def reduced(self, objective: Objective, reduction: str) -> Objective:

@@ -92,6 +92,7 @@ class WithHostArguments:
     def __init__(self, method: Callable[..., Any]) -> None:
         self.method = method
 
+    @torch.compiler.disable  # whose frames would come here again and again
     def __get__(self, model: Any, owner: type | None = None) -> Callable[..., Any]:
         bound: Callable[..., Any] = self.method.__get__(model, owner)
         if model is None or torch.compiler.is_compiling():  # which follows no partial

@@ -38,7 +38,7 @@ test-all: env
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
 
 bench: env
-	$(BIN)/python benchmarks/step.py --out benchmarks/results/step.jsonl --tables docs/heads.md
+	$(BIN)/python benchmarks/step.py --out benchmarks/results/step.jsonl --tables docs/how-to/which-head.md
 	$(BIN)/python benchmarks/predictive.py --out benchmarks/results/predictive.jsonl \
 		--tables docs/method/exact.md --figure docs/images/monte_carlo
 

@@ -1,6 +1,6 @@
 """What a training step costs with each head, as a ratio to the softmax head in the same run.
 
-    python benchmarks/step.py --out benchmarks/results/step.jsonl --tables docs/heads.md
+    python benchmarks/step.py --out benchmarks/results/step.jsonl --tables docs/how-to/which-head.md
 
 Two settings: a LeNet on images of MNIST's shape (batch 100, Adam, the authors' protocol), and a
 head alone on 512 features and 1,000 classes (batch 256, forward and backward). The heads

@@ -96,7 +96,8 @@ def test_python_of_the_pages_runs(block):
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "page"), [("step", "docs/heads.md"), ("predictive", "docs/method/exact.md")]
+    ("benchmark", "page"),
+    [("step", "docs/how-to/which-head.md"), ("predictive", "docs/method/exact.md")],
 )
 def test_tables_of_benchmarks_are_those_of_the_committed_lines(benchmark, page, monkeypatch):
     """Making the tables anew from benchmarks/results would change nothing."""

@@ -552,6 +552,10 @@ WRONG = {
         lambda: convert(host(), head="sampled_softmax", log_proposal=torch.zeros(5)),
         "log_proposal must be text or a number",
     ),
+    "other labels than outputs": (
+        lambda: convert(relabeled(host())),
+        "got no nn.Linear with 7 outputs within BertForSequenceClassification",
+    ),
     "converted twice": (lambda: convert(convert(host())), "have no head yet"),
     "no labels": (
         lambda: convert(host())(**inputs(), num_items_in_batch=6),
@@ -562,6 +566,11 @@ WRONG = {
         "method must be one of plugin, monte_carlo, exact, got 'exactly'",
     ),
 }
+
+
+def relabeled(model):
+    model.config.num_labels = 7
+    return model
 
 
 def predicting(method):

@@ -204,17 +204,20 @@ def _classifier_name(model: nn.Module, layer: str | None, outputs: int | None) -
         parts = parts if isinstance(parts, tuple | list) else (parts,)
         found = [name for name, module in names.items() if any(module is part for part in parts)]
         return _only(
-            model, [last for name in found if (last := _last_linear(model, name, outputs))]
+            model, [last for name in found if (last := _last_linear(model, name, outputs))], outputs
         )
     called = [name for name, _ in model.named_children() if name in CLASSIFIERS]
     candidates = [last for name in called if (last := _last_linear(model, name, outputs))]
-    return _only(model, candidates or list(filter(None, [_last_linear(model, "", outputs)])))
+    return _only(
+        model, candidates or list(filter(None, [_last_linear(model, "", outputs)])), outputs
+    )
 
 
-def _only(model: nn.Module, candidates: list[str]) -> str:
+def _only(model: nn.Module, candidates: list[str], outputs: int | None) -> str:
     """The one candidate there is."""
     if len(candidates) != 1:
-        came = ", ".join(candidates) or f"no nn.Linear within {type(model).__name__}"
+        width = "" if outputs is None else f" with {outputs} outputs"
+        came = ", ".join(candidates) or f"no nn.Linear{width} within {type(model).__name__}"
         remedy = "name its nn.Linear with layer=, and put a bare nn.Linear into nn.Sequential"
         _check.fail("convert", "model", "have one classifier", _check.Verbatim(came), remedy)
     return candidates[0]

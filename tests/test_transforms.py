@@ -165,6 +165,27 @@ def test_per_sample_gradients_of_probabilities_weights_and_smoothing(name):
         assert_close(each[parameter_name].sum(0), parameter.grad, "compiled")
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ["dropmax", "sampled_softmax", "class_dropout"])
+@torch._dynamo.config.patch(error_on_recompile=True)
+def test_drawn_noise_compiles_once_for_every_batch_size(name, backend):
+    torch.compiler.reset()
+    head = dropmax.make_head(name, 6, 5)
+
+    @torch.compile(fullgraph=True, dynamic=True, backend=backend)
+    def nll(features, target):
+        scores = head(features)
+        sampling = {"method": "monte_carlo", "num_samples": 2} if name == "dropmax" else {}
+        return head.loss(scores, target, reduction="none").nll, head.log_probs(scores, **sampling)
+
+    for batch in (12, 7, 31):
+        features, target, _ = case((batch,))
+        first, sampled = nll(features, target)
+        assert first.shape == (batch,)
+        assert not torch.equal(first, nll(features, target)[0])
+        assert_close(sampled.exp().sum(-1), torch.ones(batch), "compiled")
+
+
 @pytest.mark.parametrize("soft", [False, True], ids=["indices", "probabilities"])
 @pytest.mark.parametrize(
     ("name", "backend"),

@@ -4,6 +4,8 @@ A mask of K classes is z_k ~ Bernoulli(sigmoid(mask_logits_k)). Everything here 
 callers sum over classes. Logits go in, logarithms come out: sigmoid is never followed by log.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -67,7 +69,9 @@ def uniforms_like(
     if noise is not None:
         _check.uniform_noise(function, noise, shape, logits.device)
         return noise
-    drawn = torch.rand(shape, dtype=torch.float32, device=logits.device, generator=generator)
+    # a generator, even None, would pick an overload that knows no symbolic shapes
+    source: dict[str, Any] = {} if generator is None else {"generator": generator}
+    drawn: Tensor = torch.rand(shape, dtype=torch.float32, device=logits.device, **source)
     return drawn.clamp(_OFF_ZERO, 1.0 - 2.0 * _OFF_ZERO)
 
 

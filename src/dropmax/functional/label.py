@@ -19,7 +19,7 @@ class Label(NamedTuple):
     weights W, v_k = W_k w_k is the mass of class k.
 
     Attributes:
-        target: Class indices `[*]`, int64, or class probabilities `[*, K]`.
+        target: Class indices `[*]`, int64, or the masses of the classes `[*, K]`.
         weight: Class weights `[K]`; ones if None.
         smoothing: The share e of the label that the nll spreads over all classes.
         axis: Where the classes live.
@@ -49,6 +49,8 @@ class Label(NamedTuple):
             _check.class_weight(function, weight, logits)
             weight = weight.to(dtype)
         target = target.to(dtype) if target.is_floating_point() else target.long()
+        if weight is not None and target.is_floating_point():
+            target = target * weight
         return cls(target, weight, label_smoothing, axis)
 
     @property
@@ -66,14 +68,13 @@ class Label(NamedTuple):
         if self.is_index:
             target = self.target.expand(of_class.shape[:-1])
             return self.scaled(self.axis.pick(of_class, target))
-        mass = self._mass()
-        impossible = of_class.isinf() & (mass == 0.0)
-        return self.axis.sum(mass * of_class.masked_fill(impossible, 0.0))
+        impossible = of_class.isinf() & (self.target == 0.0)
+        return self.axis.sum(self.target * of_class.masked_fill(impossible, 0.0))
 
     def scaled(self, of_any: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """x sum over k of v_k, for an x that is the same whatever class is the target."""
         if not self.is_index:
-            return of_any * self.axis.sum(self._mass())
+            return of_any * self.axis.sum(self.target)
         if self.weight is None:
             return of_any
         weight = self.axis.pick(self.weight.expand(*self.target.shape, -1), self.target)
@@ -86,9 +87,8 @@ class Label(NamedTuple):
         if self.is_index:
             is_target = self.axis.one_hot(self.target, of_target)
             return self.scaled(self.axis.sum(torch.where(is_target, of_target, of_rival)))
-        mass = self._mass()
-        rest = self.axis.sum(mass).unsqueeze(-1) - mass
-        return self.axis.sum(mass * of_target + rest * of_rival)
+        rest = self.axis.sum(self.target).unsqueeze(-1) - self.target
+        return self.axis.sum(self.target * of_target + rest * of_rival)
 
     def nll(self, nll_of_class: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
         """sum over k of W_k ((1 - e) w_k + e/K) nll_k.
@@ -103,6 +103,3 @@ class Label(NamedTuple):
             spread = spread * self.weight
         share = self.smoothing / self.axis.num_classes(nll_of_class)
         return (1.0 - self.smoothing) * expected + share * self.axis.sum(spread)
-
-    def _mass(self) -> Float[Tensor, "*batch K"]:
-        return self.target if self.weight is None else self.target * self.weight

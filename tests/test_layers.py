@@ -37,7 +37,7 @@ OPTIONAL_DEPENDENCIES = {
     "data": {"datasets", "PIL", "sklearn"},
     "metrics": {"torchmetrics"},
     "training": {"PIL", "lightning", "rich"},
-    "experiments": {"rich"},
+    "experiments": {"rich", "yaml"},
     "report": {"matplotlib", "scipy"},
     "cli": {"typer"},
 }

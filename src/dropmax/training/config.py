@@ -40,6 +40,9 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 
 PREDICTIVES = ("plugin", "exact")
 
+LATER = ("predictive", "num_classes", "corruption", "augment", "dropout", "decay_gates")
+"""Settings that the first runs did not have."""
+
 
 class TrainingError(RuntimeError):
     """A run that cannot go on: one of its terms is no longer finite."""
@@ -63,6 +66,11 @@ class RunConfig:
         label_column: The column of labels; found by its type if None.
         predictive: What the metrics are of, "plugin" or "exact"; a head that has no masks predicts
             by the plug-in all the same.
+        num_classes: A subset of so many classes, drawn by the seed; all if None.
+        corruption: One of `dropmax.corruption.CORRUPTIONS`, done to all images; none if None.
+        augment: Whether colored images are flipped and cropped; the protocol's if None.
+        dropout: The share of the features that the head does not see in training, in [0, 1).
+        decay_gates: Whether weight decay covers the gate's parameters, too.
 
     Raises:
         ValueError: If a setting does not fit.
@@ -85,6 +93,11 @@ class RunConfig:
     image_column: str | None = None
     label_column: str | None = None
     predictive: str = "plugin"
+    num_classes: int | None = None
+    corruption: str | None = None
+    augment: bool | None = None
+    dropout: float = 0.0
+    decay_gates: bool = False
 
     def __post_init__(self) -> None:
         function = "RunConfig"
@@ -99,7 +112,11 @@ class RunConfig:
         _check.integer(function, "batch_size", self.batch_size, low=1)
         _check.integer(function, "seed", self.seed, low=0)
         _check.integer(function, "validation_per_class", self.validation_per_class, low=0)
-        for argument in ("epochs", "train_per_class"):
+        _check.number(function, "dropout", self.dropout, low=0.0, high=1.0, open_high=True)
+        _check.boolean(function, "decay_gates", self.decay_gates)
+        if self.augment is not None:
+            _check.boolean(function, "augment", self.augment)
+        for argument in ("epochs", "train_per_class", "num_classes"):
             if getattr(self, argument) is not None:
                 _check.integer(function, argument, getattr(self, argument), low=1)
 
@@ -108,15 +125,22 @@ class RunConfig:
         """Passes over the training images."""
         return self.epochs or PROTOCOLS[self.protocol].epochs
 
+    @property
+    def augments(self) -> bool:
+        """Whether colored images are flipped and cropped."""
+        return PROTOCOLS[self.protocol].augment if self.augment is None else self.augment
+
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON takes them; `predictive` only where it is not the plug-in.
+        """The settings as JSON takes them; the later ones only where they are not the default.
 
         Runs and lines that were written before there was a choice are of the same settings so.
         """
-        settings = asdict(self)
-        if self.predictive == "plugin":
-            del settings["predictive"]
-        return settings
+        defaults = {field.name: field.default for field in fields(self)}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in LATER or value != defaults[name]
+        }
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "RunConfig":

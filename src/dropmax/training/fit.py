@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from dropmax import _check
+from dropmax.conversion import find_head
 from dropmax.data import Images, Splits, load_images
 from dropmax.metrics import reliability
 from dropmax.training.classifier import fit_pixels, make_classifier, method_of, predict
@@ -76,7 +77,7 @@ def train(
         >>> sorted(run.metrics["test"])
         ['brier', 'ece', 'error', 'floored', 'nll']
     """
-    data = data or load_data(config, root)
+    data = of_classes(config, data or load_data(config, root))
     splits, classifier = check(config, data)
     folder = Path(out)
     description = describe(config, data.class_names, data.shape)
@@ -125,10 +126,18 @@ def train(
 
 
 def load_data(config: RunConfig, root: str | Path | None = None) -> Images:
-    """The data set of a run, as `dropmax.data.load_images` reads it."""
-    return load_images(
+    """The data set of a run, as `dropmax.data.load_images` reads it, or corrupted."""
+    images = load_images(
         config.data, root=root, image_column=config.image_column, label_column=config.label_column
     )
+    return images if config.corruption is None else images.corrupted(config.corruption)
+
+
+def of_classes(config: RunConfig, data: Images) -> Images:
+    """The classes of a run, which may be fewer than those of the data set."""
+    if config.num_classes is None:
+        return data
+    return data.of_classes(config.num_classes, seed=config.seed)
 
 
 def check(config: RunConfig, data: Images) -> tuple[Splits, nn.Sequential]:
@@ -137,6 +146,7 @@ def check(config: RunConfig, data: Images) -> tuple[Splits, nn.Sequential]:
     Raises:
         ValueError: If the settings do not fit the data.
     """
+    data = of_classes(config, data)
     splits = data.draw(
         train_per_class=config.train_per_class,
         validation_per_class=config.validation_per_class,
@@ -189,6 +199,8 @@ def _finish(folder: Path, module: Any) -> None:
     metrics = {
         **module.history[-1]["curve"],
         "reliability": reliability(log_probs, test.target)._asdict(),
+        "options": find_head(module.classifier).options(),
+        "epochs": module.config.resolved_epochs,
         "seconds": round(module.seconds, 3),
         "threads": torch.get_num_threads(),
         "versions": versions(),

@@ -124,8 +124,8 @@ def _textured(noise: _Gray) -> _Gray:
     columns = torch.fft.rfftfreq(width, dtype=torch.float64)
     frequency = torch.hypot(rows[:, None], columns)
     frequency[0, 0] = math.inf  # the mean is left out
-    amplitudes = torch.fft.rfft2(noise.double()) / frequency
-    texture: Tensor = torch.fft.irfft2(amplitudes, s=(height, width))
+    spectrum = torch.fft.rfft2(noise.double()) / frequency
+    texture: Tensor = torch.fft.irfft2(spectrum, s=(height, width))
     low, high = texture.amin((-2, -1), keepdim=True), texture.amax((-2, -1), keepdim=True)
     span = (high - low).clamp_min(torch.finfo(texture.dtype).tiny)
     return texture.sub(low).mul(255.0).div(span).round().to(torch.uint8)

@@ -13,6 +13,7 @@ import torch
 
 import dropmax
 from dropmax.backbones import make_backbone
+from dropmax.corruption import corrupted
 from dropmax.data import load_images
 from dropmax.integrations.transformers import DropMaxForClassification
 from dropmax.metrics import evaluate, gate_health
@@ -36,6 +37,7 @@ PUBLIC = {
         ("revert", dropmax.revert),
         ("Predictor", dropmax.Predictor),
         ("export_onnx", dropmax.export_onnx),
+        ("corruption.corrupted", corrupted),
         ("data.load_images", load_images),
         ("metrics.evaluate", evaluate),
         ("metrics.gate_health", gate_health),

@@ -23,6 +23,7 @@ ROOMS = [
     "export",
     "__init__",
     "backbones",
+    "corruption",
     "data",
     "metrics",
     "training",

@@ -1,99 +1,16 @@
-"""Labeled images of any data set, through Hugging Face `datasets`, as tensors.
+"""`load_images`: scikit-learn's digits, a folder of parquet or image files, a set of the hub."""
 
-`load_images` takes scikit-learn's digits, a folder with parquet or image files, or a data set of
-the hub; `Images.draw` takes from them the splits of one experiment, the same for hub and folder.
-"""
-
-import hashlib
 import io
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dropmax import _check
-
-
-class Split(NamedTuple):
-    """Images `[N, C, H, W]`, uint8, C = 1 or 3, with their class indices `[N]`."""
-
-    images: Tensor
-    target: Tensor
-
-
-class Splits(NamedTuple):
-    """What one experiment trains, selects and is judged on; `validation` may be empty."""
-
-    train: Split
-    validation: Split
-    test: Split
-
-
-@dataclass(frozen=True)
-class Images:
-    """A whole data set, decoded.
-
-    Attributes:
-        name: As it was asked for.
-        train: Every training image.
-        test: Every test image.
-        class_names: The name of each class index.
-    """
-
-    name: str
-    train: Split
-    test: Split
-    class_names: tuple[str, ...]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of an image."""
-        _, channels, height, width = self.train.images.shape
-        return channels, height, width
-
-    def draw(
-        self, *, train_per_class: int | None = None, validation_per_class: int = 0, seed: int = 0
-    ) -> Splits:
-        """Take a number of images of each class to train and to validate on.
-
-        An image's place in the draw is a hash of the seed and of its pixels: it depends neither on
-        the order of the rows nor on how they were stored.
-
-        Args:
-            train_per_class: Images of each class to train on; None takes all that are left.
-            validation_per_class: Images of each class, out of the training split, to validate on.
-            seed: Of the draw.
-
-        Raises:
-            ValueError: If a class has too few images.
-
-        Examples:
-            >>> from dropmax.data import load_images
-            >>> splits = load_images("digits").draw(train_per_class=10, seed=1)
-            >>> splits.train.images.shape
-            torch.Size([100, 1, 8, 8])
-        """
-        function = "Images.draw"
-        if train_per_class is not None:
-            _check.integer(function, "train_per_class", train_per_class, low=1)
-        _check.integer(function, "validation_per_class", validation_per_class, low=0)
-        _check.integer(function, "seed", seed, low=0)
-        drawn = _drawn(self.train, len(self.class_names), seed)
-        needed = validation_per_class + (train_per_class or 1)
-        fewest, scarce = min((len(rows), k) for k, rows in enumerate(drawn))
-        if fewest < needed:
-            argument = f"train_per_class + validation_per_class of {self.name}"
-            must = f"be at most {fewest}, the training images of class {self.class_names[scarce]!r}"
-            _check.fail(function, argument, must, needed, "ask for fewer images")
-        end = None if train_per_class is None else needed
-        train = [n for rows in drawn for n in rows[validation_per_class:end]]
-        validation = [n for rows in drawn for n in rows[:validation_per_class]]
-        return Splits(_rows(self.train, train), _rows(self.train, validation), self.test)
+from dropmax.data.images import Images, Split, halves
 
 
 def load_images(
@@ -154,7 +71,7 @@ def load_images(
             for split, part in decoded.items()
         }
     if "test" not in decoded:
-        decoded["train"], decoded["test"] = _halves(decoded["train"], len(class_names))
+        decoded["train"], decoded["test"] = halves(decoded["train"], len(class_names))
     return Images(name, decoded["train"], decoded["test"], class_names)
 
 
@@ -269,27 +186,3 @@ def _decode(rows: Any, column: str, split: str) -> Tensor:
         decoded = [image.convert("RGB") for image in decoded]
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in decoded]))
     return pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
-
-
-def _drawn(split: Split, num_classes: int, seed: int) -> list[list[int]]:
-    """For each class its rows, in the order of the hash of seed and pixels."""
-    pixels = split.images.numpy()
-    prefix = f"{seed}:{'x'.join(map(str, pixels.shape[1:]))}:".encode()
-    keys = [hashlib.sha256(prefix + image.tobytes()).digest() for image in pixels]
-    rows: list[list[int]] = [[] for _ in range(num_classes)]
-    for n in sorted(range(len(keys)), key=keys.__getitem__):
-        rows[int(split.target[n])].append(n)
-    return rows
-
-
-def _rows(split: Split, rows: Iterable[int]) -> Split:
-    chosen = torch.tensor(list(rows), dtype=torch.int64)
-    return Split(split.images[chosen], split.target[chosen])
-
-
-def _halves(split: Split, num_classes: int) -> tuple[Split, Split]:
-    """Two halves of each class, by the hash of the pixels."""
-    drawn = _drawn(split, num_classes, seed=0)
-    first = [n for rows in drawn for n in rows[: len(rows) // 2]]
-    second = [n for rows in drawn for n in rows[len(rows) // 2 :]]
-    return _rows(split, first), _rows(split, second)

@@ -84,7 +84,9 @@ def compare(
         ['softmax', 'dropmax']
     """
     configs = comparison.configs()
-    with run_bar(float(len(configs)), float(len(finished(configs, out))), shown=progress) as advance:
+    with run_bar(
+        float(len(configs)), float(len(finished(configs, out))), shown=progress
+    ) as advance:
         return complete(
             configs,
             out,

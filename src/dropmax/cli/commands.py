@@ -181,7 +181,9 @@ def compare(
 
 @app.command()
 def experiment(
-    name: Annotated[str | None, typer.Argument(help="A study; all are listed if none.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A study, or tables; the studies are listed if none.")
+    ] = None,
     studies: Annotated[
         Path, typer.Option(help="The directory of NAME.yaml, and of results/ with the lines.")
     ] = Path("experiments"),
@@ -190,8 +192,8 @@ def experiment(
     data_root: DataRoot = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run what a study lacks, or list the studies; one that was interrupted goes on."""
-    from dropmax import _check
+    """Run what a study lacks, list the studies, or make the tables of their lines anew."""
+    from dropmax import _check, report
     from dropmax.experiments import load_study, progress_of, run_study
 
     files = {file.stem: file for file in sorted(studies.glob("*.yaml"))}
@@ -206,7 +208,11 @@ def experiment(
             left = f"{hours:.1f} core-hours left" if done < total else "whole"
             typer.echo(f"{study.name:12} {done:3} of {total:3} runs, {left}: {study.title}")
         return
-    _check.choice("experiment", "NAME", name, files)
+    if name == "tables":
+        for changed in report.update_pages(studies.resolve().parent):
+            typer.echo(changed)
+        return
+    _check.choice("experiment", "NAME", name, ["tables", *files])
     study = load_study(files[name])
     run_study(study, results, root=data_root, jobs=jobs, threads=threads, progress=not quiet)
     typer.echo(f"Lines: {results / name}")

@@ -38,7 +38,7 @@ def test_is_a_linear_layer_with_a_loss(name):
     assert (head.in_features, head.out_features) == (6, 5)
     assert_close(scores.logits, F.linear(features, head.weight, head.bias).detach(), "value")
     assert (scores.retain_logits is not None) == (name in GATED)
-    assert (scores.correction_logits is not None) == (name == "dropmax")
+    assert (scores.correction_logits is not None) == (getattr(head, "posterior", None) == "learned")
     objective = head.loss(scores, target, noise=noise)
     assert isinstance(objective, dropmax.Objective)
     assert all(term.shape == () for term in objective)

@@ -3,14 +3,17 @@
 import dropmax
 
 MARGINAL = "dropmax:objective=marginal"
+MEAN = "dropmax:masks=mean"
 VARIANTS = [
     *dropmax.HEADS,
     MARGINAL,
     "dropmax:posterior=exact",
     "dropmax:posterior=analytic",
+    MEAN,
+    "dropmax:plugin_share=0.5,plugin_focus=1.0",
 ]
 GATED = [name for name in VARIANTS if name == "attention" or name.startswith("dropmax")]
-RANDOM = [name for name in GATED if name not in ("attention", MARGINAL)]
+RANDOM = [name for name in GATED if name not in ("attention", MARGINAL, MEAN)]
 RANDOM += ["sampled_softmax", "class_dropout"]
 INTEGRALS = (MARGINAL, "dropmax:posterior=exact")
 """Those that evaluate an integral at each step, and are slow."""

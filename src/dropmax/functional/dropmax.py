@@ -98,7 +98,7 @@ def dropmax_objective(
         correction_logits: What the label adds to the posterior's logits `[*, K]`, or None.
         target: Class indices `[*]`, or class probabilities `[*, K]` of a floating-point dtype.
         masks: "relaxed" ones z as above, "straight_through": hard ones whose logarithms have the
-            relaxed ones' gradient, or "mean": z = g, without noise.
+            relaxed ones' gradient, for class indices alone, or "mean": z = g, without noise.
         temperature: Of the relaxed masks, above 0; near 0 they are hard.
         floor: The weight of a dropped class, in [0, 1).
         plugin_share: The share of the nll, in [0, 1), that is the cross-entropy of the plug-in,
@@ -280,6 +280,9 @@ def _objective(
 ) -> Objective:
     """The objective under a posterior, from arguments whose shapes are checked."""
     _check.choice(function, "masks", masks, MASKS)
+    if masks == "straight_through" and not label.is_one_class:
+        must = "not be 'straight_through' where the label is not one class"
+        _check.fail(function, "masks", must, masks, "pass class indices, without smoothing")
     _check.number(function, "temperature", temperature, low=0.0, open_low=True)
     _check.number(function, "floor", floor, low=0.0, high=1.0, open_high=True)
     _check.number(function, "plugin_share", plugin_share, low=0.0, high=1.0, open_high=True)

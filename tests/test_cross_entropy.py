@@ -49,7 +49,7 @@ def scores_of(head, *shape, num_classes=5, dtype=torch.float64):
 
 def case(head, *shape, num_classes=5):
     """Scores, class indices, class probabilities, noise."""
-    num_samples = getattr(head, "num_samples", 1)
+    num_samples = getattr(head, "num_samples", None) or 1
     samples = (num_samples,) if num_samples > 1 else ()
     return (
         scores_of(head, *shape, num_classes=num_classes),

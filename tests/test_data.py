@@ -1,5 +1,6 @@
 """Data sets: columns, splits, draws, and what is said of those that do not fit."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import datasets
@@ -8,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dropmax.corruption import CORRUPTIONS, corrupted
 from dropmax.data import load_images
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -121,6 +123,33 @@ def test_a_draw_depends_neither_on_the_order_nor_on_the_storage_of_the_rows(tmp_
     assert torch.equal(one.train.images, other.train.images)
     assert torch.equal(one.train.target, other.train.target)
     assert torch.equal(one.validation.images, other.validation.images)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_a_corrupted_data_set_keeps_all_but_its_pixels(name):
+    digits = load_images("digits")
+    harder = digits.corrupted(name, seed=2)
+    assert harder.class_names == digits.class_names
+    for old, new in ((digits.train, harder.train), (digits.test, harder.test)):
+        assert torch.equal(new.target, old.target)
+        assert torch.equal(new.images, corrupted(old.images, name, seed=2))
+
+
+def test_some_classes_are_numbered_anew_and_are_among_those_of_more():
+    digits = load_images("digits")
+    taken = [digits.of_classes(count, seed=1) for count in range(2, 11)]
+    for fewer, more in pairwise(taken):
+        assert set(fewer.class_names) < set(more.class_names)
+    some = taken[3]
+    assert list(some.class_names) == sorted(some.class_names)
+    for split, whole in ((some.train, digits.train), (some.test, digits.test)):
+        for index, name in enumerate(some.class_names):
+            rows = whole.target == digits.class_names.index(name)
+            assert torch.equal(split.images[split.target == index], whole.images[rows])
+        assert split.target.unique().tolist() == list(range(5))
+    assert torch.equal(taken[-1].train.images, digits.train.images)
+    assert torch.equal(taken[-1].test.target, digits.test.target)
+    assert len({digits.of_classes(5, seed=seed).class_names for seed in range(20)}) > 10
 
 
 @needs_shared
@@ -240,3 +269,26 @@ def test_wrong_draws(options, message):
     with pytest.raises(ValueError) as raised:
         load_images("digits").draw(**options)
     assert message in str(raised.value)
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(
+    ("num_classes", "seed", "message"),
+    [
+        (11, 0, "num_classes must be at most 10, the classes of digits, got 11"),
+        (1, 0, "num_classes must be an integer of at least 2, got 1"),
+        (2.0, 0, "num_classes must be an integer of at least 2, got 2.0"),
+        (5, -1, "seed must be an integer of at least 0"),
+    ],
+)
+def test_wrong_numbers_of_classes(num_classes, seed, message):
+    with pytest.raises(ValueError) as raised:
+        load_images("digits").of_classes(num_classes, seed=seed)
+    assert message in str(raised.value)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_colors_cannot_be_corrupted(tmp_path):
+    data = load_images(folder(tmp_path, train=rows(mode="RGB"), test=rows(9, mode="RGB")))
+    with pytest.raises(ValueError, match=r"images must be uint8\[N, 1, H, W\]"):
+        data.corrupted("background")

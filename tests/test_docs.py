@@ -13,9 +13,12 @@ import torch
 
 import dropmax
 from dropmax.backbones import make_backbone
+from dropmax.corruption import corrupted
 from dropmax.data import load_images
 from dropmax.integrations.transformers import DropMaxForClassification
 from dropmax.metrics import evaluate, gate_health
+from dropmax.report import with_blocks
+from dropmax.report.pages import BLOCK
 from dropmax.text import load_texts
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +40,7 @@ PUBLIC = {
         ("revert", dropmax.revert),
         ("Predictor", dropmax.Predictor),
         ("export_onnx", dropmax.export_onnx),
+        ("corruption.corrupted", corrupted),
         ("data.load_images", load_images),
         ("text.load_texts", load_texts),
         ("metrics.evaluate", evaluate),
@@ -125,14 +129,13 @@ def test_the_version_is_in_the_changelog_and_the_citation():
     assert f"version: {dropmax.__version__}" in (ROOT / "CITATION.cff").read_text()
 
 
-def test_tables_of_comparisons_are_those_of_the_committed_lines():
-    """`python experiments/tables.py` would change no page."""
-    tables = load(ROOT / "experiments" / "tables.py")
+def test_tables_and_numbers_of_the_pages_are_those_of_the_committed_lines():
+    """`dropmax experiment tables` would change no page."""
     found = 0
     for page in PAGES:
         text = page.read_text()
-        found += len(tables.BLOCK.findall(text))
-        assert tables.with_tables(text) == text, page
-    assert found == 9
+        found += len(BLOCK.findall(text))
+        assert with_blocks(text, ROOT / "experiments") == text, page
+    assert found >= 9
     wrong = (ROOT / "README.md").read_text().replace("| 5 of 5 |", "| 4 of 5 |")
-    assert tables.with_tables(wrong) != wrong
+    assert with_blocks(wrong, ROOT / "experiments") != wrong

@@ -221,7 +221,7 @@ WRONG = {
     ),
     "aux_prior of an absent term": (
         lambda: head(posterior="prior", aux_prior="base_rate"),
-        "aux_prior must be 'label' where posterior is 'prior'",
+        "aux_prior must be None where posterior is 'prior'",
     ),
     "aux_weight of a posterior in closed form": (
         lambda: head(posterior="exact", aux_weight=0.5),

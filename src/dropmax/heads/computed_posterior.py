@@ -20,7 +20,7 @@ def computed_posterior_objective(
     *,
     noise: Tensor | None,
     generator: torch.Generator | None,
-    num_samples: int,
+    num_samples: int = 1,
     **options: Any,
 ) -> Objective:
     """The objective of each instance, its posterior computed by `posterior_logits`.
@@ -37,7 +37,7 @@ def computed_posterior_objective(
         noise: Uniforms `[*, K]`, or `[S, *, K]` for S samples > 1; drawn if None.
         generator: The source of the noise.
         num_samples: The number S of masks.
-        **options: temperature and floor, as `posterior_objective` takes them.
+        **options: masks, temperature, floor and plugin_share, as `posterior_objective` takes them.
     """
     noise = bernoulli.uniforms_like(function, logits, noise, generator, num_samples=num_samples)
     options |= {"num_samples": num_samples, "axis": label.axis}

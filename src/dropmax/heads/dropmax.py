@@ -8,16 +8,12 @@ from torch import Tensor
 from dropmax import _check, predictive
 from dropmax._precision import at_least_float32
 from dropmax.functional import Objective, analytic_correction, dropmax_objective
-from dropmax.functional.dropmax import AUX_PRIORS
 from dropmax.functional.label import Label
 from dropmax.functional.terms import corrected_logits, prior_neg_entropy
 from dropmax.heads.base import Head, required
 from dropmax.heads.computed_posterior import computed_posterior_objective
 from dropmax.heads.scores import Scores
-
-OBJECTIVES = ("variational", "marginal")
-POSTERIORS = ("learned", "prior", "exact", "analytic")
-WEIGHTS = ("kl_weight", "entropy_weight", "aux_weight")
+from dropmax.heads.settings import WEIGHTS, Settings, settle
 
 NUM_NODES = 128
 """Nodes of the integrals in training: a relative error below 1e-4 for logits 70 nats apart."""
@@ -32,25 +28,34 @@ class DropMaxHead(Head):
     retain probability in place of the mask ("plugin"), with sampled masks ("monte_carlo"), or with
     the average over all masks ("exact").
 
-    `kl_weight`, `entropy_weight`, `aux_weight` and `temperature` may be set during training.
+    `kl_weight`, `entropy_weight`, `aux_weight`, `temperature`, `plugin_share` and
+    `plugin_focus` may be set during training.
 
     Args:
         in_features: Width D of the features.
         num_classes: Number K of classes.
+        preset: Where the options come from that are None: "default", or "paper", the method as
+            published; `dropmax.heads.PRESETS` lists them.
         objective: "variational", or "marginal": the exact log-likelihood under all masks, with no
-            sample, no KL and no aux term, and so no posterior, temperature and num_samples.
+            sample, no KL and no aux term, and so none of their options.
         posterior: What training draws the masks from. "learned": the prior with a learned
             correction; "prior" (the paper's q = p): the prior itself; "exact": the marginals of
             the exact posterior; "analytic": the prior with its first-order correction in closed
             form. The last three have no correction branch and no aux term. With "exact" and
             "analytic" class probabilities and label smoothing cost K times as much as indices.
         aux_prior: What the correction is regressed to: "label", as the authors do, or "base_rate".
-        kl_weight: Weight of the KL term; None is 1 where the objective has one.
-        entropy_weight: Weight of the negative-entropy term; None is 1, and 0 for "marginal".
-        aux_weight: Weight of the aux term; None is 1 where the objective has one.
+        kl_weight: Weight of the KL term.
+        entropy_weight: Weight of the negative-entropy term; None is 0 for "marginal".
+        aux_weight: Weight of the aux term.
+        masks: How training makes masks of the posterior's probabilities: "relaxed" samples,
+            "straight_through": hard samples with the relaxed ones' gradient, or "mean": the
+            probabilities themselves, without noise.
         temperature: Of the relaxed masks, above 0.
         floor: The weight of a dropped class, in [0, 1).
         num_samples: Masks per instance and step.
+        plugin_share: The share of the nll, in [0, 1), that is the cross-entropy of the plug-in.
+        plugin_focus: An exponent: the share is multiplied by (1 - p_t)^plugin_focus, p_t what the
+            plug-in gives the target.
         num_nodes: Nodes of the integral that the "marginal" objective and the "exact" posterior
             evaluate at each step; None is 128 there. `dropmax.predictive.error_bound` says what
             they give: below 1e-4 for logits 70 nats apart, 0.5 % for 150 and 15 % for 300, where
@@ -76,20 +81,35 @@ class DropMaxHead(Head):
 
     predictive_methods = ("plugin", "monte_carlo", "exact")
 
+    posterior: str | None
+    aux_prior: str | None
+    kl_weight: float | None
+    entropy_weight: float
+    aux_weight: float | None
+    masks: str | None
+    temperature: float | None
+    num_samples: int | None
+    plugin_share: float | None
+    plugin_focus: float | None
+
     def __init__(
         self,
         in_features: int,
         num_classes: int,
         *,
+        preset: str = "default",
         objective: str = "variational",
-        posterior: str = "learned",
-        aux_prior: str = "label",
+        posterior: str | None = None,
+        aux_prior: str | None = None,
         kl_weight: float | None = None,
         entropy_weight: float | None = None,
         aux_weight: float | None = None,
-        temperature: float = 0.1,
+        masks: str | None = None,
+        temperature: float | None = None,
         floor: float = 1e-20,
-        num_samples: int = 1,
+        num_samples: int | None = None,
+        plugin_share: float | None = None,
+        plugin_focus: float | None = None,
         num_nodes: int | None = None,
         retain_bias_init: float = 0.0,
         label_smoothing: float = 0.0,
@@ -98,28 +118,25 @@ class DropMaxHead(Head):
         dtype: torch.dtype | None = None,
     ) -> None:
         name = "DropMaxHead"
-        _check.choice(name, "objective", objective, OBJECTIVES)
-        _check.choice(name, "posterior", posterior, POSTERIORS)
-        _check.choice(name, "aux_prior", aux_prior, AUX_PRIORS)
-        marginal = objective == "marginal"
-        learned = not marginal and posterior == "learned"
-        integrates = marginal or posterior == "exact"
-        where = "where objective is 'marginal'" if marginal else f"where posterior is {posterior!r}"
-        if marginal:
-            _check.default(name, "posterior", posterior, "learned", where)
-            _check.default(name, "temperature", temperature, 0.1, where)
-            _check.default(name, "num_samples", num_samples, 1, where)
-            _check.default(name, "kl_weight", kl_weight, None, where)
-        if not learned:
-            _check.default(name, "aux_weight", aux_weight, None, where)
-            _check.default(name, "aux_prior", aux_prior, "label", where)
+        given = Settings(
+            posterior=posterior,
+            aux_prior=aux_prior,
+            kl_weight=kl_weight,
+            entropy_weight=entropy_weight,
+            aux_weight=aux_weight,
+            masks=masks,
+            temperature=temperature,
+            num_samples=num_samples,
+            plugin_share=plugin_share,
+            plugin_focus=plugin_focus,
+        )
+        settings = settle(name, preset, objective, given)
+        integrates = objective == "marginal" or settings.posterior == "exact"
         if not integrates:
-            _check.default(name, "num_nodes", num_nodes, None, where)
+            _check.unused(name, {"num_nodes": num_nodes}, "where training integrates nothing")
         elif num_nodes is not None:
             _check.integer(name, "num_nodes", num_nodes, low=1)
-        _check.number(name, "temperature", temperature, low=0.0, open_low=True)
         _check.number(name, "floor", floor, low=0.0, high=1.0, open_high=True)
-        _check.integer(name, "num_samples", num_samples, low=1)
         _check.number(name, "retain_bias_init", retain_bias_init)
         if not bias and retain_bias_init != 0.0:
             must = "be 0 where bias is False"
@@ -127,7 +144,7 @@ class DropMaxHead(Head):
         super().__init__(
             in_features,
             num_classes,
-            branches=("retain", "correction") if learned else ("retain",),
+            branches=("retain", "correction") if settings.posterior == "learned" else ("retain",),
             retain_bias_init=retain_bias_init,
             label_smoothing=label_smoothing,
             bias=bias,
@@ -135,19 +152,13 @@ class DropMaxHead(Head):
             dtype=dtype,
         )
         self.objective = objective
-        self.posterior = None if marginal else posterior
-        self.aux_prior = aux_prior
-        self.kl_weight = 1.0 if kl_weight is None and not marginal else kl_weight
-        self.entropy_weight = float(not marginal) if entropy_weight is None else entropy_weight
-        self.aux_weight = 1.0 if aux_weight is None and learned else aux_weight
-        self.temperature = temperature
         self.floor = floor
-        self.num_samples = num_samples
         self.num_nodes = NUM_NODES if integrates and num_nodes is None else num_nodes
-        self._check_weights(name)
+        for setting, value in settings._asdict().items():
+            setattr(self, setting, value)
 
     def _check_weights(self, function: str) -> None:
-        """The weights are numbers of at least 0: at the start, and as a schedule leaves them."""
+        """The weights are still numbers of at least 0, as a schedule leaves them."""
         absent = {"kl_weight"} if self.objective == "marginal" else set()
         absent |= set() if self.posterior == "learned" else {"aux_weight"}
         for weight in WEIGHTS:
@@ -195,17 +206,15 @@ class DropMaxHead(Head):
         function = "DropMaxHead.loss"
         self._check_weights(function)
         logits, retain_logits = scores.logits, required(scores.retain_logits)
-        options: dict[str, Any] = {
-            "temperature": self.temperature,
-            "floor": self.floor,
-            "noise": noise,
-            "generator": generator,
-            "num_samples": self.num_samples,
-        }
+        names = ("aux_prior", "masks", "temperature", "num_samples", "plugin_share", "plugin_focus")
+        options: dict[str, Any] = {name: getattr(self, name) for name in names}
+        options = {name: value for name, value in options.items() if value is not None}
+        options |= {"floor": self.floor, "noise": noise, "generator": generator}
         if self.posterior in ("learned", "prior"):
-            options |= {"aux_prior": self.aux_prior, **label}
             correction_logits = scores.correction_logits
-            return dropmax_objective(logits, retain_logits, correction_logits, target, **options)
+            return dropmax_objective(
+                logits, retain_logits, correction_logits, target, **options, **label
+            )
         checked = Label.of(function, target, logits, **label)
         if self.objective == "marginal":
             return self._marginal(logits, retain_logits, checked)
@@ -269,16 +278,6 @@ class DropMaxHead(Head):
             scores.logits, required(scores.retain_logits), floor=self.floor, axis=self.axis
         )
 
-    def extra_repr(self) -> str:
-        options = {
-            "objective": self.objective,
-            "posterior": self.posterior,
-            "num_nodes": self.num_nodes,
-            "aux_prior": self.aux_prior,
-            "kl_weight": self.kl_weight,
-            "entropy_weight": self.entropy_weight,
-            "aux_weight": self.aux_weight,
-            "temperature": self.temperature,
-            "num_samples": self.num_samples,
-        }
-        return ", ".join([super().extra_repr(), *(f"{k}={v}" for k, v in options.items())])
+    def options(self) -> dict[str, Any]:
+        names = ("objective", *Settings._fields, "floor", "num_nodes", "retain_bias_init")
+        return {**super().options(), **{name: getattr(self, name) for name in names}}

@@ -46,7 +46,7 @@ def make_head(name: str, in_features: int, num_classes: int, **options: Any) -> 
     Examples:
         >>> from dropmax import make_head
         >>> make_head("softmax:label_smoothing=0.1", 16, 5)
-        SoftmaxHead(in_features=16, out_features=5, bias=True, label_smoothing=0.1)
+        SoftmaxHead(in_features=16, out_features=5, label_smoothing=0.1, bias=True)
     """
     function = "make_head"
     if not isinstance(name, str):

@@ -86,6 +86,6 @@ class SampledSoftmaxHead(Head):
             )
         )
 
-    def extra_repr(self) -> str:
+    def options(self) -> dict[str, Any]:
         proposal = "uniform" if self.log_proposal is None else "given"
-        return f"{super().extra_repr()}, num_sampled={self.num_sampled}, proposal={proposal}"
+        return {**super().options(), "num_sampled": self.num_sampled, "log_proposal": proposal}

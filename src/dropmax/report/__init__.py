@@ -2,7 +2,18 @@
 
 from dropmax.report.figures import draw
 from dropmax.report.gate import draw_gate, draw_posterior
+from dropmax.report.pages import pages, update_pages, with_blocks
 from dropmax.report.summary import Summary, summarize
 from dropmax.report.table import table
 
-__all__ = ["Summary", "draw", "draw_gate", "draw_posterior", "summarize", "table"]
+__all__ = [
+    "Summary",
+    "draw",
+    "draw_gate",
+    "draw_posterior",
+    "pages",
+    "summarize",
+    "table",
+    "update_pages",
+    "with_blocks",
+]

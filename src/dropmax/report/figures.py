@@ -1,7 +1,7 @@
 """The figures of a comparison, each as PNG and as SVG."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,21 +43,18 @@ def draw(lines: Lines, out: str | Path) -> list[Path]:
         ...
         ValueError: summarize: lines must hold at least one, got []; train a head first.
     """
-    figures = {
-        "error": _error(lines),
-        "reliability": _reliability(lines),
-        "learning_curves": _learning_curves(lines),
-    }
-    return save(figures, out)
+    return save({name: figure(lines) for name, figure in FIGURES.items()}, out)
 
 
-def save(figures: Mapping[str, Any], out: str | Path) -> list[Path]:
+def save(
+    figures: Mapping[str, Any], out: str | Path, suffixes: Sequence[str] = ("png", "svg")
+) -> list[Path]:
     """Write each figure as PNG and as SVG, whole or not at all."""
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for name, figure in figures.items():
-        for suffix in ("png", "svg"):
+        for suffix in suffixes:
             file = folder / f"{name}.{suffix}"
             partial = folder / f".{name}.partial.{suffix}"
             figure.savefig(partial, dpi=150, metadata={"Date": None} if suffix == "svg" else None)
@@ -161,3 +158,11 @@ def _learning_curves(lines: Lines) -> Any:
     handles = axes[0].get_lines()
     figure.legend(handles=handles, fontsize=7, frameon=False, loc="outside right center")
     return figure
+
+
+FIGURES: Mapping[str, Callable[[Lines], Any]] = {
+    "error": _error,
+    "reliability": _reliability,
+    "learning_curves": _learning_curves,
+}
+"""The figures of a comparison by name, each made from its lines."""

@@ -21,7 +21,7 @@ class Spread(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A metric of a head less that of softmax, paired by seed.
+    """A metric of a head less that of a rival, paired by seed.
 
     Attributes:
         mean: Over the seeds that both have.
@@ -29,6 +29,7 @@ class Difference(NamedTuple):
         high: Upper end of it.
         wins: Seeds in which the head is lower.
         seeds: How many they are.
+        ratio: The head's mean over the rival's.
     """
 
     mean: float
@@ -36,6 +37,7 @@ class Difference(NamedTuple):
     high: float
     wins: int
     seeds: int
+    ratio: float
 
 
 class Summary(NamedTuple):
@@ -45,12 +47,16 @@ class Summary(NamedTuple):
         head: Its name.
         metrics: By metric its spread.
         differences: By metric the difference to softmax; empty for softmax or without it.
+        seeds: How many they are.
+        rivals_retained: In the last batch of training, on average; None for a head without gate.
         seconds: Of training; None unless every run had the machine to itself.
     """
 
     head: str
     metrics: Mapping[str, Spread]
     differences: Mapping[str, Difference]
+    seeds: int
+    rivals_retained: float | None
     seconds: Spread | None
 
 
@@ -82,11 +88,31 @@ def summarize(lines: Sequence[Mapping[str, Any]]) -> list[Summary]:
         Summary(
             head,
             {m: _spread([line["test"][m] for line in runs.values()]) for m in METRICS},
-            {m: _difference(m, runs, rival) for m in METRICS if _paired(head, runs, rival)},
+            {m: _difference(m, runs, rival) for m in METRICS if _has_both(head, runs, rival)},
+            len(runs),
+            _rivals_retained(runs),
             _spread([line["seconds"] for line in runs.values()]) if alone else None,
         )
         for head, runs in by_seed.items()
     ]
+
+
+def paired(
+    lines: Sequence[Mapping[str, Any]], metric: str, head: str, rival: str = RIVAL
+) -> Difference:
+    """A metric of a head less that of a rival, over the seeds that both have.
+
+    Raises:
+        ValueError: If they have no seed in common.
+    """
+    runs, rivals = (
+        {line["config"]["seed"]: line for line in lines if line["config"]["head"] == name}
+        for name in (head, rival)
+    )
+    if not runs.keys() & rivals.keys():
+        got = _check.Verbatim(f"{head} and {rival}, which have none")
+        _check.fail("paired", "lines", "hold a seed of both heads", got, "run both")
+    return _difference(metric, runs, rivals)
 
 
 def by_head(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
@@ -97,7 +123,7 @@ def by_head(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[
     return sorted(heads.items(), key=lambda item: item[0] != RIVAL)
 
 
-def _paired(head: str, runs: Mapping[int, Any], rival: Mapping[int, Any]) -> bool:
+def _has_both(head: str, runs: Mapping[int, Any], rival: Mapping[int, Any]) -> bool:
     return head != RIVAL and bool(runs.keys() & rival.keys())
 
 
@@ -107,15 +133,23 @@ def _spread(values: Sequence[float]) -> Spread:
     )
 
 
+def _rivals_retained(runs: Mapping[int, Mapping[str, Any]]) -> float | None:
+    gates = [line["gate"] for line in runs.values() if line.get("gate")]
+    return statistics.mean(gate["rivals_retained"] for gate in gates) if gates else None
+
+
 def _difference(
     metric: str, runs: Mapping[int, Mapping[str, Any]], rival: Mapping[int, Mapping[str, Any]]
 ) -> Difference:
     from scipy.stats import t
 
     shared = sorted(runs.keys() & rival.keys())
-    differences = [runs[s]["test"][metric] - rival[s]["test"][metric] for s in shared]
+    of_head, of_rival = ([by[s]["test"][metric] for s in shared] for by in (runs, rival))
+    differences = [mine - other for mine, other in zip(of_head, of_rival, strict=True)]
     mean, std = _spread(differences)
     count = len(shared)
     half = float(t.ppf(0.975, count - 1)) * std / math.sqrt(count) if count > 1 else math.nan
     wins = sum(difference < 0.0 for difference in differences)
-    return Difference(mean, mean - half, mean + half, wins, count)
+    level = statistics.mean(of_rival)
+    ratio = statistics.mean(of_head) / level if level else math.nan
+    return Difference(mean, mean - half, mean + half, wins, count, ratio)

@@ -8,6 +8,7 @@ from dropmax.report.summary import Difference, Spread, summarize
 
 HEADER = (
     "head",
+    "seeds",
     "error %",
     "minus softmax [95 %]",
     "wins",
@@ -15,6 +16,8 @@ HEADER = (
     "ECE %",
     "Brier",
 )
+DIGITS = {"error": 2, "nll": 3, "ece": 2, "brier": 3}
+"""Of the metrics, after the point."""
 
 
 def table(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -34,38 +37,47 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
         >>> config = {"head": "softmax", "seed": 0}
         >>> line = {"config": config, "test": test, "seconds": 3.0, "jobs": 2}
         >>> print(table([line]).splitlines()[2])
-        | `softmax` | 5.00 |  |  | 0.200 | 1.00 | 0.100 |
+        | `softmax` | 1 | 5.00 |  |  | 0.200 | 1.00 | 0.100 |
     """
     summaries = summarize(lines)
     timed = summaries[0].seconds is not None
-    header = [*HEADER, "seconds"] if timed else list(HEADER)
-    rows = [header, ["---"] * len(header)]
+    gated = any(summary.rivals_retained is not None for summary in summaries)
+    rows = [[*HEADER, *["rivals retained"] * gated, *["seconds"] * timed]]
     for summary in summaries:
         difference = summary.differences.get("error")
+        error, *others = (spread(summary.metrics[name], digits) for name, digits in DIGITS.items())
         row = [
             f"`{summary.head}`",
-            _spread(summary.metrics["error"], 2),
-            _interval(difference),
+            str(summary.seeds),
+            error,
+            interval(difference, DIGITS["error"]) if difference else "",
             f"{difference.wins} of {difference.seeds}" if difference else "",
-            _spread(summary.metrics["nll"], 3),
-            _spread(summary.metrics["ece"], 2),
-            _spread(summary.metrics["brier"], 3),
+            *others,
         ]
+        if gated:
+            retained = summary.rivals_retained
+            row.append("" if retained is None else f"{retained:.1f}")
         if summary.seconds is not None:
-            row.append(_spread(summary.seconds, 1))
+            row.append(spread(summary.seconds, 1))
         rows.append(row)
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+    return markdown(rows)
 
 
-def _spread(spread: Spread, digits: int) -> str:
-    mean = f"{spread.mean:.{digits}f}"
-    return mean if math.isnan(spread.std) else f"{mean} ± {spread.std:.{digits}f}"
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; its first row is the header."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def _interval(difference: Difference | None) -> str:
-    if difference is None:
-        return ""
-    mean = f"{difference.mean:+.2f}"
+def spread(found: Spread, digits: int) -> str:
+    """Mean ± standard deviation."""
+    mean = f"{found.mean:.{digits}f}"
+    return mean if math.isnan(found.std) else f"{mean} ± {found.std:.{digits}f}"
+
+
+def interval(difference: Difference, digits: int) -> str:
+    """A mean difference with its 95 % interval."""
+    mean = f"{difference.mean:+.{digits}f}"
     if math.isnan(difference.low):
         return mean
-    return f"{mean} [{difference.low:+.2f}, {difference.high:+.2f}]"
+    return f"{mean} [{difference.low:+.{digits}f}, {difference.high:+.{digits}f}]"

@@ -40,8 +40,17 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 
 PREDICTIVES = ("plugin", "exact")
 
-ADDED = ("predictive", "encoder", "text_column")
-"""Settings that are younger than the first committed lines."""
+LATER = (
+    "predictive",
+    "num_classes",
+    "corruption",
+    "augment",
+    "dropout",
+    "decay_gates",
+    "encoder",
+    "text_column",
+)
+"""Settings that the first runs did not have."""
 
 
 class TrainingError(RuntimeError):
@@ -66,6 +75,11 @@ class RunConfig:
         label_column: The column of labels; found by its type if None.
         predictive: What the metrics are of, "plugin" or "exact"; a head that has no masks predicts
             by the plug-in all the same.
+        num_classes: A subset of so many classes, drawn by the seed; all if None.
+        corruption: One of `dropmax.corruption.CORRUPTIONS`, done to all images; none if None.
+        augment: Whether colored images are flipped and cropped; the protocol's if None.
+        dropout: The share of the features that the head does not see in training, in [0, 1).
+        decay_gates: Whether weight decay covers the gate's parameters, too.
         encoder: Of a data set of texts, as `dropmax.text.load_texts` takes it; images if None.
         text_column: The column of texts; found by its type if None.
 
@@ -90,6 +104,11 @@ class RunConfig:
     image_column: str | None = None
     label_column: str | None = None
     predictive: str = "plugin"
+    num_classes: int | None = None
+    corruption: str | None = None
+    augment: bool | None = None
+    dropout: float = 0.0
+    decay_gates: bool = False
     encoder: str | None = None
     text_column: str | None = None
 
@@ -110,7 +129,11 @@ class RunConfig:
         _check.integer(function, "batch_size", self.batch_size, low=1)
         _check.integer(function, "seed", self.seed, low=0)
         _check.integer(function, "validation_per_class", self.validation_per_class, low=0)
-        for argument in ("epochs", "train_per_class"):
+        _check.number(function, "dropout", self.dropout, low=0.0, high=1.0, open_high=True)
+        _check.boolean(function, "decay_gates", self.decay_gates)
+        if self.augment is not None:
+            _check.boolean(function, "augment", self.augment)
+        for argument in ("epochs", "train_per_class", "num_classes"):
             if getattr(self, argument) is not None:
                 _check.integer(function, argument, getattr(self, argument), low=1)
 
@@ -119,16 +142,22 @@ class RunConfig:
         """Passes over the training images."""
         return self.epochs or PROTOCOLS[self.protocol].epochs
 
+    @property
+    def augments(self) -> bool:
+        """Whether colored images are flipped and cropped."""
+        return PROTOCOLS[self.protocol].augment if self.augment is None else self.augment
+
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON takes them; what came later only where it is not the default.
+        """The settings as JSON takes them; the later ones only where they are not the default.
 
         Runs and lines that were written before there was a choice are of the same settings so.
         """
-        settings = asdict(self)
-        for field in fields(self):
-            if field.name in ADDED and settings[field.name] == field.default:
-                del settings[field.name]
-        return settings
+        defaults = {field.name: field.default for field in fields(self)}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in LATER or value != defaults[name]
+        }
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "RunConfig":

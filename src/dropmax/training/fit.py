@@ -12,6 +12,7 @@ from torch import nn
 
 from dropmax import _check
 from dropmax._files import write_whole
+from dropmax.conversion import find_head
 from dropmax.data import Images, Splits, load_images
 from dropmax.metrics import reliability
 from dropmax.text import load_texts
@@ -77,7 +78,7 @@ def train(
         >>> sorted(run.metrics["test"])
         ['brier', 'ece', 'error', 'floored', 'nll']
     """
-    data = data or load_data(config, root)
+    data = of_classes(config, data or load_data(config, root))
     splits, classifier = check(config, data)
     folder = Path(out)
     description = describe(config, data.class_names, data.shape)
@@ -126,18 +127,23 @@ def train(
 
 
 def load_data(config: RunConfig, root: str | Path | None = None) -> Images:
-    """The data set of a run, as `load_images` reads it, or `load_texts` where it has an encoder."""
+    """The data set of a run: `load_images`, corrupted or not, or `load_texts` with its encoder."""
     name, label_column = config.data, config.label_column
-    if config.encoder is None:
-        column = config.image_column
-        return load_images(name, root=root, image_column=column, label_column=label_column)
-    return load_texts(
-        name,
-        encoder=config.encoder,
-        root=root,
-        text_column=config.text_column,
-        label_column=label_column,
-    )
+    if config.encoder is not None:
+        column, encoder = config.text_column, config.encoder
+        return load_texts(
+            name, encoder=encoder, root=root, text_column=column, label_column=label_column
+        )
+    column = config.image_column
+    images = load_images(name, root=root, image_column=column, label_column=label_column)
+    return images if config.corruption is None else images.corrupted(config.corruption)
+
+
+def of_classes(config: RunConfig, data: Images) -> Images:
+    """The classes of a run, which may be fewer than those of the data set."""
+    if config.num_classes is None:
+        return data
+    return data.of_classes(config.num_classes, seed=config.seed)
 
 
 def check(config: RunConfig, data: Images) -> tuple[Splits, nn.Sequential]:
@@ -146,6 +152,7 @@ def check(config: RunConfig, data: Images) -> tuple[Splits, nn.Sequential]:
     Raises:
         ValueError: If the settings do not fit the data.
     """
+    data = of_classes(config, data)
     splits = data.draw(
         train_per_class=config.train_per_class,
         validation_per_class=config.validation_per_class,
@@ -198,6 +205,8 @@ def _finish(folder: Path, module: Any) -> None:
     metrics = {
         **module.history[-1]["curve"],
         "reliability": reliability(log_probs, test.target)._asdict(),
+        "options": find_head(module.classifier).options(),
+        "epochs": module.config.resolved_epochs,
         "seconds": round(module.seconds, 3),
         "threads": torch.get_num_threads(),
         "versions": versions(),

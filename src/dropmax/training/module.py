@@ -52,7 +52,10 @@ class RunModule(LightningModule):
         )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        groups = decay_groups(self.classifier, self.protocol.weight_decay)
+        decay = self.protocol.weight_decay
+        groups = decay_groups(self.classifier, decay)
+        if self.config.decay_gates:
+            groups = [{"params": list(self.classifier.parameters()), "weight_decay": decay}]
         if self.protocol.optimizer == "adam":
             optimizer: torch.optim.Optimizer = torch.optim.Adam(groups, lr=1e-3)
         else:
@@ -81,7 +84,7 @@ class RunModule(LightningModule):
 
     def training_step(self, batch: list[Tensor]) -> Tensor:
         images, target = batch
-        if self.protocol.augment and images.ndim == 4 and images.shape[1] == 3:
+        if self.config.augments and images.ndim == 4 and images.shape[1] == 3:
             images = flipped_and_cropped(images)
         scores: Scores = self.classifier(images)
         head = find_head(self.classifier)
@@ -124,7 +127,7 @@ class RunModule(LightningModule):
             row["gate"] = gate_health(scores, target, posterior_logits=posterior)._asdict()
         self.seconds += time.perf_counter() - self._started
         epochs = self.config.resolved_epochs
-        every = max(epochs // CURVE_POINTS, 1)
+        every = -(-epochs // CURVE_POINTS)
         if row["epoch"] % every == 0 or row["epoch"] == epochs:
             row["curve"] = self._evaluate()
         self.history.append(row)

@@ -1,29 +1,13 @@
-"""Put the tables of committed result lines into the README and the documentation.
-
-    python experiments/tables.py
-
-A table stands between `<!-- compare: FOLDER -->` or `<!-- inference: FOLDER TABLE -->` and
-`<!-- end -->`.
-"""
+"""Tables of what trained gates infer, from the lines that experiments/inference.py writes."""
 
 import itertools
-import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from dropmax._files import write_whole
-from dropmax.experiments import RESULTS, read_lines
-from dropmax.report import table
 from dropmax.report.summary import by_head
+from dropmax.report.table import markdown
 
-ROOT = Path(__file__).parent.parent
-BLOCK = re.compile(
-    r"(?P<start><!-- (?P<kind>compare|inference): (?P<folder>\S+)( (?P<table>\w+))? -->\n)"
-    r".*?(?P<end><!-- end -->)",
-    re.DOTALL,
-)
 Lines = Sequence[Mapping[str, Any]]
 
 
@@ -95,33 +79,6 @@ def _probability(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _markdown(rows: list[list[str]]) -> str:
-    rows = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
-
-
-def _made(found: re.Match[str]) -> str:
-    folder = ROOT / found["folder"]
-    if found["kind"] == "compare":
-        made = table(read_lines(folder / RESULTS))
-    else:
-        made = _markdown(INFERENCE[found["table"]](read_lines(folder / "inference.jsonl")))
-    return f"{found['start']}\n{made}\n{found['end']}"
-
-
-def with_tables(page: str) -> str:
-    """The page with its tables made anew from the lines."""
-    return BLOCK.sub(_made, page)
-
-
-def main() -> None:
-    """Rewrite every page that has such a table."""
-    for file in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
-        page = file.read_text()
-        if (made := with_tables(page)) != page:
-            write_whole(file, made)
-            print(file.relative_to(ROOT))
-
-
-if __name__ == "__main__":
-    main()
+def inference_table(lines: Lines, name: str) -> str:
+    """One of `INFERENCE` in Markdown."""
+    return markdown(INFERENCE[name](lines))

@@ -1,0 +1,114 @@
+"""Many heads and seeds on one data set: a JSON line a run, continued where it was interrupted."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dropmax import _check
+from dropmax.data import Images
+from dropmax.experiments.bar import run_bar
+from dropmax.experiments.runs import complete, finished
+from dropmax.training import RunConfig, load_data
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Heads, compared on the same splits and the same initial backbone for each seed.
+
+    Attributes:
+        base: The settings that all runs share; its head and seed are replaced.
+        heads: As `dropmax.make_head` takes them.
+        seeds: Of the runs.
+
+    Raises:
+        ValueError: If there is no head or seed, or one stands twice.
+    """
+
+    base: RunConfig
+    heads: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for argument in ("heads", "seeds"):
+            values = getattr(self, argument)
+            if not values or len(set(values)) < len(values):
+                must = "hold at least one, each once"
+                _check.fail("Comparison", argument, must, values, "list each once")
+
+    def configs(self) -> list[RunConfig]:
+        """The settings of every run, seed by seed."""
+        return [
+            replace(self.base, head=head, seed=seed) for seed in self.seeds for head in self.heads
+        ]
+
+
+def compare(
+    comparison: Comparison,
+    out: str | Path,
+    *,
+    data: Images | None = None,
+    root: str | Path | None = None,
+    jobs: int = 1,
+    threads: int | None = None,
+    progress: bool = True,
+) -> list[dict[str, Any]]:
+    """Train every head with every seed; a comparison that was interrupted goes on.
+
+    Args:
+        comparison: What is compared.
+        out: The directory to write: `results.jsonl`, a line a run, and the runs.
+        data: The data set that `comparison` names, where it is loaded already.
+        root: Where folders of data lie; the environment variable DROPMAX_DATA if None.
+        jobs: How many runs at once.
+        threads: Threads of each run; the machine's cores divided by `jobs` if None. The last bits
+            of the numbers depend on it, and every line carries it.
+        progress: Whether to show a bar over runs with the time left.
+
+    Returns:
+        The result lines, seed by seed.
+
+    Raises:
+        ValueError: If a setting or the data do not fit, or `out` is of another experiment; nothing
+            has been written then.
+        TrainingError: If a run breaks down.
+
+    Examples:
+        >>> import tempfile
+        >>> from dropmax.experiments import Comparison, compare
+        >>> from dropmax.training import RunConfig
+        >>> base = RunConfig("digits", "softmax", train_per_class=5, epochs=1)
+        >>> comparison = Comparison(base, heads=("softmax", "dropmax"), seeds=(0,))
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     lines = compare(comparison, out, progress=False)
+        >>> [line["config"]["head"] for line in lines]
+        ['softmax', 'dropmax']
+    """
+    configs = comparison.configs()
+    with run_bar(
+        float(len(configs)), float(len(finished(configs, out))), shown=progress
+    ) as advance:
+        return complete(
+            configs,
+            out,
+            data=lambda: data or load_data(comparison.base, root),
+            jobs=jobs,
+            threads=threads,
+            advance=lambda: advance(1.0),
+        )
+
+
+def split_heads(text: str) -> tuple[str, ...]:
+    """The heads in a text with commas between them; a part `option=value` belongs to the head.
+
+    Examples:
+        >>> from dropmax.experiments import split_heads
+        >>> split_heads("softmax,dropmax:kl_weight=0.5,aux_weight=2.0,attention")
+        ('softmax', 'dropmax:kl_weight=0.5,aux_weight=2.0', 'attention')
+    """
+    heads: list[str] = []
+    for part in text.split(","):
+        if "=" in part and ":" not in part and heads:
+            heads[-1] += "," + part.strip()
+        else:
+            heads.append(part.strip())
+    return tuple(heads)

@@ -1,0 +1,156 @@
+"""Train the runs that are missing in a directory, several at once."""
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dropmax import _check
+from dropmax.data import Images
+from dropmax.experiments.lines import RESULTS, append_line, read_lines
+from dropmax.training import RunConfig, check, train
+
+RUNS = "runs"
+
+
+def complete(
+    configs: Sequence[RunConfig],
+    out: str | Path,
+    *,
+    data: Callable[[], Images],
+    jobs: int,
+    threads: int | None,
+    advance: Callable[[], None],
+) -> list[dict[str, Any]]:
+    """Train the runs that have no line yet, of settings that differ in head and seed alone.
+
+    Args:
+        configs: The settings of the runs.
+        out: The directory to write: `results.jsonl`, a line a run, and the runs.
+        data: Loads their data set; called where a run is missing.
+        jobs: How many runs at once.
+        threads: Threads of each run; the machine's cores divided by `jobs` if None.
+        advance: Called after each run.
+
+    Returns:
+        The lines, in the order of the settings.
+
+    Raises:
+        ValueError: If a setting or the data do not fit, or `out` is of another experiment; nothing
+            has been written then.
+        TrainingError: If a run breaks down.
+    """
+    _check.integer("compare", "jobs", jobs, low=1)
+    threads = threads or max((os.cpu_count() or 1) // jobs, 1)
+    _check.integer("compare", "threads", threads, low=1)
+    folder = Path(out)
+    done = finished(configs, folder)
+    missing = [config for config in configs if config not in done]
+    if missing:
+        loaded = data()
+        for config in missing:
+            check(config, loaded)
+        for line in _lines(missing, folder / RUNS, loaded, jobs, threads):
+            append_line(folder / RESULTS, line)
+            done[RunConfig.from_dict(line["config"])] = line
+            advance()
+    return [done[config] for config in configs]
+
+
+def finished(configs: Sequence[RunConfig], out: str | Path) -> dict[RunConfig, dict[str, Any]]:
+    """The lines of those runs that are in a directory.
+
+    Raises:
+        ValueError: If the directory holds something else, or runs of other settings.
+    """
+    folder = Path(out)
+    lines = {RunConfig.from_dict(line["config"]): line for line in read_lines(folder / RESULTS)}
+    begun = bool(lines) or (folder / RUNS).is_dir()
+    other = any(_shared(config) != _shared(configs[0]) for config in lines)
+    occupied = folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not begun))
+    if other or occupied:
+        got = _check.Verbatim(f"{str(folder)!r}, which holds something else")
+        must = "be new, empty or of the same experiment"
+        _check.fail("compare", "out", must, got, "name another directory")
+    return {config: lines[config] for config in configs if config in lines}
+
+
+def _shared(config: RunConfig) -> RunConfig:
+    """The settings but for head and seed."""
+    return replace(config, head="any", seed=0)
+
+
+def run_folder(out: str | Path, config: RunConfig) -> Path:
+    """Where in the directory of a comparison a run lies."""
+    head = re.sub(r"[^A-Za-z0-9_.=-]+", "_", config.head)
+    return Path(out, RUNS, f"{head}-seed{config.seed}")
+
+
+def _lines(
+    configs: Sequence[RunConfig], folder: Path, data: Images, jobs: int, threads: int
+) -> Iterator[dict[str, Any]]:
+    """The result lines of runs, as they end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if jobs == 1:
+        for config in configs:
+            yield _line(config, folder.parent, data, jobs, threads)
+        return
+    with ProcessPoolExecutor(
+        jobs, get_context("spawn"), initializer=_begin_worker, initargs=(data,)
+    ) as pool:
+        running = [pool.submit(_line, c, folder.parent, None, jobs, threads) for c in configs]
+        try:
+            for finished in as_completed(running):
+                yield finished.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _line(
+    config: RunConfig, out: Path, data: Images | None, jobs: int, threads: int
+) -> dict[str, Any]:
+    """Train one run and say how it went."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        run = train(config, run_folder(out, config), data=data or _worker_data[0], progress=False)
+    finally:
+        torch.set_num_threads(before)
+    rows = [row for row in run.history if "curve" in row]
+    return {
+        "config": config.to_dict(),
+        **run.metrics,
+        "jobs": jobs,
+        "gate": run.history[-1].get("gate"),
+        "curve": {
+            "epoch": [row["epoch"] for row in rows],
+            "train_nll": [row["curve"]["train"]["nll"] for row in rows],
+            "test_nll": [row["curve"]["test"]["nll"] for row in rows],
+        },
+    }
+
+
+_worker_data: list[Images] = []
+"""The data set of a worker process, sent to it once."""
+
+
+def _begin_worker(data: Images) -> None:
+    """Keep the data, and end when the parent has ended, however it did."""
+    _worker_data.append(data)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,192 @@
+"""A study: the comparisons that answer one question, described by a YAML file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dropmax import _check
+from dropmax.experiments.bar import run_bar
+from dropmax.experiments.runs import complete, finished
+from dropmax.training import RunConfig, load_data
+
+FUNCTION = "load_study"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Heads compared under the same settings, each with seeds of its own.
+
+    Attributes:
+        name: Of the part, and of its folder in that of the study.
+        configs: The settings of its runs, seed by seed.
+        minutes: How long a run takes, about, on one thread.
+    """
+
+    name: str
+    configs: tuple[RunConfig, ...]
+    minutes: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question and the comparisons that answer it.
+
+    Attributes:
+        name: The stem of its file.
+        title: The question in a line.
+        parts: Its comparisons.
+    """
+
+    name: str
+    title: str
+    parts: tuple[Part, ...]
+
+
+def load_study(file: str | Path) -> Study:
+    """Read a study.
+
+    The file holds `title` and `parts`: by name a mapping of `RunConfig`'s settings with `minutes`
+    and `runs`, a list of `heads` (names) and `seeds` (a list, or a number n for 0 to n - 1).
+
+    Args:
+        file: The YAML file.
+
+    Raises:
+        ValueError: If it cannot be read, something in it is missing or unknown, or a run stands
+            twice in a part.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from dropmax.experiments import load_study
+        >>> text = '''
+        ... title: Which head is best on digits?
+        ... parts:
+        ...   few:
+        ...     data: digits
+        ...     train_per_class: 5
+        ...     minutes: 1
+        ...     runs: [{heads: [softmax, dropmax], seeds: 2}]
+        ... '''
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "digits.yaml")
+        ...     _ = file.write_text(text)
+        ...     study = load_study(file)
+        >>> [(config.head, config.seed) for config in study.parts[0].configs]
+        [('softmax', 0), ('dropmax', 0), ('softmax', 1), ('dropmax', 1)]
+    """
+    import yaml
+
+    path = Path(file)
+    try:
+        described = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        got = _check.Verbatim(f"{path} ({' '.join(str(error).split())[:200]})")
+        _check.fail(FUNCTION, "file", "be readable YAML", got, "check the path and the file")
+    title, parts = _fields(described, path.name, "title", "parts")
+    if not isinstance(parts, Mapping) or not parts:
+        _check.fail(FUNCTION, "parts", "name one or more", parts, "describe a comparison")
+    return Study(path.stem, title, tuple(_part(name, part) for name, part in parts.items()))
+
+
+def _part(name: str, described: Any) -> Part:
+    minutes, groups = _fields(described, f"part {name}", "minutes", "runs", others=True)
+    settings = {k: v for k, v in described.items() if k not in ("minutes", "runs")}
+    if not isinstance(groups, Sequence) or not groups:
+        _check.fail(FUNCTION, f"runs of {name}", "be a list", groups, "list heads and seeds")
+    runs: list[tuple[int, str]] = []
+    for group in groups:
+        heads, seeds = _fields(group, f"runs of {name}", "heads", "seeds")
+        seeds = list(range(seeds)) if isinstance(seeds, int) else seeds
+        runs += [(seed, head) for seed in seeds for head in heads]
+    if len(set(runs)) < len(runs):
+        twice = next(run for run in runs if runs.count(run) > 1)
+        got = _check.Verbatim(f"{twice[1]!r} with seed {twice[0]} twice")
+        _check.fail(FUNCTION, f"runs of {name}", "stand once each", got, "remove one")
+    configs = [
+        RunConfig.from_dict({**settings, "head": head, "seed": seed})
+        for seed, head in sorted(runs, key=lambda run: run[0])
+    ]
+    return Part(name, tuple(configs), float(minutes))
+
+
+def _fields(described: Any, where: str, *names: str, others: bool = False) -> list[Any]:
+    """The values of a mapping that has these names, and no others unless they are allowed."""
+    must = f"be a mapping with {' and '.join(names)}"
+    if not isinstance(described, Mapping) or any(name not in described for name in names):
+        _check.fail(FUNCTION, where, must, described, "add what is missing")
+    if not others:
+        for name in described:
+            _check.choice(FUNCTION, f"a name in {where}", name, names)
+    return [described[name] for name in names]
+
+
+def run_study(
+    study: Study,
+    out: str | Path,
+    *,
+    root: str | Path | None = None,
+    jobs: int = 1,
+    threads: int | None = None,
+    progress: bool = True,
+) -> None:
+    """Run what a study lacks; one that was interrupted goes on.
+
+    Args:
+        study: The study.
+        out: The directory of all studies: the lines of a part are in
+            `out/STUDY/PART/results.jsonl`.
+        root: Where folders of data lie; the environment variable DROPMAX_DATA if None.
+        jobs: How many runs at once.
+        threads: Threads of each run; the machine's cores divided by `jobs` if None.
+        progress: Whether to show a bar with the time left.
+
+    Raises:
+        ValueError: If a setting or the data do not fit, or a folder is of another experiment.
+        TrainingError: If a run breaks down.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from dropmax.experiments import Part, Study, read_lines, run_study
+        >>> from dropmax.training import RunConfig
+        >>> config = RunConfig("digits", "softmax", train_per_class=5, epochs=1)
+        >>> study = Study("digits", "Does it run?", (Part("few", (config,), minutes=1.0),))
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     run_study(study, out, progress=False)
+        ...     len(read_lines(Path(out, "digits", "few", "results.jsonl")))
+        1
+    """
+    folders = [Path(out, study.name, part.name) for part in study.parts]
+    total = sum(part.minutes * len(part.configs) for part in study.parts)
+    done = sum(
+        part.minutes * len(finished(part.configs, folder))
+        for part, folder in zip(study.parts, folders, strict=True)
+    )
+    with run_bar(total, done, shown=progress) as advance:
+        for part, folder in zip(study.parts, folders, strict=True):
+            complete(
+                part.configs,
+                folder,
+                data=partial(load_data, part.configs[0], root),
+                jobs=jobs,
+                threads=threads,
+                advance=partial(advance, part.minutes),
+            )
+
+
+def progress_of(study: Study, out: str | Path) -> tuple[int, int, float]:
+    """How many runs are finished, of how many, and the core-hours that are left, about.
+
+    Raises:
+        ValueError: If a folder of the study is of another experiment.
+    """
+    total = sum(len(part.configs) for part in study.parts)
+    left = [
+        (len(part.configs) - len(finished(part.configs, Path(out, study.name, part.name))), part)
+        for part in study.parts
+    ]
+    done = total - sum(count for count, _ in left)
+    return done, total, sum(count * part.minutes for count, part in left) / 60.0

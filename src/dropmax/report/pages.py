@@ -1,0 +1,185 @@
+"""Tables, numbers and figures of committed lines in Markdown pages, made anew by a command.
+
+What is made stands between `<!-- KIND: WORDS -->` and `<!-- end -->`; `BLOCKS` lists the kinds. A
+figure is drawn where a page shows `figures/STUDY/PART/NAME.png`.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dropmax import _check
+from dropmax._files import write_whole
+from dropmax.experiments import RESULTS, load_study, read_lines
+from dropmax.report.figures import FIGURES, save
+from dropmax.report.inference import INFERENCE, inference_table
+from dropmax.report.summary import by_head, paired, summarize
+from dropmax.report.table import DIGITS, interval, markdown, spread, table
+
+FIGURE = re.compile(r"\]\((?P<file>figures/(?P<part>[^)]+)/(?P<name>\w+)\.png)\)")
+
+
+def update_pages(root: str | Path) -> list[Path]:
+    """Make the tables, numbers and figures of a project's pages anew.
+
+    Args:
+        root: The project: its README.md and docs/ are the pages, experiments/ holds the studies,
+            and experiments/results/ the lines.
+
+    Returns:
+        The files that changed.
+
+    Raises:
+        ValueError: If a page asks for what there are no lines of.
+    """
+    studies = Path(root, "experiments")
+    changed = []
+    for page in pages(root):
+        text = page.read_text()
+        if (made := with_blocks(text, studies)) != text:
+            write_whole(page, made)
+            changed.append(page)
+        for found in FIGURE.finditer(text):
+            lines = read_lines(studies / "results" / found["part"] / RESULTS)
+            _check.choice("update_pages", f"a figure of {page}", found["name"], FIGURES)
+            folder = (page.parent / found["file"]).parent
+            changed += save({found["name"]: FIGURES[found["name"]](lines)}, folder, ("png",))
+    return changed
+
+
+def pages(root: str | Path) -> list[Path]:
+    """The pages of a project."""
+    return [Path(root, "README.md"), *sorted(Path(root, "docs").rglob("*.md"))]
+
+
+def with_blocks(page: str, studies: Path) -> str:
+    """The text of a page with its tables and numbers made anew."""
+
+    def made(found: re.Match[str]) -> str:
+        content = BLOCKS[found["kind"]](studies, *found["words"].split())
+        return f"{found['start']}{content}{found['end']}"
+
+    return BLOCK.sub(made, page)
+
+
+def _lines(studies: Path, part: str) -> list[dict[str, Any]]:
+    lines = read_lines(studies / "results" / part / RESULTS)
+    if not lines:
+        must = "have lines"
+        _check.fail("update_pages", part, must, _check.Verbatim("none"), "run the study")
+    return lines
+
+
+def compare_block(studies: Path, part: str) -> str:
+    """`compare: STUDY/PART`: the table of a comparison."""
+    return f"\n\n{table(_lines(studies, part))}\n"
+
+
+def inference_block(studies: Path, part: str, name: str) -> str:
+    """`inference: STUDY/PART TABLE`: what the gates of a comparison infer."""
+    _check.choice("update_pages", "a table", name, INFERENCE)
+    lines = read_lines(studies / "results" / part / "inference.jsonl")
+    return f"\n\n{inference_table(lines, name)}\n"
+
+
+def cross_block(studies: Path, study: str, metric: str, *parts: str) -> str:
+    """`cross: STUDY METRIC [PART ...]`: a metric by head and part, less that of softmax."""
+    folder = studies / "results" / study
+    names = parts or [part.name for part in load_study(studies / f"{study}.yaml").parts]
+    found = {name: _lines(studies, f"{study}/{name}") for name in names if (folder / name).is_dir()}
+    summaries = {name: {s.head: s for s in summarize(lines)} for name, lines in found.items()}
+    heads = list(dict.fromkeys(head for heads in summaries.values() for head in heads))
+    rows = [["head", *found]]
+    for head in heads:
+        cells = []
+        for heads_of_part in summaries.values():
+            summary = heads_of_part.get(head)
+            if summary is None:
+                cells.append("")
+                continue
+            cell = spread(summary.metrics[metric], DIGITS[metric])
+            if metric in summary.differences:
+                cell += f" ({interval(summary.differences[metric], DIGITS[metric])})"
+            cells.append(cell)
+        rows.append([f"`{head}`", *cells])
+    return f"\n\n{markdown(rows)}\n"
+
+
+def poster_block(studies: Path, part: str, column: str, metric: str = "error") -> str:
+    """`poster: STUDY/PART COLUMN [METRIC]`: the paper's figures beside ours, and the ratios."""
+    poster = json.loads((studies / "poster.json").read_text())
+    _check.choice("update_pages", "a column of the poster", column, poster)
+    found = {s.head: s.metrics[metric] for s in summarize(_lines(studies, part))}
+    rows = [["method", "paper, %", "ours, %", "paper / softmax", "ours / softmax"]]
+    for row in poster[column]:
+        ours = found[row["head"]]
+        ratios = (
+            row[metric] / poster[column][0][metric],
+            ours.mean / found[poster[column][0]["head"]].mean,
+        )
+        shown = (f"{row[metric]:.2f}", spread(ours, DIGITS[metric]))
+        rows.append([row["method"], *shown, *(f"{ratio:.3f}" for ratio in ratios)])
+    return f"\n\n{markdown(rows)}\n"
+
+
+def cost_block(studies: Path, study: str) -> str:
+    """`cost: STUDY`: runs and core-hours of a study."""
+    parts = load_study(studies / f"{study}.yaml").parts
+    lines = [line for part in parts for line in read_lines(_results(studies, study, part.name))]
+    hours = sum(line["seconds"] * line["threads"] for line in lines) / 3600.0
+    return f"{len(lines)} runs, {hours:.1f} core-hours"
+
+
+def value_block(studies: Path, part: str, quantity: str, metric: str, *heads: str) -> str:
+    """`value: STUDY/PART QUANTITY METRIC HEAD [RIVAL]`: a number; `QUANTITIES` lists them."""
+    _check.choice("update_pages", "a quantity", quantity, QUANTITIES)
+    lines = _lines(studies, part)
+    known = [head for head, _ in by_head(lines)]
+    for head in heads:
+        _check.choice("update_pages", f"a head of {part}", head, known)
+    return QUANTITIES[quantity](lines, metric, *heads)
+
+
+def _results(studies: Path, study: str, part: str) -> Path:
+    return studies / "results" / study / part / RESULTS
+
+
+def _mean(lines: Sequence[Mapping[str, Any]], metric: str, head: str) -> str:
+    found = {s.head: s for s in summarize(lines)}[head].metrics[metric]
+    return f"{found.mean:.{DIGITS[metric]}f}"
+
+
+def _ratio(lines: Sequence[Mapping[str, Any]], metric: str, head: str, rival: str) -> str:
+    return f"{paired(lines, metric, head, rival).ratio:.3f}"
+
+
+def _difference(lines: Sequence[Mapping[str, Any]], metric: str, head: str, rival: str) -> str:
+    return interval(paired(lines, metric, head, rival), DIGITS[metric])
+
+
+def _high(lines: Sequence[Mapping[str, Any]], metric: str, head: str, rival: str) -> str:
+    return f"{paired(lines, metric, head, rival).high:+.{DIGITS[metric]}f}"
+
+
+QUANTITIES: Mapping[str, Callable[..., str]] = {
+    "mean": _mean,
+    "ratio": _ratio,
+    "difference": _difference,
+    "high": _high,
+}
+BLOCKS: Mapping[str, Callable[..., str]] = {
+    "compare": compare_block,
+    "inference": inference_block,
+    "cross": cross_block,
+    "poster": poster_block,
+    "cost": cost_block,
+    "value": value_block,
+}
+
+BLOCK = re.compile(
+    rf"(?P<start><!-- (?P<kind>{'|'.join(BLOCKS)}): (?P<words>[^>]+?) -->)"
+    r"(?P<made>.*?)(?P<end><!-- end -->)",
+    re.DOTALL,
+)

@@ -66,7 +66,7 @@ def line_of(config: RunConfig, data: Images) -> dict[str, Any]:
         "config": config.to_dict(),
         **metrics,
         "reliability": reliability(log_probs["test"], splits.test.target)._asdict(),
-        "C": float(model.C_),
+        "options": {"C": float(model.C_)},
         "seconds": round(seconds, 3),
         "threads": torch.get_num_threads(),
         "versions": {**versions(), "sklearn": sklearn.__version__},

@@ -131,10 +131,10 @@ def test_logistic_regression_has_lines_like_ours_each_made_once(tmp_path, monkey
     (first,) = fit("0")
     assert RunConfig.from_dict(first["config"]).head == "logistic_regression"
     (ours,) = compare(Comparison(BASE, HEADS[:1], (0,)), tmp_path / "ours", progress=False)
-    assert ours.keys() - first.keys() == {"curve"}
+    assert ours.keys() - first.keys() == {"curve", "epochs"}
     assert ours["test"].keys() == first["test"].keys()
     assert first["test"]["error"] < 20.0
-    assert first["C"] in (0.01, 0.1)
+    assert first["options"]["C"] in (0.01, 0.1)
     assert "logistic_regression" in table([first])
     again = fit("0", "1")
     assert again[0] == first

@@ -119,6 +119,13 @@ def test_without_a_test_split_each_class_is_halved(stub, tmp_path):  # noqa: ARG
     assert len(data.draw().train.target) == 12
 
 
+def test_a_part_of_the_classes_keeps_the_texts_of_its_rows(stub, tmp_path):  # noqa: ARG001
+    part = load(folder(tmp_path, train=rows(), test=rows(9))).of_classes(2, seed=1)
+    named = [part.class_names[k] for k in part.train.target]
+    assert named == [one.split()[0] for one in part.train_texts]
+    assert len(part.draw(train_per_class=3, validation_per_class=2).train.target) == 6
+
+
 @pytest.mark.parametrize("backbone", ["identity", "hidden"])
 def test_heads_are_trained_on_them(backbone, stub, tmp_path):  # noqa: ARG001
     path = folder(tmp_path / "data", train=rows(60), test=rows(30, start=100))

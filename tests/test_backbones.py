@@ -18,6 +18,9 @@ from dropmax.backbones import BACKBONES, backbone_for, make_backbone, out_featur
         ("cnn", (1, 9, 13), 256),
         ("mlp", (1, 8, 8), 256),
         ("mlp", (384,), 256),
+        ("identity", (384,), 384),
+        ("identity", (1, 8, 8), 64),
+        ("hidden", (384,), 512),
     ],
 )
 def test_maps_instances_to_features(name, shape, width):

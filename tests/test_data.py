@@ -259,7 +259,7 @@ def test_wrong_input(name, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"train_per_class": 500}, "be at most 87, the training images of class '8', got 500"),
+        ({"train_per_class": 500}, "be at most 87, the training rows of class '8', got 500"),
         ({"train_per_class": 0}, "train_per_class must be an integer of at least 1"),
         ({"validation_per_class": -1}, "validation_per_class must be an integer"),
         ({"seed": -1}, "seed must be an integer of at least 0"),

@@ -19,6 +19,7 @@ from dropmax.integrations.transformers import DropMaxForClassification
 from dropmax.metrics import evaluate, gate_health
 from dropmax.report import with_blocks
 from dropmax.report.pages import BLOCK
+from dropmax.text import load_texts
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
@@ -41,6 +42,7 @@ PUBLIC = {
         ("export_onnx", dropmax.export_onnx),
         ("corruption.corrupted", corrupted),
         ("data.load_images", load_images),
+        ("text.load_texts", load_texts),
         ("metrics.evaluate", evaluate),
         ("metrics.gate_health", gate_health),
         ("backbones.make_backbone", make_backbone),

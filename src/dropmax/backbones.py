@@ -79,8 +79,35 @@ def mlp(shape: Shape) -> nn.Sequential:
     )
 
 
+def identity(shape: Shape) -> nn.Sequential:
+    """The instances as they are: a head on them is linear."""
+    _positive_shape("identity", shape)
+    return nn.Sequential(_Flat(shape))
+
+
+def hidden(shape: Shape) -> nn.Sequential:
+    """One dense layer of 512, ReLU: for rows of numbers that are features already."""
+    _positive_shape("hidden", shape)
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 512), nn.ReLU())
+
+
+class _Flat(nn.Flatten):
+    """Flattens instances of a known size."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.out_features = math.prod(shape)
+
+
 BACKBONES: Mapping[str, Callable[[Shape], nn.Sequential]] = MappingProxyType(
-    {"lenet": lenet, "mnist_cnn": mnist_cnn, "cnn": cnn, "mlp": mlp}
+    {
+        "lenet": lenet,
+        "mnist_cnn": mnist_cnn,
+        "cnn": cnn,
+        "mlp": mlp,
+        "identity": identity,
+        "hidden": hidden,
+    }
 )
 """The networks by name, each called with the shape of one instance."""
 
@@ -127,7 +154,7 @@ def make_backbone(name: str | None, shape: Shape) -> nn.Sequential:
 
 def out_features(network: nn.Sequential) -> int:
     """The width of a network's features."""
-    return next(m.out_features for m in reversed(network) if isinstance(m, nn.Linear))
+    return next(m.out_features for m in reversed(network) if isinstance(m, nn.Linear | _Flat))
 
 
 def _with_dense(shape: Shape, width: int, *layers: nn.Module) -> nn.Sequential:

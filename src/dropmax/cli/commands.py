@@ -14,12 +14,14 @@ app = typer.Typer(
 )
 
 DATA = "digits, a folder with images or parquet files, or a data set of the Hugging Face hub."
+ENCODER = "For texts: all-minilm-l6-v2, or a folder or name that SentenceTransformer takes."
 Data = Annotated[str, typer.Option(help=DATA)]
 DataRoot = Annotated[
     Path | None, typer.Option(help="Where folders of data lie; DROPMAX_DATA if not given.")
 ]
 Backbone = Annotated[
-    str | None, typer.Option(help="lenet, mnist_cnn, cnn or mlp; by the images if not given.")
+    str | None,
+    typer.Option(help="lenet, mnist_cnn, cnn, mlp, identity or hidden; by the shape if not given."),
 ]
 Protocol = Annotated[str, typer.Option(help="official (the authors') or modern.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the images; the protocol's.")]
@@ -30,6 +32,8 @@ TrainPerClass = Annotated[
 ValidationPerClass = Annotated[int, typer.Option(help="Images of each class to validate on.")]
 ImageColumn = Annotated[str | None, typer.Option(help="The column of images.")]
 LabelColumn = Annotated[str | None, typer.Option(help="The column of labels.")]
+Encoder = Annotated[str | None, typer.Option(help=ENCODER)]
+TextColumn = Annotated[str | None, typer.Option(help="The column of texts.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 PREDICTIVE = "plugin, or for heads with masks exact: the mean over all masks."
 Predictive = Annotated[str, typer.Option(help=PREDICTIVE)]
@@ -54,6 +58,8 @@ def train(
     data_root: DataRoot = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    encoder: Encoder = None,
+    text_column: TextColumn = None,
     predictive: Predictive = "plugin",
     accelerator: Annotated[str, typer.Option(help="As lightning takes it.")] = "auto",
     devices: Annotated[int, typer.Option(help="How many.")] = 1,
@@ -76,6 +82,8 @@ def train(
         seed=seed,
         image_column=image_column,
         label_column=label_column,
+        encoder=encoder,
+        text_column=text_column,
         predictive=predictive,
     )
     run = training.train(
@@ -127,15 +135,17 @@ def compare(
     data_root: DataRoot = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
+    encoder: Encoder = None,
+    text_column: TextColumn = None,
     predictive: Predictive = "plugin",
     quiet: Quiet = False,
 ) -> None:
     """Train heads on the same splits and initial backbones; write lines, a table and figures."""
     from dropmax import _check, report
+    from dropmax._files import write_whole
     from dropmax.experiments import RESULTS, Comparison, run_folder, split_heads
     from dropmax.experiments import compare as compared
     from dropmax.training import RunConfig, load_data, load_run
-    from dropmax.training.run import write_whole
 
     _check.integer("compare", "--seeds", seeds, low=1)
     names = split_heads(heads)
@@ -150,6 +160,8 @@ def compare(
         validation_per_class=validation_per_class,
         image_column=image_column,
         label_column=label_column,
+        encoder=encoder,
+        text_column=text_column,
         predictive=predictive,
     )
     images = load_data(base, data_root)

@@ -1,7 +1,8 @@
 """A data set of labeled images as tensors, and what one experiment takes from it."""
 
 import hashlib
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -13,7 +14,10 @@ from dropmax.corruption import corrupted
 
 
 class Split(NamedTuple):
-    """Images `[N, C, H, W]`, uint8, C = 1 or 3, with their class indices `[N]`."""
+    """Images `[N, C, H, W]`, uint8, C = 1 or 3, with their class indices `[N]`.
+
+    Rows of numbers such as embeddings, float32 `[N, D]`, stand in the place of images.
+    """
 
     images: Tensor
     target: Tensor
@@ -36,26 +40,28 @@ class Images:
         train: Every training image.
         test: Every test image.
         class_names: The name of each class index.
+        train_texts: The training texts where `train` is embeddings of them, else empty.
     """
 
     name: str
     train: Split
     test: Split
     class_names: tuple[str, ...]
+    train_texts: tuple[str, ...] = ()
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of an image."""
-        _, channels, height, width = self.train.images.shape
-        return channels, height, width
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W) of an image, or (D,) of a row of numbers."""
+        return tuple(self.train.images.shape[1:])
 
     def draw(
         self, *, train_per_class: int | None = None, validation_per_class: int = 0, seed: int = 0
     ) -> Splits:
         """Take a number of images of each class to train and to validate on.
 
-        An image's place in the draw is a hash of the seed and of its pixels: it depends neither on
-        the order of the rows nor on how they were stored.
+        An image's place in the draw is a hash of the seed and of its pixels, that of an embedding
+        a hash of the seed and of its text: it depends neither on the order of the rows nor on how
+        they were stored, nor on the encoder.
 
         Args:
             train_per_class: Images of each class to train on; None takes all that are left.
@@ -76,17 +82,17 @@ class Images:
             _check.integer(function, "train_per_class", train_per_class, low=1)
         _check.integer(function, "validation_per_class", validation_per_class, low=0)
         _check.integer(function, "seed", seed, low=0)
-        drawn = _drawn(self.train, len(self.class_names), seed)
+        drawn = _drawn(self.train, self.train_texts, len(self.class_names), seed)
         needed = validation_per_class + (train_per_class or 1)
         fewest, scarce = min((len(rows), k) for k, rows in enumerate(drawn))
         if fewest < needed:
             argument = f"train_per_class + validation_per_class of {self.name}"
-            must = f"be at most {fewest}, the training images of class {self.class_names[scarce]!r}"
-            _check.fail(function, argument, must, needed, "ask for fewer images")
+            must = f"be at most {fewest}, the training rows of class {self.class_names[scarce]!r}"
+            _check.fail(function, argument, must, needed, "ask for fewer")
         end = None if train_per_class is None else needed
         train = [n for rows in drawn for n in rows[validation_per_class:end]]
         validation = [n for rows in drawn for n in rows[:validation_per_class]]
-        return Splits(_rows(self.train, train), _rows(self.train, validation), self.test)
+        return Splits(rows_of(self.train, train), rows_of(self.train, validation), self.test)
 
     def corrupted(self, name: str, *, seed: int = 0) -> "Images":
         """The same data set with its training and its test images corrupted.
@@ -139,28 +145,36 @@ class Images:
         train, test = (
             Split(images[target >= 0], target[target >= 0]) for images, target in renumbered
         )
-        return replace(self, train=train, test=test, class_names=names)
+        kept = (index[self.train.target] >= 0).tolist()
+        texts = tuple(itertools.compress(self.train_texts, kept))
+        return replace(self, train=train, test=test, class_names=names, train_texts=texts)
 
 
-def _drawn(split: Split, num_classes: int, seed: int) -> list[list[int]]:
-    """For each class its rows, in the order of the hash of seed and pixels."""
+def _drawn(split: Split, texts: Sequence[str], num_classes: int, seed: int) -> list[list[int]]:
+    """For each class its rows, in the order of the hash of the seed and of texts or pixels."""
     pixels = split.images.numpy()
-    prefix = f"{seed}:{'x'.join(map(str, pixels.shape[1:]))}:".encode()
-    keys = [hashlib.sha256(prefix + image.tobytes()).digest() for image in pixels]
+    kind = "text" if texts else "x".join(map(str, pixels.shape[1:]))
+    contents = (text.encode() for text in texts) if texts else (image.tobytes() for image in pixels)
+    prefix = f"{seed}:{kind}:".encode()
+    keys = [hashlib.sha256(prefix + content).digest() for content in contents]
+    assert len(keys) == len(split.target)
     rows: list[list[int]] = [[] for _ in range(num_classes)]
     for n in sorted(range(len(keys)), key=keys.__getitem__):
         rows[int(split.target[n])].append(n)
     return rows
 
 
-def _rows(split: Split, rows: Iterable[int]) -> Split:
+def rows_of(split: Split, rows: Iterable[int]) -> Split:
+    """Some rows of a split."""
     chosen = torch.tensor(list(rows), dtype=torch.int64)
     return Split(split.images[chosen], split.target[chosen])
 
 
-def halves(split: Split, num_classes: int) -> tuple[Split, Split]:
-    """Two halves of each class, by the hash of the pixels."""
-    drawn = _drawn(split, num_classes, seed=0)
+def halves(
+    split: Split, num_classes: int, texts: Sequence[str] = ()
+) -> tuple[list[int], list[int]]:
+    """The rows of two halves of each class, by the hash of texts or pixels."""
+    drawn = _drawn(split, texts, num_classes, seed=0)
     first = [n for rows in drawn for n in rows[: len(rows) // 2]]
     second = [n for rows in drawn for n in rows[len(rows) // 2 :]]
-    return _rows(split, first), _rows(split, second)
+    return first, second

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dropmax import _check
-from dropmax.training.run import write_whole
+from dropmax._files import write_whole
 
 RESULTS = "results.jsonl"
 

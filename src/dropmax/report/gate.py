@@ -62,7 +62,7 @@ def draw_gate(run: Run, images: Images, out: str | Path, *, rival: Run | None = 
             _strip(strip, images.test.images[rows])
             shown = _heat_map(ax, retain[rows], target[rows], answer[rows], images.class_names)
         strip.axis("off")
-        ax.set_title(f"{title} test images", fontsize=9)
+        ax.set_title(f"{title} test instances", fontsize=9)
     figure.colorbar(shown, ax=axes[-1], label="retain probability", fraction=0.05)
     return save({"gate": figure}, out)
 
@@ -162,7 +162,9 @@ def _one_a_class(order: Tensor, target: Tensor) -> Tensor:
 
 
 def _strip(ax: Any, images: Tensor) -> None:
-    """The images below one another."""
+    """The images below one another; rows of numbers are not shown."""
+    if images.ndim != 4:
+        return
     apart = F.pad(images, (0, 0, 1, 1), value=255)
     tall = torch.cat(list(apart), dim=1).permute(1, 2, 0)
     ax.imshow(tall.expand(-1, -1, 3).numpy(), aspect="auto", interpolation="nearest")

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from dropmax import _check
+from dropmax._files import write_whole
 from dropmax.experiments import RESULTS, load_study, read_lines
 from dropmax.report.figures import FIGURES, save
 from dropmax.report.inference import INFERENCE, inference_table
 from dropmax.report.summary import by_head, paired, summarize
 from dropmax.report.table import DIGITS, interval, markdown, spread, table
-from dropmax.training.run import write_whole
 
 FIGURE = re.compile(r"\]\((?P<file>figures/(?P<part>[^)]+)/(?P<name>\w+)\.png)\)")
 

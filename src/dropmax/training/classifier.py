@@ -18,25 +18,28 @@ from dropmax.training.config import PROTOCOLS, RunConfig, epoch_seed
 class Pixels(nn.Module):
     """Images uint8 `[N, C, H, W]` to floats, shifted and scaled a channel as the run states.
 
-    The statistics are buffers: they are saved with the weights.
+    Rows of numbers `[N, D]` are shifted and scaled a column. The statistics are buffers: they are
+    saved with the weights.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(channels, 1, 1))
-        self.register_buffer("std", torch.ones(channels, 1, 1))
+        channels = (shape[0], *(1 for _ in shape[1:]))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+        self.unit = 1 if len(shape) == 1 else 255
 
     def fit(self, images: Tensor) -> None:
         """Take the mean and deviation of the images."""
-        channels = images.double().div(255).transpose(0, 1).flatten(1)
-        self.mean.copy_(channels.mean(1)[:, None, None])
-        self.std.copy_(channels.std(1).clamp(min=1e-3)[:, None, None])
+        channels = images.double().div(self.unit).transpose(0, 1).flatten(1)
+        self.mean.copy_(channels.mean(1).view_as(self.mean))
+        self.std.copy_(channels.std(1).clamp(min=1e-3).view_as(self.std))
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images.to(self.mean.dtype) / 255 - self.mean) / self.std
+        return (images.to(self.mean.dtype) / self.unit - self.mean) / self.std
 
 
 def make_classifier(config: RunConfig, shape: tuple[int, ...], num_classes: int) -> nn.Sequential:
@@ -54,7 +57,7 @@ def make_classifier(config: RunConfig, shape: tuple[int, ...], num_classes: int)
     for layer in backbone:  # images with their channels last are faster on CPUs
         if isinstance(layer, nn.Conv2d):
             layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
-    return nn.Sequential(OrderedDict(pixels=Pixels(shape[0]), backbone=backbone, head=head))
+    return nn.Sequential(OrderedDict(pixels=Pixels(shape), backbone=backbone, head=head))
 
 
 def fit_pixels(classifier: nn.Sequential, config: RunConfig, train: Split) -> None:

@@ -40,7 +40,16 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 
 PREDICTIVES = ("plugin", "exact")
 
-LATER = ("predictive", "num_classes", "corruption", "augment", "dropout", "decay_gates")
+LATER = (
+    "predictive",
+    "num_classes",
+    "corruption",
+    "augment",
+    "dropout",
+    "decay_gates",
+    "encoder",
+    "text_column",
+)
 """Settings that the first runs did not have."""
 
 
@@ -53,7 +62,7 @@ class RunConfig:
     """The settings that decide the numbers of a run.
 
     Attributes:
-        data: A data set, as `dropmax.data.load_images` takes it.
+        data: A data set, as `dropmax.data.load_images` or `dropmax.text.load_texts` takes it.
         head: A head, as `dropmax.make_head` takes it.
         backbone: One of `dropmax.backbones.BACKBONES`; by the images' shape if None.
         protocol: One of `PROTOCOLS`.
@@ -71,6 +80,8 @@ class RunConfig:
         augment: Whether colored images are flipped and cropped; the protocol's if None.
         dropout: The share of the features that the head does not see in training, in [0, 1).
         decay_gates: Whether weight decay covers the gate's parameters, too.
+        encoder: Of a data set of texts, as `dropmax.text.load_texts` takes it; images if None.
+        text_column: The column of texts; found by its type if None.
 
     Raises:
         ValueError: If a setting does not fit.
@@ -98,13 +109,19 @@ class RunConfig:
     augment: bool | None = None
     dropout: float = 0.0
     decay_gates: bool = False
+    encoder: str | None = None
+    text_column: str | None = None
 
     def __post_init__(self) -> None:
         function = "RunConfig"
-        for argument in ("data", "head"):
+        for argument in ("data", "head", "encoder"):
             value = getattr(self, argument)
-            if not isinstance(value, str) or not value:
+            if (not isinstance(value, str) or not value) and (argument, value) != ("encoder", None):
                 _check.fail(function, argument, "be a name", value, "name one")
+        idle = "text_column" if self.encoder is None else "image_column"
+        if getattr(self, idle) is not None:
+            must = f"be None {'without' if self.encoder is None else 'with'} an encoder"
+            _check.fail(function, idle, must, getattr(self, idle), "remove one of the two settings")
         if self.backbone is not None:
             _check.choice(function, "backbone", self.backbone, BACKBONES)
         _check.choice(function, "protocol", self.protocol, PROTOCOLS)

@@ -11,9 +11,11 @@ import torch
 from torch import nn
 
 from dropmax import _check
+from dropmax._files import write_whole
 from dropmax.conversion import find_head
 from dropmax.data import Images, Splits, load_images
 from dropmax.metrics import reliability
+from dropmax.text import load_texts
 from dropmax.training.classifier import fit_pixels, make_classifier, method_of, predict
 from dropmax.training.config import RunConfig
 from dropmax.training.run import (
@@ -28,7 +30,6 @@ from dropmax.training.run import (
     read_description,
     to_json,
     versions,
-    write_whole,
 )
 
 
@@ -126,10 +127,15 @@ def train(
 
 
 def load_data(config: RunConfig, root: str | Path | None = None) -> Images:
-    """The data set of a run, as `dropmax.data.load_images` reads it, or corrupted."""
-    images = load_images(
-        config.data, root=root, image_column=config.image_column, label_column=config.label_column
-    )
+    """The data set of a run: `load_images`, corrupted or not, or `load_texts` with its encoder."""
+    name, label_column = config.data, config.label_column
+    if config.encoder is not None:
+        column, encoder = config.text_column, config.encoder
+        return load_texts(
+            name, encoder=encoder, root=root, text_column=column, label_column=label_column
+        )
+    column = config.image_column
+    images = load_images(name, root=root, image_column=column, label_column=label_column)
     return images if config.corruption is None else images.corrupted(config.corruption)
 
 

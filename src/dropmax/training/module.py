@@ -84,7 +84,7 @@ class RunModule(LightningModule):
 
     def training_step(self, batch: list[Tensor]) -> Tensor:
         images, target = batch
-        if self.config.augments and images.shape[1] == 3:
+        if self.config.augments and images.ndim == 4 and images.shape[1] == 3:
             images = flipped_and_cropped(images)
         scores: Scores = self.classifier(images)
         head = find_head(self.classifier)

@@ -46,6 +46,9 @@ def describe_predictions(
     _check.integer("predict", "top", top, low=1)
     if not files:
         return
+    if len(run.shape) != 3:
+        got = _check.Verbatim(f"one on rows of {run.shape[0]} numbers")
+        _check.fail("predict", "run", "be one on images", got, "call run.classifier() on rows")
     images = torch.stack([_read(Path(file), run.shape) for file in files])
     classifier = run.classifier()
     method = method or method_of(classifier, run.config)
@@ -69,7 +72,7 @@ def _named(run: Run, probs: Tensor, k: int) -> dict[str, Any]:
     return {"class": run.class_names[k], "probability": round(float(probs[k]), 6)}
 
 
-def _read(file: Path, shape: tuple[int, int, int]) -> Tensor:
+def _read(file: Path, shape: tuple[int, ...]) -> Tensor:
     """An image as the run takes it, uint8 [C, H, W]."""
     from PIL import Image, UnidentifiedImageError
 

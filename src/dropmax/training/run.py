@@ -39,7 +39,7 @@ class Run:
         path: The directory.
         config: The settings.
         class_names: The name of each class index.
-        shape: (C, H, W) of an image.
+        shape: (C, H, W) of an image, or (D,) of a row of numbers.
         metrics: By split ("train", "validation", "test") the fields of `dropmax.metrics.Metrics`,
             with "reliability" (of the test split), "seconds", "threads" and "versions" beside them.
         history: A mapping for each epoch: raw and weighted terms, gate, learning curve.
@@ -48,12 +48,12 @@ class Run:
     path: Path
     config: RunConfig
     class_names: tuple[str, ...]
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     metrics: Mapping[str, Any]
     history: Sequence[Mapping[str, Any]]
 
     def classifier(self) -> nn.Sequential:
-        """The trained classifier, in evaluation mode: images uint8 `[N, C, H, W]` to `Scores`.
+        """The trained classifier, in evaluation mode: images or rows to `Scores`.
 
         Raises:
             ValueError: If the weights cannot be read or do not fit.
@@ -142,13 +142,6 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
-
-
-def write_whole(file: Path, data: str | bytes) -> None:
-    """Write a file whole or not at all."""
-    partial = file.with_name(file.name + ".partial")
-    partial.write_bytes(data.encode() if isinstance(data, str) else data)
-    partial.replace(file)
 
 
 def to_json(value: object) -> str:

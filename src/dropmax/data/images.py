@@ -76,16 +76,16 @@ class Images:
             _check.integer(function, "train_per_class", train_per_class, low=1)
         _check.integer(function, "validation_per_class", validation_per_class, low=0)
         _check.integer(function, "seed", seed, low=0)
-        drawn = _drawn(self.train, len(self.class_names), seed)
+        by_class = drawn(self.train, len(self.class_names), seed)
         needed = validation_per_class + (train_per_class or 1)
-        fewest, scarce = min((len(rows), k) for k, rows in enumerate(drawn))
+        fewest, scarce = min((len(rows), k) for k, rows in enumerate(by_class))
         if fewest < needed:
             argument = f"train_per_class + validation_per_class of {self.name}"
             must = f"be at most {fewest}, the training images of class {self.class_names[scarce]!r}"
             _check.fail(function, argument, must, needed, "ask for fewer images")
         end = None if train_per_class is None else needed
-        train = [n for rows in drawn for n in rows[validation_per_class:end]]
-        validation = [n for rows in drawn for n in rows[:validation_per_class]]
+        train = [n for rows in by_class for n in rows[validation_per_class:end]]
+        validation = [n for rows in by_class for n in rows[:validation_per_class]]
         return Splits(_rows(self.train, train), _rows(self.train, validation), self.test)
 
     def corrupted(self, name: str, *, seed: int = 0) -> "Images":
@@ -142,7 +142,7 @@ class Images:
         return replace(self, train=train, test=test, class_names=names)
 
 
-def _drawn(split: Split, num_classes: int, seed: int) -> list[list[int]]:
+def drawn(split: Split, num_classes: int, seed: int) -> list[list[int]]:
     """For each class its rows, in the order of the hash of seed and pixels."""
     pixels = split.images.numpy()
     prefix = f"{seed}:{'x'.join(map(str, pixels.shape[1:]))}:".encode()
@@ -160,7 +160,7 @@ def _rows(split: Split, rows: Iterable[int]) -> Split:
 
 def halves(split: Split, num_classes: int) -> tuple[Split, Split]:
     """Two halves of each class, by the hash of the pixels."""
-    drawn = _drawn(split, num_classes, seed=0)
-    first = [n for rows in drawn for n in rows[: len(rows) // 2]]
-    second = [n for rows in drawn for n in rows[len(rows) // 2 :]]
+    by_class = drawn(split, num_classes, seed=0)
+    first = [n for rows in by_class for n in rows[: len(rows) // 2]]
+    second = [n for rows in by_class for n in rows[len(rows) // 2 :]]
     return _rows(split, first), _rows(split, second)

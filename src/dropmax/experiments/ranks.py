@@ -30,7 +30,7 @@ def rank_correlation(x: Float[Tensor, "N M"], y: Float[Tensor, "N M"]) -> Float[
     return torch.where(norms > 0.0, (a * b).sum(-1) / norms, 0.0)
 
 
-def rivals(values: Float[Tensor, "N K"], target: Tensor) -> Float[Tensor, "N M"]:
+def without_target(values: Float[Tensor, "N K"], target: Tensor) -> Float[Tensor, "N M"]:
     """The values of all classes but the target, M = K - 1."""
     kept = torch.ones_like(values, dtype=torch.bool).scatter_(-1, target[:, None], False)
     return values[kept].reshape(len(values), -1)
@@ -67,7 +67,7 @@ def _confusions(judged: Judged) -> Tensor:
 
 def _ranks(judged: Judged, confusions: Tensor) -> dict[str, Any]:
     target = judged.target
-    confused = rivals(confusions[target], target)
+    confused = without_target(confusions[target], target)
     ranked = (confused != confused[:, :1]).any(-1)
     orders = {
         "retain": judged.retain_logits,
@@ -75,7 +75,8 @@ def _ranks(judged: Judged, confusions: Tensor) -> dict[str, Any]:
         "plugin": judged.log_probs,
     }
     found = {
-        name: rank_correlation(rivals(values, target), confused) for name, values in orders.items()
+        name: rank_correlation(without_target(values, target), confused)
+        for name, values in orders.items()
     }
     groups = {"all": torch.ones_like(ranked), "wrong": judged.answer != target}
     return {

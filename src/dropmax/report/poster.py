@@ -124,15 +124,11 @@ def _retained(line: Mapping[str, Any]) -> Any:
     figure, axes = axes_of(len(images), 2, width=2.1, height=2.0)
     for picture, ax, image in zip(axes, axes[len(images) :], images, strict=False):
         _picture(picture, image)
-        bars = [
-            (entry, COLORS[n])
-            for n, end in ((1, image["most"]), (2, image["least"][::-1]))
-            for entry in end
-        ]
+        bars = image["most"] + image["least"][::-1]
+        colors = [COLORS[1]] * len(image["most"]) + [COLORS[2]] * len(image["least"])
         places = range(len(bars))
-        colors = [color for _, color in bars]
-        ax.barh(places, [entry["rho"] for entry, _ in bars], color=colors)
-        ax.set_yticks(places, [entry["class"] for entry, _ in bars], fontsize=7)
+        ax.barh(places, [bar["rho"] for bar in bars], color=colors)
+        ax.set_yticks(places, [bar["class"] for bar in bars], fontsize=7)
         ax.invert_yaxis()
         ax.set_xlim(0.0, 1.0)
         ax.set_xlabel("retain probability", fontsize=8)

@@ -19,8 +19,8 @@ def rank_correlation(x: Float[Tensor, "N M"], y: Float[Tensor, "N M"]) -> Float[
         >>> import torch
         >>> from dropmax.experiments.ranks import rank_correlation
         >>> x = torch.tensor([[1.0, 2.0, 9.0], [1.0, 1.0, 1.0]])
-        >>> rank_correlation(x, torch.tensor([[0.0, 5.0, 7.0], [0.0, 5.0, 7.0]]))
-        tensor([1., 0.], dtype=torch.float64)
+        >>> rank_correlation(x, torch.tensor([[7.0, 5.0, 0.0], [0.0, 5.0, 7.0]])).round()
+        tensor([-1.,  0.], dtype=torch.float64)
     """
     from scipy.stats import rankdata
 

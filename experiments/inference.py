@@ -22,6 +22,7 @@ from dropmax.analysis import TOLERANCE, uncertainty, variational_gap
 from dropmax.conversion import find_head
 from dropmax.data import Images, Split
 from dropmax.experiments import RESULTS, append_line, read_lines, run_folder
+from dropmax.experiments.ranks import rank_correlation, without_target
 from dropmax.functional import softmax_loss
 from dropmax.heads import Scores
 from dropmax.metrics import evaluate
@@ -107,13 +108,8 @@ def alignment(correction: Tensor, rivals: Tensor, target: Tensor) -> float:
 
     Above 0: the label raises confusing rivals above the rest; below 0: it lowers them most.
     """
-    kept = torch.ones_like(rivals, dtype=torch.bool).scatter_(-1, target[:, None], False)
-    ranks = [
-        x[kept].reshape(len(x), -1).argsort(-1).argsort(-1).double() for x in (correction, rivals)
-    ]
-    centered = [rank - rank.mean(-1, keepdim=True) for rank in ranks]
-    product = (centered[0] * centered[1]).sum(-1)
-    return float((product / (centered[0].norm(dim=-1) * centered[1].norm(dim=-1))).mean())
+    pair = (without_target(values, target) for values in (correction, rivals))
+    return float(rank_correlation(*pair).mean())
 
 
 def line_of(run: Run, images: Images) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from tolerances import assert_close
 from torch import nn
-from variants import GATED, VARIANTS
+from variants import GATED, MARGINAL, MEAN, VARIANTS
 
 import dropmax
 

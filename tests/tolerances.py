@@ -41,6 +41,8 @@ TOLERANCES = {
     (torch.float64, "precision tight"): (0.0, 2e-5),
     # integrals at a tighter tolerance
     (torch.float64, "exact tight"): (0.0, 1e-8),
+    # probabilities in lines of JSON, which have six decimals
+    (torch.float64, "line"): (0.0, 1e-6),
     # compiled kernels against eager ones
     (torch.float32, "compiled"): (1e-5, 1e-5),
     # gradients of half-width logits of a thousand nats, by the largest of them

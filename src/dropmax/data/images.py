@@ -82,16 +82,16 @@ class Images:
             _check.integer(function, "train_per_class", train_per_class, low=1)
         _check.integer(function, "validation_per_class", validation_per_class, low=0)
         _check.integer(function, "seed", seed, low=0)
-        drawn = _drawn(self.train, self.train_texts, len(self.class_names), seed)
+        by_class = drawn(self.train, self.train_texts, len(self.class_names), seed)
         needed = validation_per_class + (train_per_class or 1)
-        fewest, scarce = min((len(rows), k) for k, rows in enumerate(drawn))
+        fewest, scarce = min((len(rows), k) for k, rows in enumerate(by_class))
         if fewest < needed:
             argument = f"train_per_class + validation_per_class of {self.name}"
             must = f"be at most {fewest}, the training rows of class {self.class_names[scarce]!r}"
             _check.fail(function, argument, must, needed, "ask for fewer")
         end = None if train_per_class is None else needed
-        train = [n for rows in drawn for n in rows[validation_per_class:end]]
-        validation = [n for rows in drawn for n in rows[:validation_per_class]]
+        train = [n for rows in by_class for n in rows[validation_per_class:end]]
+        validation = [n for rows in by_class for n in rows[:validation_per_class]]
         return Splits(rows_of(self.train, train), rows_of(self.train, validation), self.test)
 
     def corrupted(self, name: str, *, seed: int = 0) -> "Images":
@@ -150,7 +150,7 @@ class Images:
         return replace(self, train=train, test=test, class_names=names, train_texts=texts)
 
 
-def _drawn(split: Split, texts: Sequence[str], num_classes: int, seed: int) -> list[list[int]]:
+def drawn(split: Split, texts: Sequence[str], num_classes: int, seed: int) -> list[list[int]]:
     """For each class its rows, in the order of the hash of the seed and of texts or pixels."""
     pixels = split.images.numpy()
     kind = "text" if texts else "x".join(map(str, pixels.shape[1:]))
@@ -174,7 +174,7 @@ def halves(
     split: Split, num_classes: int, texts: Sequence[str] = ()
 ) -> tuple[list[int], list[int]]:
     """The rows of two halves of each class, by the hash of texts or pixels."""
-    drawn = _drawn(split, texts, num_classes, seed=0)
-    first = [n for rows in drawn for n in rows[: len(rows) // 2]]
-    second = [n for rows in drawn for n in rows[len(rows) // 2 :]]
+    by_class = drawn(split, texts, num_classes, seed=0)
+    first = [n for rows in by_class for n in rows[: len(rows) // 2]]
+    second = [n for rows in by_class for n in rows[len(rows) // 2 :]]
     return first, second

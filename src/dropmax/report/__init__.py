@@ -3,6 +3,7 @@
 from dropmax.report.figures import draw
 from dropmax.report.gate import draw_gate, draw_posterior
 from dropmax.report.pages import pages, update_pages, with_blocks
+from dropmax.report.poster import draw_gates
 from dropmax.report.summary import Summary, summarize
 from dropmax.report.table import table
 
@@ -10,6 +11,7 @@ __all__ = [
     "Summary",
     "draw",
     "draw_gate",
+    "draw_gates",
     "draw_posterior",
     "pages",
     "summarize",

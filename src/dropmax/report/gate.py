@@ -1,25 +1,21 @@
 """Heat maps of what the gate retains, over easy and over difficult test images."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from dropmax import _check
-from dropmax.conversion import find_head
 from dropmax.data import Images
-from dropmax.heads import Scores
-from dropmax.heads.base import required
-from dropmax.predictive import mask_posterior
+from dropmax.data.png import from_png
+from dropmax.experiments.instances import instances, judge
 from dropmax.report.figures import axes_of, save
 from dropmax.training import Run
-from dropmax.training.classifier import predict
 
-INSTANCES = 10
 NAMED_CLASSES = 20
-"""Up to so many classes have their names under the heat map."""
+"""Up to so many classes have their names along an axis."""
 
 
 def draw_gate(run: Run, images: Images, out: str | Path, *, rival: Run | None = None) -> list[Path]:
@@ -50,21 +46,7 @@ def draw_gate(run: Run, images: Images, out: str | Path, *, rival: Run | None = 
         ...     [file.name for file in draw_gate(run, load_images("digits"), out)]
         ['gate.png', 'gate.svg']
     """
-    scores, answer, order = _ordered("draw_gate", run, images, rival)
-    target, wrong = images.test.target, order[(answer != images.test.target)[order]]
-    figure, axes = axes_of(4, width=2.2, height=4.0, ratios=(0.5, 4.0, 0.5, 4.0))
-    panels = (("easy", _one_a_class(order, target)), ("difficult", wrong.flip(0)[:INSTANCES]))
-    retain = required(scores.retain_logits).double().sigmoid()
-    shown: Any = None
-    for pair, (title, rows) in enumerate(panels):
-        strip, ax = axes[2 * pair : 2 * pair + 2]
-        if len(rows):
-            _strip(strip, images.test.images[rows])
-            shown = _heat_map(ax, retain[rows], target[rows], answer[rows], images.class_names)
-        strip.axis("off")
-        ax.set_title(f"{title} test instances", fontsize=9)
-    figure.colorbar(shown, ax=axes[-1], label="retain probability", fraction=0.05)
-    return save({"gate": figure}, out)
+    return save({"gate": gate_figure(instances(judge("draw_gate", run, images, rival)))}, out)
 
 
 def draw_posterior(
@@ -99,88 +81,74 @@ def draw_posterior(
         ...     [file.name for file in draw_posterior(run, load_images("digits"), out)]
         ['posterior.png', 'posterior.svg']
     """
-    scores, answer, order = _ordered("draw_posterior", run, images, rival)
-    wrong = order[(answer != images.test.target)[order]].flip(0)[:INSTANCES]
-    if not len(wrong):
+    found = instances(judge("draw_posterior", run, images, rival))
+    if not found["difficult"]:
         got = _check.Verbatim("a run that gets every test image right")
         _check.fail("draw_posterior", "images", "hold wrong answers", got, "draw another run")
-    retain_logits = required(scores.retain_logits)[wrong]
-    correction_logits = scores.correction_logits
-    if correction_logits is not None:
-        correction_logits = correction_logits[wrong]
-    hard = Scores(scores.logits[wrong], retain_logits, correction_logits)
-    target = images.test.target[wrong]
-    posterior = find_head(run.classifier()).posterior_logits(hard, target)
-    if posterior is None:
+    if found["difficult"][0]["q"] is None:
         got = _check.Verbatim(repr(run.config.head))
         _check.fail(
             "draw_posterior", "run", "have a posterior", got, "draw it of a variational DropMax"
         )
-    exact = mask_posterior(hard.logits, retain_logits, target, target_kept=True)
-    panels = (
-        ("prior", retain_logits),
-        ("posterior of training", posterior),
-        ("exact posterior", exact),
-    )
+    return save({"posterior": posterior_figure(found)}, out)
+
+
+def gate_figure(found: Mapping[str, Any]) -> Any:
+    """rho over easy and over difficult images, from what `instances` returns."""
+    figure, axes = axes_of(4, width=2.2, height=4.0, ratios=(0.5, 4.0, 0.5, 4.0))
+    shown: Any = None
+    for pair, name in enumerate(("easy", "difficult")):
+        strip, ax = axes[2 * pair : 2 * pair + 2]
+        if rows := found[name]:
+            pictures(strip, rows)
+            shown = _heat_map(ax, rows, "rho", found["class_names"])
+        strip.axis("off")
+        ax.set_title(f"{name} test images", fontsize=9)
+    figure.colorbar(shown, ax=axes[-1], label="retain probability", fraction=0.05)
+    return figure
+
+
+def posterior_figure(found: Mapping[str, Any]) -> Any:
+    """Prior and posteriors over the difficult images, from what `instances` returns."""
+    panels = {"rho": "prior", "q": "posterior of training", "exact": "exact posterior"}
     figure, axes = axes_of(4, width=2.6, height=4.0, ratios=(0.5, 4.0, 4.0, 4.0))
-    _strip(axes[0], images.test.images[wrong])
+    rows = found["difficult"]
+    pictures(axes[0], rows)
     axes[0].axis("off")
-    for ax, (title, logits) in zip(axes[1:], panels, strict=True):
-        probs = logits.double().sigmoid()
-        if logits is not retain_logits:  # given the label, its class is retained
-            probs.scatter_(-1, target[:, None], 1.0)
-        shown = _heat_map(ax, probs, target, answer[wrong], images.class_names)
+    for ax, (name, title) in zip(axes[1:], panels.items(), strict=True):
+        shown = _heat_map(ax, rows, name, found["class_names"])
         ax.set_title(title, fontsize=9)
     figure.colorbar(shown, ax=axes[-1], label="probability of being retained", fraction=0.05)
-    return save({"posterior": figure}, out)
+    return figure
 
 
-def _ordered(
-    function: str, run: Run, images: Images, rival: Run | None
-) -> tuple[Scores, Tensor, Tensor]:
-    """Scores of the test images, the rival's answers, and the images from easy to difficult."""
-    for one in (run, rival or run):
-        if (one.shape, one.class_names) != (images.shape, images.class_names):
-            got = _check.Verbatim(f"{images.name}, of other classes or sizes")
-            _check.fail(function, "images", "be those of the run", got, "load its data set")
-    scores, log_probs = predict(run.classifier(), images.test.images)
-    if scores.retain_logits is None:
-        got = _check.Verbatim(repr(run.config.head))
-        _check.fail(function, "run", "have a gate", got, "draw it of DropMax or attention")
-    if rival is not None:
-        log_probs = predict(rival.classifier(), images.test.images).log_probs
-    at_target = log_probs.gather(-1, images.test.target[:, None]).squeeze(-1)
-    return scores, log_probs.argmax(-1), at_target.argsort(descending=True, stable=True)
-
-
-def _one_a_class(order: Tensor, target: Tensor) -> Tensor:
-    """The first instance of each class in the order, up to the number that is shown."""
-    first: dict[int, int] = {}
-    for n in order.tolist():
-        first.setdefault(int(target[n]), n)
-    return torch.tensor([first[k] for k in sorted(first)][:INSTANCES], dtype=torch.int64)
-
-
-def _strip(ax: Any, images: Tensor) -> None:
-    """The images below one another; rows of numbers are not shown."""
-    if images.ndim != 4:
+def pictures(ax: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The images below one another, apart where there are several; rows of numbers have none."""
+    if rows[0]["png"] is None:
         return
-    apart = F.pad(images, (0, 0, 1, 1), value=255)
-    tall = torch.cat(list(apart), dim=1).permute(1, 2, 0)
+    gap = min(len(rows) - 1, 1)
+    apart = [F.pad(from_png(row["png"]), (0, 0, gap, gap), value=255) for row in rows]
+    tall = torch.cat(apart, dim=1).permute(1, 2, 0)
     ax.imshow(tall.expand(-1, -1, 3).numpy(), aspect="auto", interpolation="nearest")
 
 
+def name_classes(axis: Any, class_names: Sequence[str]) -> None:
+    """Put the names of the classes along an axis of a figure, where they are not too many."""
+    if len(class_names) <= NAMED_CLASSES:
+        upright = axis.axis_name == "y" or max(map(len, class_names)) <= 2
+        axis.set_ticks(range(len(class_names)), class_names, rotation=0 if upright else 90)
+
+
 def _heat_map(
-    ax: Any, retain: Tensor, target: Tensor, answer: Tensor, class_names: tuple[str, ...]
+    ax: Any, rows: Sequence[Mapping[str, Any]], name: str, class_names: Sequence[str]
 ) -> Any:
-    shown = ax.imshow(retain.numpy(), aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0)
-    for row, (t, a) in enumerate(zip(target.tolist(), answer.tolist(), strict=True)):
-        ax.plot(t, row, "o", mec="white", mfc="none", ms=8, mew=1.5)
-        if a != t:
-            ax.plot(a, row, "x", color="#ff4b4b", ms=6, mew=2)
+    values = [row[name] for row in rows]
+    shown = ax.imshow(values, aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0)
+    for height, row in enumerate(rows):
+        ax.plot(row["target"], height, "o", mec="white", mfc="none", ms=8, mew=1.5)
+        if row["rival"] != row["target"]:
+            ax.plot(row["rival"], height, "x", color="#ff4b4b", ms=6, mew=2)
     ax.set_yticks([])
     ax.set_xlabel("class (o target, x wrong answer)", fontsize=8)
-    if len(class_names) <= NAMED_CLASSES:
-        upright = max(map(len, class_names)) <= 2
-        ax.set_xticks(range(len(class_names)), class_names, rotation=0 if upright else 90)
+    name_classes(ax.xaxis, class_names)
     return shown

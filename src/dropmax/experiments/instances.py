@@ -1,0 +1,154 @@
+"""What a gate says of the test images that a rival finds easy, and of those it gets wrong."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dropmax import _check
+from dropmax.conversion import find_head
+from dropmax.data import Images
+from dropmax.data.png import to_png
+from dropmax.heads import Scores
+from dropmax.heads.base import Head, required
+from dropmax.predictive import mask_posterior
+from dropmax.training import Run
+from dropmax.training.classifier import predict
+
+INSTANCES = 10
+"""How many easy and how many difficult images are shown."""
+
+DIGITS = 6
+"""Decimals of the probabilities in a line."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The test images as a gated run and its rival see them.
+
+    Attributes:
+        run: The gated run.
+        head: Its trained head.
+        images: The data set.
+        scores: Of the gated run, float64 `[N, K]`.
+        log_probs: Of the gated run, by the plug-in `[N, K]`.
+        rival_log_probs: Of the rival `[N, K]`.
+    """
+
+    run: Run
+    head: Head
+    images: Images
+    scores: Scores
+    log_probs: Tensor
+    rival_log_probs: Tensor
+
+    @property
+    def target(self) -> Tensor:
+        """The classes of the images `[N]`."""
+        return self.images.test.target
+
+    @property
+    def answer(self) -> Tensor:
+        """What the rival takes the images for `[N]`."""
+        return self.rival_log_probs.argmax(-1)
+
+    @property
+    def retain_logits(self) -> Tensor:
+        """Logits of the retain probabilities `[N, K]`."""
+        return required(self.scores.retain_logits)
+
+    def order(self) -> list[int]:
+        """The images from easy to difficult, by the rival's probability of the target."""
+        at_target = self.rival_log_probs.gather(-1, self.target[:, None]).squeeze(-1)
+        return at_target.argsort(descending=True, stable=True).tolist()
+
+    def easy(self) -> list[int]:
+        """The easiest image of each class, of the first ten classes."""
+        first: dict[int, int] = {}
+        for n in self.order():
+            first.setdefault(int(self.target[n]), n)
+        return [first[k] for k in sorted(first)][:INSTANCES]
+
+    def difficult(self) -> list[int]:
+        """The ten most difficult images that the rival gets wrong, the worst first."""
+        wrong = self.answer != self.target
+        return [n for n in reversed(self.order()) if wrong[n]][:INSTANCES]
+
+
+def judge(function: str, run: Run, images: Images, rival: Run | None = None) -> Judged:
+    """Predict the test images by a gated run and by its rival, or by the run alone.
+
+    Raises:
+        ValueError: If the head has no gate, or a run does not fit the images; in the name of
+            `function`.
+    """
+    for one in (run, rival or run):
+        if (one.shape, one.class_names) != (images.shape, images.class_names):
+            got = _check.Verbatim(f"{images.name}, of other classes or sizes")
+            _check.fail(function, "images", "be those of the run", got, "load its data set")
+    classifier = run.classifier()
+    scores, log_probs = predict(classifier, images.test.images)
+    if scores.retain_logits is None:
+        got = _check.Verbatim(repr(run.config.head))
+        _check.fail(function, "run", "have a gate", got, "draw it of DropMax or attention")
+    rival_log_probs = log_probs
+    if rival is not None:
+        rival_log_probs = predict(rival.classifier(), images.test.images).log_probs
+    scores = _each(scores, Tensor.double)
+    return Judged(run, find_head(classifier), images, scores, log_probs, rival_log_probs)
+
+
+def instances(judged: Judged) -> dict[str, Any]:
+    """Retain probabilities of easy and of difficult images, before and after the label is known.
+
+    Returns:
+        "class_names", "easy" and "difficult": of each image its index in the test split, "target",
+        "rival" (its answer), "png", and over the classes "rho", "q" (the posterior that training
+        draws masks from) and "exact" (the exact posterior), both 1 at the target and None for a
+        head without posterior, and "plugin" (probabilities).
+    """
+    return {
+        "class_names": list(judged.images.class_names),
+        "easy": _described(judged, judged.easy()),
+        "difficult": _described(judged, judged.difficult()),
+    }
+
+
+def _described(judged: Judged, rows: Sequence[int]) -> list[dict[str, Any]]:
+    if not rows:
+        return []
+    index = torch.tensor(rows)
+    target = judged.target[index]
+    scores = _each(judged.scores, lambda branch: branch[index])
+    retain_logits = required(scores.retain_logits)
+    columns: dict[str, Any] = {
+        "index": rows,
+        "target": target.tolist(),
+        "rival": judged.answer[index].tolist(),
+        "png": [to_png(image) for image in judged.images.test.images[index]],
+        "rho": rounded(retain_logits.sigmoid()),
+        "q": [None] * len(rows),
+        "exact": [None] * len(rows),
+        "plugin": rounded(judged.log_probs[index].double().exp()),
+    }
+    posterior = judged.head.posterior_logits(scores, target)
+    if posterior is not None:
+        exact = mask_posterior(scores.logits, retain_logits, target, target_kept=True)
+        for name, logits in (("q", posterior), ("exact", exact)):
+            columns[name] = rounded(logits.double().sigmoid().scatter(-1, target[:, None], 1.0))
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
+
+
+def _each(scores: Scores, function: Callable[[Tensor], Tensor]) -> Scores:
+    """The same done to every branch there is."""
+    logits, *others = scores
+    return Scores(function(logits), *(None if x is None else function(x) for x in others))
+
+
+def rounded(values: Tensor, digits: int = DIGITS) -> list[Any]:
+    """The numbers of a tensor with so many decimals."""
+    return values.round(decimals=digits).tolist()

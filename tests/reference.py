@@ -93,11 +93,16 @@ def bernoulli_neg_entropy(logits):
     )
 
 
-def masked_nll(logits, posterior_logits, target, noise, temperature, floor):
-    """nll under one relaxed mask, the target retained."""
+def masked_nll(logits, posterior_logits, target, noise, temperature, floor, kind="relaxed"):
+    """nll under one mask, the target retained."""
     weights = []
     for k, (g, u) in enumerate(zip(posterior_logits, noise, strict=True)):
-        mask = sigmoid((g + math.log(u) - math.log1p(-u)) / temperature)
+        noisy = (g + math.log(u) - math.log1p(-u)) / temperature
+        mask = {
+            "relaxed": sigmoid(noisy),
+            "straight_through": 1.0 if noisy > 0 else 0.0,
+            "mean": sigmoid(g),
+        }[kind]
         weights.append((1.0 if k == target else mask) + floor)
     return weighted_nll(logits, weights, target)
 
@@ -112,6 +117,9 @@ def dropmax_objective(
     temperature=0.1,
     floor=1e-20,
     aux_prior="label",
+    masks="relaxed",
+    plugin_share=0.0,
+    plugin_focus=0.0,
     prior_copy=None,
 ):
     """(nll, kl, neg_entropy, aux) under noise of S samples, a list of S lists of K uniforms.
@@ -137,9 +145,13 @@ def dropmax_objective(
         aux = -log_sigmoid(correction_logits[target] - offset) - math.fsum(
             log_sigmoid(offset - correction_logits[k]) for k in rivals
         )
-    samples = [masked_nll(logits, posterior, target, u, temperature, floor) for u in noise]
+    samples = [masked_nll(logits, posterior, target, u, temperature, floor, masks) for u in noise]
+    nll = math.fsum(samples) / len(samples)
+    p = plugin(logits, retain_logits, floor)[target]
+    share = plugin_share * (1.0 - p) ** plugin_focus
+    nll = nll - share * nll - share * math.log(p)
     neg_entropy = math.fsum(bernoulli_neg_entropy(r) for r in retain_logits)
-    return math.fsum(samples) / len(samples), kl, neg_entropy, aux
+    return nll, kl, neg_entropy, aux
 
 
 def plugin(logits, retain_logits, floor):

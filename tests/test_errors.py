@@ -230,7 +230,7 @@ WRONG = {
     "objective": (lambda: head(objective="marginals"), "did you mean 'marginal'?"),
     "posterior of the marginal objective": (
         lambda: head(objective="marginal", posterior="exact"),
-        "posterior must be 'learned' where objective is 'marginal'",
+        "posterior must be None where objective is 'marginal'",
     ),
     "kl_weight of the marginal objective": (
         lambda: head(objective="marginal", kl_weight=1.0),
@@ -238,15 +238,30 @@ WRONG = {
     ),
     "temperature of the marginal objective": (
         lambda: head(objective="marginal", temperature=0.5),
-        "temperature must be 0.1 where objective is 'marginal'",
+        "temperature must be None where objective is 'marginal'",
     ),
     "scheduled kl_weight of the marginal objective": (
         lambda: set_weight("kl_weight", 1.0, objective="marginal"),
         "DropMaxHead.loss: kl_weight must be None",
     ),
+    "preset": (lambda: head(preset="papers"), "preset must be one of default, paper, got 'papers'"),
+    "masks": (lambda: head(masks="hard"), "masks must be one of relaxed, straight_through, mean"),
+    "temperature of mean masks": (
+        lambda: head(masks="mean", temperature=0.5),
+        "temperature must be None where masks is 'mean'",
+    ),
+    "plugin_share 1": (
+        lambda: head(plugin_share=1.0),
+        "plugin_share must be a number in [0, 1)",
+    ),
+    "plugin_focus below 0": (lambda: head(plugin_focus=-1.0), "plugin_focus must be a number in"),
+    "straight-through masks of a smoothed label": (
+        lambda: objective(masks="straight_through", label_smoothing=0.1),
+        "masks must not be 'straight_through' where the label is not one class",
+    ),
     "nodes that nothing reads": (
         lambda: head(num_nodes=50),
-        "num_nodes must be None where posterior is 'learned'",
+        "num_nodes must be None where training integrates nothing",
     ),
     "zero nodes": (lambda: head(posterior="exact", num_nodes=0), "num_nodes must be an integer"),
     "nodes of the plug-in": (

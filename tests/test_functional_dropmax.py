@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import reference
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import assert_close
@@ -87,6 +88,60 @@ def test_equals_the_oracle(aux_prior, correction, num_samples, num_classes, floo
         for term, value in zip(TERMS, expected, strict=True):
             assert_close(getattr(objective, term)[n], value, "value")
         assert_close(objective.total[n], sum(expected), "value")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"masks": "mean"},
+        {"masks": "straight_through"},
+        {"masks": "straight_through", "floor": 1e-3},
+        {"plugin_share": 0.5},
+        {"plugin_share": 0.9, "plugin_focus": 2.0},
+        {"masks": "mean", "plugin_share": 0.3, "plugin_focus": 0.5},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("num_samples", [1, 3])
+def test_masks_and_the_share_of_the_plugin_equal_the_oracle(options, num_samples):
+    o, r, c, target, noise = case(4, 5, num_samples=num_samples)
+    objective = dropmax_objective(
+        o, r, c, target, noise=noise, num_samples=num_samples, temperature=0.3, **options
+    )
+    for n in range(4):
+        samples = noise[:, n] if num_samples > 1 else noise[n : n + 1]
+        expected = reference.dropmax_objective(
+            *(x[n].tolist() for x in (o, r, c)),
+            int(target[n]),
+            samples.tolist(),
+            temperature=0.3,
+            **options,
+        )
+        for term, value in zip(TERMS, expected, strict=True):
+            assert_close(getattr(objective, term)[n], value, "value")
+
+
+def test_straight_through_masks_are_hard_and_learn_as_the_relaxed_ones_that_stay():
+    """Where every rival is kept, the gradient is that of logarithms of relaxed masks."""
+    o, r, c, target, _ = case(3, 4)
+    noise = torch.full((3, 4), 0.9, dtype=torch.float64)
+    options = {"noise": noise, "temperature": 2.0, "floor": 0.0}
+    c = (c.detach() * 0.1).requires_grad_()
+    r = r.detach() * 0.1
+    nll = dropmax_objective(o, r, c, target, masks="straight_through", **options).nll
+    assert_close(nll, F.cross_entropy(o, target, reduction="none").detach(), "value")
+    (gradient,) = torch.autograd.grad(nll.sum(), c)
+    noisy = (r + c + torch.logit(noise)) / 2.0
+    expected = o.softmax(-1) * torch.sigmoid(-noisy) / 2.0
+    expected.scatter_(-1, target[:, None], 0.0)
+    assert_close(gradient, expected.detach(), "gradient")
+
+
+def test_masks_of_means_read_no_noise():
+    o, r, c, target, noise = case(3, 4)
+    drawn = dropmax_objective(o, r, c, target, masks="mean")
+    given = dropmax_objective(o, r, c, target, masks="mean", noise=noise)
+    assert torch.equal(drawn.nll, given.nll)
 
 
 @pytest.mark.parametrize("num_samples", [1, 2])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from tolerances import assert_close
 from torch import nn
+from variants import VARIANTS
 
 import dropmax
 from dropmax.functional import dropmax_objective
@@ -228,3 +229,37 @@ def test_find_head_looks_through_wrappers():
     assert dropmax.find_head(model) is head
     assert dropmax.find_head(head) is head
     assert dropmax.find_head(nn.DataParallel(model)) is head
+
+
+def test_the_paper_preset_is_the_method_as_published():
+    head = DropMaxHead(6, 5, preset="paper")
+    assert head.options() == {
+        "label_smoothing": 0.0,
+        "bias": True,
+        "objective": "variational",
+        "posterior": "learned",
+        "aux_prior": "label",
+        "kl_weight": 1.0,
+        "entropy_weight": 1.0,
+        "aux_weight": 1.0,
+        "masks": "relaxed",
+        "temperature": 0.1,
+        "num_samples": 1,
+        "plugin_share": 0.0,
+        "plugin_focus": 0.0,
+        "floor": 1e-20,
+        "num_nodes": None,
+        "retain_bias_init": 0.0,
+    }
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_options_of_a_head_make_the_same_head(name):
+    stem = name.partition(":")[0]
+    head = dropmax.make_head(name, 6, 5, label_smoothing=0.1)
+    options = {k: v for k, v in head.options().items() if v is not None}
+    if stem == "dropmax_prior":
+        del options["posterior"]
+    if stem == "sampled_softmax":
+        del options["log_proposal"]
+    assert dropmax.make_head(stem, 6, 5, **options).options() == head.options()

@@ -26,7 +26,7 @@ def find_head(model: nn.Module) -> Head:
         >>> from dropmax import find_head
         >>> model = nn.Sequential(nn.Flatten(), dropmax.make_head("sparsemax", 16, 5))
         >>> find_head(model)
-        SparsemaxHead(in_features=16, out_features=5, bias=True)
+        SparsemaxHead(in_features=16, out_features=5, label_smoothing=0.0, bias=True)
     """
     if not isinstance(model, nn.Module):
         _check.fail("find_head", "model", "be an nn.Module", model, "pass the whole model")

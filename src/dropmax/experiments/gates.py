@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dropmax import _check, predictive
+from dropmax._files import write_whole
 from dropmax.data import Images
 from dropmax.data.images import drawn
 from dropmax.data.png import to_png

@@ -101,7 +101,8 @@ def mixed_nll(
     `(1 - s) masked + s plugin` with s = share (1 - p_t)^focus, p_t what the plug-in gives the
     target, held fixed.
     """
-    shares = share * -(torch.expm1(-plugin.detach()) ** focus)
+    unsure = -torch.expm1(-plugin.detach())
+    shares = share * unsure**focus
     return (1.0 - shares) * masked + shares * plugin
 
 

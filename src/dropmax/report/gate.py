@@ -103,7 +103,7 @@ def gate_figure(found: Mapping[str, Any]) -> Any:
             pictures(strip, rows)
             shown = _heat_map(ax, rows, "rho", found["class_names"])
         strip.axis("off")
-        ax.set_title(f"{name} test images", fontsize=9)
+        ax.set_title(f"{name} test instances", fontsize=9)
     figure.colorbar(shown, ax=axes[-1], label="retain probability", fraction=0.05)
     return figure
 

@@ -1,0 +1,179 @@
+"""Studies: many comparisons in a file, run where they lack, and the pages made of their lines."""
+
+import json
+
+import pytest
+
+from dropmax.cli import main
+from dropmax.experiments import load_study, progress_of, read_lines, run_study
+from dropmax.report import update_pages, with_blocks
+
+TEXT = """
+title: Which head is best on digits?
+parts:
+  few: &part
+    data: digits
+    train_per_class: 5
+    epochs: 1
+    minutes: 0.5
+    runs:
+      - {heads: [softmax, dropmax:preset=paper], seeds: 2}
+      - {heads: [sparsemax], seeds: [3]}
+  classes:
+    <<: *part
+    num_classes: 4
+    dropout: 0.5
+    runs: [{heads: [softmax], seeds: 1}]
+"""
+
+
+def write(folder, text=TEXT):
+    (folder / "digits.yaml").write_text(text)
+    return folder / "digits.yaml"
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A project whose study has been run."""
+    root = tmp_path_factory.mktemp("project")
+    studies = root / "experiments"
+    studies.mkdir()
+    study = load_study(write(studies))
+    run_study(study, studies / "results", threads=1, progress=False)
+    return root, study
+
+
+def test_a_part_is_a_line_a_run_with_its_own_seeds(ran):
+    root, study = ran
+    lines = read_lines(root / "experiments/results/digits/few/results.jsonl")
+    assert [(line["config"]["head"], line["config"]["seed"]) for line in lines] == [
+        ("softmax", 0),
+        ("dropmax:preset=paper", 0),
+        ("softmax", 1),
+        ("dropmax:preset=paper", 1),
+        ("sparsemax", 3),
+    ]
+    assert [config.seed for config in study.parts[0].configs] == [0, 0, 1, 1, 3]
+    for line in lines:
+        assert line["epochs"] == 1
+    assert lines[1]["options"]["aux_prior"] == "label"
+    assert lines[1]["options"]["temperature"] == 0.1
+
+
+def test_a_part_may_have_other_settings(ran):
+    root, _ = ran
+    (line,) = read_lines(root / "experiments/results/digits/classes/results.jsonl")
+    assert line["config"]["num_classes"] == 4
+    run = root / "experiments/results/digits/classes/runs/softmax-seed0"
+    assert len(json.loads((run / "config.json").read_text())["class_names"]) == 4
+
+
+def test_a_study_goes_on_where_lines_are_missing(ran, tmp_path):
+    root, study = ran
+    results = tmp_path / "results"
+    few = results / "digits" / "few"
+    few.mkdir(parents=True)
+    source = root / "experiments/results/digits/few/results.jsonl"
+    kept = source.read_bytes().splitlines(keepends=True)[:4]
+    (few / "results.jsonl").write_bytes(b"".join(kept))
+    assert progress_of(study, results) == (4, 6, pytest.approx(1.0 / 60.0))
+    run_study(study, results, threads=1, progress=False)
+    assert (few / "results.jsonl").read_bytes().splitlines(keepends=True)[:4] == kept
+    assert progress_of(study, results) == (6, 6, 0.0)
+
+
+WRONG = {
+    "no yaml": ("title: [", "file must be readable YAML"),
+    "no parts": ("title: x", "must be a mapping with title and parts"),
+    "another name": ("title: x\nparts: {a: {}}\nmore: 1", "a name in digits.yaml must be one of"),
+    "no runs": ("title: x\nparts: {a: {minutes: 1}}", "part a must be a mapping with minutes"),
+    "a setting": (
+        TEXT.replace("epochs: 1", "epoch: 1"),
+        "a setting must be one of",
+    ),
+    "a run twice": (
+        TEXT.replace("[sparsemax], seeds: [3]", "[softmax], seeds: [1]"),
+        "got 'softmax' with seed 1 twice",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_studies(name, tmp_path):
+    text, message = WRONG[name]
+    with pytest.raises(ValueError) as raised:
+        load_study(write(tmp_path, text))
+    assert message in str(raised.value)
+
+
+def test_the_command_lists_and_runs_studies(ran, capsys, monkeypatch):
+    root, _ = ran
+    monkeypatch.chdir(root)
+    assert main(["experiment"]) == 0
+    assert "6 of   6 runs, whole: Which head is best on digits?" in capsys.readouterr().out
+    assert main(["experiment", "digits", "--quiet"]) == 0
+    assert main(["experiment", "digit"]) == 2
+    assert "did you mean 'digits'?" in capsys.readouterr().err
+
+
+def test_the_command_without_studies(tmp_path, capsys):
+    assert main(["experiment", "--studies", str(tmp_path)]) == 2
+    assert "--studies must hold the studies" in capsys.readouterr().err
+
+
+PAGE = """# Digits
+
+<!-- compare: digits/few --><!-- end -->
+
+The error is <!-- value: digits/few mean error softmax -->?<!-- end --> %, its ratio
+<!-- value: digits/few ratio error dropmax:preset=paper softmax -->?<!-- end -->, the difference
+<!-- value: digits/few difference nll dropmax:preset=paper softmax -->?<!-- end -->, at most
+<!-- value: digits/few high nll dropmax:preset=paper softmax -->?<!-- end -->; it took
+<!-- cost: digits -->?<!-- end -->.
+
+<!-- cross: digits error --><!-- end -->
+
+![Reliability](figures/digits/few/reliability.png)
+"""
+
+
+def test_pages_are_made_of_the_lines(ran, capsys):
+    root, _ = ran
+    (root / "README.md").write_text(PAGE)
+    changed = update_pages(root)
+    page = (root / "README.md").read_text()
+    lines = read_lines(root / "experiments/results/digits/few/results.jsonl")
+    errors = {
+        head: [line["test"]["error"] for line in lines if line["config"]["head"] == head]
+        for head in ("softmax", "dropmax:preset=paper")
+    }
+    mean = sum(errors["softmax"]) / 2
+    ratio = sum(errors["dropmax:preset=paper"]) / sum(errors["softmax"])
+    assert f"softmax -->{mean:.2f}<!-- end --> %" in page
+    assert f"softmax -->{ratio:.3f}<!-- end -->, the difference" in page
+    assert "6 runs, 0.0 core-hours" in page
+    assert "| head | few | classes |" in page
+    assert "| `sparsemax` | 1 |" in page
+    figure = root / "figures/digits/few/reliability.png"
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert changed == [root / "README.md", figure]
+    assert with_blocks(page, root / "experiments") == page
+    assert with_blocks(page.replace(f">{mean:.2f}<", ">1.23<"), root / "experiments") == page
+    assert main(["experiment", "tables", "--studies", str(root / "experiments")]) == 0
+    assert "reliability.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ("compare: digits/none", "digits/none must have lines, got none"),
+        ("value: digits/few median error softmax", "a quantity must be one of mean, ratio"),
+        ("value: digits/few mean error attention", "a head of digits/few must be one of softmax"),
+        ("value: digits/few ratio error sparsemax softmax", "must hold a seed of both heads"),
+    ],
+)
+def test_pages_that_ask_for_what_is_not_there(block, message, ran):
+    root, _ = ran
+    with pytest.raises(ValueError) as raised:
+        with_blocks(f"<!-- {block} --><!-- end -->", root / "experiments")
+    assert message in str(raised.value)

@@ -27,8 +27,8 @@ FAULTS = {
     ),
     "masks from p, not q": (
         "functional/dropmax.py",
-        "            logits, posterior_logits, label, noise=noise",
-        "            logits, retain_logits, label, noise=noise",
+        "        logits,\n        posterior_logits,\n        label,\n        masks=masks",
+        "        logits,\n        retain_logits,\n        label,\n        masks=masks",
         "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[nll]",
     ),
     "target not kept": (
@@ -56,6 +56,25 @@ FAULTS = {
         "    return logits + (log_mask.clamp(min=log_floor) - F.logsigmoid(gap))",
         "    return logits + log_mask",
         "test_functional_dropmax.py::test_floor_is_the_weight_of_a_dropped_class",
+    ),
+    "a share with the wrong sign": (
+        TERMS,
+        "    shares = share * unsure**focus",
+        "    shares = share * -(-unsure) ** focus",
+        "test_functional_dropmax.py::test_masks_and_the_share_of_the_plugin_equal_the_oracle",
+    ),
+    "hard masks without a gradient": (
+        TERMS,
+        "    return log_mask + (log_hard - log_mask).detach()",
+        "    return log_hard",
+        "test_functional_dropmax.py"
+        "::test_straight_through_masks_are_hard_and_learn_as_the_relaxed_ones_that_stay",
+    ),
+    "an unpaired ratio": (
+        "report/summary.py",
+        "statistics.mean(of_head) / level",
+        "statistics.mean(one['test'][metric] for one in runs.values()) / level",
+        "test_report.py::test_differences_are_paired_by_seed_and_not_by_place",
     ),
     "base rate omitted": (
         TERMS,

@@ -60,6 +60,7 @@ def test_differences_are_paired_by_seed_and_not_by_place():
     assert summarize(shuffled)[1].differences == summarize(LINES)[1].differences
     only_one = summarize([LINES[0], LINES[3], LINES[4]])[1].differences["error"]
     assert (only_one.mean, only_one.seeds) == (-2.0, 1)
+    assert_number((only_one.ratio,), (3.0 / 5.0,))
     assert math.isnan(only_one.low)
     assert summarize(LINES[3:])[0].differences == {}
 

@@ -18,7 +18,7 @@ from dropmax.data import load_images
 from dropmax.integrations.transformers import DropMaxForClassification
 from dropmax.metrics import evaluate, gate_health
 from dropmax.report import with_blocks
-from dropmax.report.pages import BLOCK
+from dropmax.report.pages import BLOCK, FIGURE
 from dropmax.text import load_texts
 
 ROOT = Path(__file__).parent.parent
@@ -139,3 +139,19 @@ def test_tables_and_numbers_of_the_pages_are_those_of_the_committed_lines():
     assert found >= 9
     wrong = (ROOT / "README.md").read_text().replace("| 5 of 5 |", "| 4 of 5 |")
     assert with_blocks(wrong, ROOT / "experiments") != wrong
+
+
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs" / "evidence").glob("*.md")), ids=lambda p: p.name
+)
+def test_no_page_of_evidence_has_a_number_of_its_own(page):
+    """What has a point in it is made of lines, or stands in a command."""
+    text = BLOCK.sub("", page.read_text())
+    text = re.sub(r"```.*?```|^ {4}.*$|`[^`]*`", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert re.findall(r"\d+\.\d+", text) == []
+
+
+def test_every_figure_of_the_evidence_is_there():
+    for page in (ROOT / "docs" / "evidence").glob("*.md"):
+        for found in FIGURE.finditer(page.read_text()):
+            assert (page.parent / found["file"]).is_file(), found["file"]

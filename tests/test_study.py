@@ -1,6 +1,8 @@
 """Studies: many comparisons in a file, run where they lack, and the pages made of their lines."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -16,11 +18,15 @@ parts:
     train_per_class: 5
     epochs: 1
     minutes: 0.5
+    gates: dropmax:preset=paper
+    tested_on: [background]
     runs:
       - {heads: [softmax, dropmax:preset=paper], seeds: 2}
       - {heads: [sparsemax], seeds: [3]}
   classes:
     <<: *part
+    gates:
+    tested_on: []
     num_classes: 4
     dropout: 0.5
     runs: [{heads: [softmax], seeds: 1}]
@@ -82,6 +88,36 @@ def test_a_study_goes_on_where_lines_are_missing(ran, tmp_path):
     assert progress_of(study, results) == (6, 6, 0.0)
 
 
+def test_trained_runs_are_looked_at_again(ran):
+    """The gates, and the same runs on changed test images."""
+    results = ran[0] / "experiments/results/digits"
+    assert [line["kind"] for line in read_lines(results / "few/gates.jsonl")].count("ranks") == 2
+    clean = read_lines(results / "few/results.jsonl")
+    changed = read_lines(results / "few-on-background/results.jsonl")
+    assert [line["config"] for line in changed] == [line["config"] for line in clean]
+    for one, other in zip(changed, clean, strict=True):
+        assert one["tested_on"] == "background"
+        assert one["test"] != other["test"]
+        assert one["train"] == other["train"]
+    assert not (results / "classes-on-background").exists()
+
+
+def test_no_run_is_made_twice(ran, tmp_path, capsys):
+    """A part borrows the lines of the runs that another has made."""
+    root, _ = ran
+    other = load_study(write(tmp_path, TEXT.replace("few:", "many:")))
+    results = tmp_path / "results"
+    shutil.copytree(root / "experiments/results/digits", results / "first")
+    (part,) = (part for part in other.parts if part.name == "many")
+    run_study(replace(other, parts=(replace(part, gates=None, tested_on=()),)), results)
+    lines = read_lines(results / "digits/many/results.jsonl")
+    assert sorted(map(json.dumps, lines)) == sorted(
+        map(json.dumps, read_lines(results / "first/few/results.jsonl"))
+    )
+    assert not (results / "digits/many/runs").exists()
+    capsys.readouterr()
+
+
 WRONG = {
     "no yaml": ("title: [", "file must be readable YAML"),
     "no parts": ("title: x", "must be a mapping with title and parts"),
@@ -90,6 +126,10 @@ WRONG = {
     "a setting": (
         TEXT.replace("epochs: 1", "epoch: 1"),
         "a setting must be one of",
+    ),
+    "a change": (
+        TEXT.replace("[background]", "[rain]"),
+        "tested_on of few must be one of background",
     ),
     "a run twice": (
         TEXT.replace("[sparsemax], seeds: [3]", "[softmax], seeds: [1]"),
@@ -134,6 +174,7 @@ The error is <!-- value: digits/few mean error softmax -->?<!-- end --> %, its r
 <!-- cross: digits error --><!-- end -->
 
 ![Reliability](figures/digits/few/reliability.png)
+![Gate](figures/digits/few/gate.png)
 """
 
 
@@ -156,7 +197,7 @@ def test_pages_are_made_of_the_lines(ran, capsys):
     assert "| `sparsemax` | 1 |" in page
     figure = root / "figures/digits/few/reliability.png"
     assert figure.read_bytes().startswith(b"\x89PNG")
-    assert changed == [root / "README.md", figure]
+    assert changed == [root / "README.md", figure, figure.with_name("gate.png")]
     assert with_blocks(page, root / "experiments") == page
     assert with_blocks(page.replace(f">{mean:.2f}<", ">1.23<"), root / "experiments") == page
     assert main(["experiment", "tables", "--studies", str(root / "experiments")]) == 0

@@ -1,5 +1,6 @@
 """Many heads and seeds: comparisons on one data set, studies made of them, and their gates."""
 
+from dropmax.experiments.change import write_changed
 from dropmax.experiments.comparison import Comparison, compare, split_heads
 from dropmax.experiments.gates import GATES, write_gates
 from dropmax.experiments.lines import RESULTS, append_line, read_lines
@@ -20,5 +21,6 @@ __all__ = [
     "run_folder",
     "run_study",
     "split_heads",
+    "write_changed",
     "write_gates",
 ]

@@ -22,6 +22,8 @@ from dropmax.training import Run, RunConfig, load_run
 from dropmax.training.run import versions
 
 GATES = "gates.jsonl"
+RIVAL = "softmax"
+"""The head whose answers say what is easy and what is confused with what."""
 
 NUM_MASKS = 500
 """Masks over which the predictive distribution is spread."""
@@ -42,7 +44,7 @@ def write_gates(
     head: str,
     *,
     seeds: Sequence[int],
-    rival: str = "softmax",
+    rival: str = RIVAL,
 ) -> list[dict[str, Any]]:
     """Write what the gates of a head say of the test images, to `gates.jsonl` beside the runs.
 

@@ -17,6 +17,7 @@ from dropmax import _check
 from dropmax.data import Images
 from dropmax.experiments.lines import RESULTS, append_line, read_lines
 from dropmax.training import RunConfig, check, train
+from dropmax.training.run import METRICS
 
 RUNS = "runs"
 
@@ -49,7 +50,7 @@ def complete(
         TrainingError: If a run breaks down.
     """
     _check.integer("compare", "jobs", jobs, low=1)
-    threads = threads or max((os.cpu_count() or 1) // jobs, 1)
+    threads = _threads(threads, jobs)
     _check.integer("compare", "threads", threads, low=1)
     folder = Path(out)
     done = finished(configs, folder)
@@ -81,6 +82,27 @@ def finished(configs: Sequence[RunConfig], out: str | Path) -> dict[RunConfig, d
         must = "be new, empty or of the same experiment"
         _check.fail("compare", "out", must, got, "name another directory")
     return {config: lines[config] for config in configs if config in lines}
+
+
+def restore(
+    configs: Sequence[RunConfig],
+    out: str | Path,
+    *,
+    data: Callable[[], Images],
+    jobs: int,
+    threads: int | None,
+) -> None:
+    """Train again those runs that have a line but whose directory is gone; no line is written."""
+    folder = Path(out)
+    gone = [config for config in configs if not (run_folder(folder, config) / METRICS).is_file()]
+    if gone:
+        for _ in _lines(gone, folder / RUNS, data(), jobs, _threads(threads, jobs)):
+            pass
+
+
+def _threads(threads: int | None, jobs: int) -> int:
+    """The threads of each run."""
+    return threads or max((os.cpu_count() or 1) // jobs, 1)
 
 
 def _shared(config: RunConfig) -> RunConfig:

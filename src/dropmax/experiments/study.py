@@ -1,14 +1,19 @@
 """A study: the comparisons that answer one question, described by a YAML file."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from dropmax import _check
+from dropmax.corruption import CORRUPTIONS
 from dropmax.experiments.bar import run_bar
-from dropmax.experiments.runs import complete, finished
+from dropmax.experiments.change import write_changed
+from dropmax.experiments.gates import GATES, RIVAL, write_gates
+from dropmax.experiments.lines import RESULTS, append_line, read_lines
+from dropmax.experiments.runs import complete, finished, restore
 from dropmax.training import RunConfig, load_data
 
 FUNCTION = "load_study"
@@ -22,11 +27,15 @@ class Part:
         name: Of the part, and of its folder in that of the study.
         configs: The settings of its runs, seed by seed.
         minutes: How long a run takes, about, on one thread.
+        gates: The head of which `write_gates` says what it retains; none if None.
+        tested_on: Corruptions of the test images that the trained runs see, too.
     """
 
     name: str
     configs: tuple[RunConfig, ...]
     minutes: float
+    gates: str | None = None
+    tested_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,8 @@ def load_study(file: str | Path) -> Study:
     """Read a study.
 
     The file holds `title` and `parts`: by name a mapping of `RunConfig`'s settings with `minutes`
-    and `runs`, a list of `heads` (names) and `seeds` (a list, or a number n for 0 to n - 1).
+    and `runs`, a list of `heads` (names) and `seeds` (a list, or a number n for 0 to n - 1), and
+    perhaps `gates` and `tested_on`.
 
     Args:
         file: The YAML file.
@@ -93,7 +103,8 @@ def load_study(file: str | Path) -> Study:
 
 def _part(name: str, described: Any) -> Part:
     minutes, groups = _fields(described, f"part {name}", "minutes", "runs", others=True)
-    settings = {k: v for k, v in described.items() if k not in ("minutes", "runs")}
+    ours = ("minutes", "runs", "gates", "tested_on")
+    settings = {k: v for k, v in described.items() if k not in ours}
     if not isinstance(groups, Sequence) or not groups:
         _check.fail(FUNCTION, f"runs of {name}", "be a list", groups, "list heads and seeds")
     runs: list[tuple[int, str]] = []
@@ -109,7 +120,10 @@ def _part(name: str, described: Any) -> Part:
         RunConfig.from_dict({**settings, "head": head, "seed": seed})
         for seed, head in sorted(runs, key=lambda run: run[0])
     ]
-    return Part(name, tuple(configs), float(minutes))
+    tested_on = tuple(described.get("tested_on", ()))
+    for corruption in tested_on:
+        _check.choice(FUNCTION, f"tested_on of {name}", corruption, CORRUPTIONS)
+    return Part(name, tuple(configs), float(minutes), described.get("gates"), tested_on)
 
 
 def _fields(described: Any, where: str, *names: str, others: bool = False) -> list[Any]:
@@ -133,6 +147,8 @@ def run_study(
     progress: bool = True,
 ) -> None:
     """Run what a study lacks; one that was interrupted goes on.
+
+    A run whose line another part has already, in any study, is not made again.
 
     Args:
         study: The study.
@@ -167,6 +183,7 @@ def run_study(
     )
     with run_bar(total, done, shown=progress) as advance:
         for part, folder in zip(study.parts, folders, strict=True):
+            _borrow(part, folder, Path(out))
             complete(
                 part.configs,
                 folder,
@@ -175,6 +192,37 @@ def run_study(
                 threads=threads,
                 advance=partial(advance, part.minutes),
             )
+            _look(part, folder, root, jobs=jobs, threads=threads)
+
+
+def _borrow(part: Part, folder: Path, out: Path) -> None:
+    """Take lines of runs that other parts have already made; no run is made twice."""
+    missing = set(part.configs) - finished(part.configs, folder).keys()
+    for file in sorted(out.glob(f"*/*/{RESULTS}")):
+        for line in read_lines(file):
+            config = RunConfig.from_dict(line["config"])
+            if config in missing and "tested_on" not in line:
+                folder.mkdir(parents=True, exist_ok=True)
+                append_line(folder / RESULTS, line)
+                missing.remove(config)
+
+
+def _look(
+    part: Part, folder: Path, root: str | Path | None, *, jobs: int, threads: int | None
+) -> None:
+    """Write what a part asks for beside its lines, where it is not there yet."""
+    data = cache(lambda: load_data(part.configs[0], root))
+    again = partial(restore, out=folder, data=data, jobs=jobs, threads=threads)
+    if part.gates and not (folder / GATES).is_file():
+        pairs = [config for config in part.configs if config.head in (part.gates, RIVAL)]
+        by_seed = Counter(config.seed for config in pairs)
+        seeds = [seed for seed, heads in by_seed.items() if heads == 2]
+        again([config for config in pairs if config.seed in seeds])
+        write_gates(folder, data(), part.gates, seeds=seeds)
+    for corruption in part.tested_on:
+        if not Path(f"{folder}-on-{corruption}").is_dir():
+            again(part.configs)
+            write_changed(folder, part.configs, data(), corruption)
 
 
 def progress_of(study: Study, out: str | Path) -> tuple[int, int, float]:

@@ -12,9 +12,10 @@ from typing import Any
 
 from dropmax import _check
 from dropmax._files import write_whole
-from dropmax.experiments import RESULTS, load_study, read_lines
+from dropmax.experiments import GATES, RESULTS, load_study, read_lines
 from dropmax.report.figures import FIGURES, save
 from dropmax.report.inference import INFERENCE, inference_table
+from dropmax.report.poster import GATE_FIGURES, gates_figure
 from dropmax.report.summary import by_head, paired, summarize
 from dropmax.report.table import DIGITS, interval, markdown, spread, table
 
@@ -42,11 +43,17 @@ def update_pages(root: str | Path) -> list[Path]:
             write_whole(page, made)
             changed.append(page)
         for found in FIGURE.finditer(text):
-            lines = read_lines(studies / "results" / found["part"] / RESULTS)
-            _check.choice("update_pages", f"a figure of {page}", found["name"], FIGURES)
-            folder = (page.parent / found["file"]).parent
-            changed += save({found["name"]: FIGURES[found["name"]](lines)}, folder, ("png",))
+            figure = {found["name"]: _figure(studies / "results" / found["part"], found["name"])}
+            changed += save(figure, (page.parent / found["file"]).parent, ("png",))
     return changed
+
+
+def _figure(folder: Path, name: str) -> Any:
+    """A figure of a part's lines, or of those of its gates."""
+    _check.choice("update_pages", "a figure", name, [*FIGURES, *GATE_FIGURES])
+    if name in FIGURES:
+        return FIGURES[name](read_lines(folder / RESULTS))
+    return gates_figure(read_lines(folder / GATES), name)
 
 
 def pages(root: str | Path) -> list[Path]:

@@ -1,6 +1,6 @@
 """The figures of the paper's poster, from the lines that `write_gates` wrote."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,22 +42,24 @@ def draw_gates(lines: Sequence[Mapping[str, Any]], out: str | Path) -> list[Path
         ...
         ValueError: draw_gates: lines must hold those of write_gates, got no instances; write them.
     """
-    of_kind = {line["kind"]: line for line in reversed(lines)}
-    for kind in ("instances", "spread", "correlation"):
-        if kind not in of_kind:
-            got = _check.Verbatim(f"no {kind}")
-            _check.fail("draw_gates", "lines", "hold those of write_gates", got, "write them")
-    found = of_kind["instances"]
-    figures = {
-        "gate": gate_figure(found),
-        "spread": _spread(of_kind["spread"]),
-        "correlation": _correlation(of_kind["correlation"]),
-    }
-    if found["difficult"][0]["q"] is not None:
-        figures["posterior"] = posterior_figure(found)
-    if "retained" in of_kind:
-        figures["retained"] = _retained(of_kind["retained"])
-    return save(figures, out)
+    figures = {name: gates_figure(lines, name) for name in GATE_FIGURES}
+    return save({name: figure for name, figure in figures.items() if figure is not None}, out)
+
+
+def gates_figure(lines: Sequence[Mapping[str, Any]], name: str) -> Any:
+    """One of `GATE_FIGURES`; None where the lines have nothing for it."""
+    kind, draw = GATE_FIGURES[name]
+    found = [line for line in lines if line["kind"] == kind]
+    if found:
+        return draw(found[0])
+    if kind != "retained":
+        got = _check.Verbatim(f"no {kind}")
+        _check.fail("draw_gates", "lines", "hold those of write_gates", got, "write them")
+    return None
+
+
+def _posterior(line: Mapping[str, Any]) -> Any:
+    return None if line["difficult"][0]["q"] is None else posterior_figure(line)
 
 
 def _spread(line: Mapping[str, Any]) -> Any:
@@ -133,3 +135,13 @@ def _retained(line: Mapping[str, Any]) -> Any:
         ax.set_xlim(0.0, 1.0)
         ax.set_xlabel("retain probability", fontsize=8)
     return figure
+
+
+GATE_FIGURES: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
+    "gate": ("instances", gate_figure),
+    "posterior": ("instances", _posterior),
+    "spread": ("spread", _spread),
+    "correlation": ("correlation", _correlation),
+    "retained": ("retained", _retained),
+}
+"""The figures of gates: the kind of the line that each is made of, and how."""

@@ -1,0 +1,63 @@
+"""What trained runs come to on test images that have changed since."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dropmax._files import write_whole
+from dropmax.data import Images
+from dropmax.experiments.lines import RESULTS
+from dropmax.experiments.runs import finished, run_folder
+from dropmax.metrics import evaluate, reliability
+from dropmax.training import RunConfig, load_run
+from dropmax.training.classifier import method_of, predict
+
+
+def write_changed(
+    folder: str | Path, configs: Sequence[RunConfig], images: Images, corruption: str
+) -> list[dict[str, Any]]:
+    """Test finished runs on corrupted images; their lines go to the folder `FOLDER-on-CORRUPTION`.
+
+    Args:
+        folder: What `compare` or a part of a study left: `results.jsonl`, and the runs.
+        configs: The settings of the runs.
+        images: The data set they were trained on.
+        corruption: One of `dropmax.corruption.CORRUPTIONS`, done to the test images.
+
+    Returns:
+        The lines: those of the runs with "test" and "reliability" of the corrupted images,
+        "tested_on", and no learning curve.
+
+    Raises:
+        ValueError: If a run is missing or there is no such corruption; nothing is written then.
+
+    Examples:
+        >>> import tempfile
+        >>> from dropmax.data import load_images
+        >>> from dropmax.experiments import Comparison, compare, write_changed
+        >>> from dropmax.training import RunConfig
+        >>> base = RunConfig("digits", "softmax", train_per_class=5, epochs=1)
+        >>> comparison = Comparison(base, heads=("softmax",), seeds=(0,))
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     _ = compare(comparison, out + "/clean", progress=False)
+        ...     runs = comparison.configs()
+        ...     (line,) = write_changed(out + "/clean", runs, load_images("digits"), "background")
+        >>> line["tested_on"]
+        'background'
+    """
+    test = images.corrupted(corruption).test
+    lines = []
+    for config, line in finished(configs, folder).items():
+        classifier = load_run(run_folder(folder, config)).classifier()
+        log_probs = predict(classifier, test.images, method=method_of(classifier, config)).log_probs
+        changed = {
+            "test": evaluate(log_probs, test.target)._asdict(),
+            "reliability": reliability(log_probs, test.target)._asdict(),
+            "tested_on": corruption,
+        }
+        lines.append({**{k: v for k, v in line.items() if k != "curve"}, **changed})
+    out = Path(f"{folder}-on-{corruption}")
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / RESULTS, "".join(json.dumps(line) + "\n" for line in lines))
+    return lines

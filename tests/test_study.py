@@ -173,6 +173,10 @@ The error is <!-- value: digits/few mean error softmax -->?<!-- end --> %, its r
 
 <!-- cross: digits error --><!-- end -->
 
+<!-- ranks: digits/few --><!-- end -->
+
+Of training: <!-- value: digits/few mean error softmax train -->?<!-- end -->.
+
 ![Reliability](figures/digits/few/reliability.png)
 ![Gate](figures/digits/few/gate.png)
 """
@@ -194,6 +198,11 @@ def test_pages_are_made_of_the_lines(ran, capsys):
     assert f"softmax -->{ratio:.3f}<!-- end -->, the difference" in page
     assert "6 runs, 0.0 core-hours" in page
     assert "| head | few | classes |" in page
+    trained = sum(one["train"]["error"] for one in lines if one["config"]["head"] == "softmax") / 2
+    assert f"softmax train -->{trained:.2f}<!-- end -->." in page
+    gates = read_lines(root / "experiments/results/digits/few/gates.jsonl")
+    ranked = [one["all"]["retain"] for one in gates if one["kind"] == "ranks"]
+    assert f"| rho | {sum(ranked) / 2:.3f} ± " in page
     assert "| `sparsemax` | 1 |" in page
     figure = root / "figures/digits/few/reliability.png"
     assert figure.read_bytes().startswith(b"\x89PNG")

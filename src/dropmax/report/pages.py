@@ -16,9 +16,10 @@ from dropmax.experiments import GATES, RESULTS, load_study, read_lines
 from dropmax.report.figures import FIGURES, save
 from dropmax.report.inference import INFERENCE, inference_table
 from dropmax.report.poster import GATE_FIGURES, gates_figure
-from dropmax.report.summary import by_head, paired, summarize
+from dropmax.report.summary import by_head, paired, spread_of, summarize
 from dropmax.report.table import DIGITS, interval, markdown, spread, table
 
+SPLITS = ("train", "validation", "test")
 FIGURE = re.compile(r"\]\((?P<file>figures/(?P<part>[^)]+)/(?P<name>\w+)\.png)\)")
 
 
@@ -71,17 +72,19 @@ def with_blocks(page: str, studies: Path) -> str:
     return BLOCK.sub(made, page)
 
 
-def _lines(studies: Path, part: str) -> list[dict[str, Any]]:
+def _lines(studies: Path, part: str, split: str = "test") -> list[dict[str, Any]]:
+    """The lines of a part, the metrics of a split in the place of the test images'."""
     lines = read_lines(studies / "results" / part / RESULTS)
     if not lines:
         must = "have lines"
         _check.fail("update_pages", part, must, _check.Verbatim("none"), "run the study")
-    return lines
+    _check.choice("update_pages", "a split", split, SPLITS)
+    return [{**line, "test": line[split]} for line in lines]
 
 
-def compare_block(studies: Path, part: str) -> str:
-    """`compare: STUDY/PART`: the table of a comparison."""
-    return f"\n\n{table(_lines(studies, part))}\n"
+def compare_block(studies: Path, part: str, split: str = "test") -> str:
+    """`compare: STUDY/PART [SPLIT]`: the table of a comparison."""
+    return f"\n\n{table(_lines(studies, part, split))}\n"
 
 
 def inference_block(studies: Path, part: str, name: str) -> str:
@@ -131,6 +134,22 @@ def poster_block(studies: Path, part: str, column: str, metric: str = "error") -
     return f"\n\n{markdown(rows)}\n"
 
 
+def ranks_block(studies: Path, part: str) -> str:
+    """`ranks: STUDY/PART`: how a model's scores of rivals rank with softmax's confusions."""
+    lines = [
+        one for one in read_lines(studies / "results" / part / GATES) if one["kind"] == "ranks"
+    ]
+    scores = {"retain": "rho", "plugin": "DropMax's plug-in", "rival": "softmax's probabilities"}
+    rows = [["rank correlation of", "all images", "images softmax gets wrong"]]
+    for name, shown in scores.items():
+        found = [
+            spread(spread_of([line[group][name] for line in lines]), 3)
+            for group in ("all", "wrong")
+        ]
+        rows.append([shown, *found])
+    return f"\n\n{markdown(rows)}\n"
+
+
 def cost_block(studies: Path, study: str) -> str:
     """`cost: STUDY`: runs and core-hours of a study."""
     parts = load_study(studies / f"{study}.yaml").parts
@@ -140,9 +159,11 @@ def cost_block(studies: Path, study: str) -> str:
 
 
 def value_block(studies: Path, part: str, quantity: str, metric: str, *heads: str) -> str:
-    """`value: STUDY/PART QUANTITY METRIC HEAD [RIVAL]`: a number; `QUANTITIES` lists them."""
+    """`value: STUDY/PART QUANTITY METRIC HEAD [RIVAL] [SPLIT]`: a number, one of `QUANTITIES`."""
     _check.choice("update_pages", "a quantity", quantity, QUANTITIES)
-    lines = _lines(studies, part)
+    split = heads[-1] if heads[-1] in SPLITS else "test"
+    heads = tuple(head for head in heads if head not in SPLITS)
+    lines = _lines(studies, part, split)
     known = [head for head, _ in by_head(lines)]
     for head in heads:
         _check.choice("update_pages", f"a head of {part}", head, known)
@@ -181,6 +202,7 @@ BLOCKS: Mapping[str, Callable[..., str]] = {
     "inference": inference_block,
     "cross": cross_block,
     "poster": poster_block,
+    "ranks": ranks_block,
     "cost": cost_block,
     "value": value_block,
 }

@@ -87,11 +87,11 @@ def summarize(lines: Sequence[Mapping[str, Any]]) -> list[Summary]:
     return [
         Summary(
             head,
-            {m: _spread([line["test"][m] for line in runs.values()]) for m in METRICS},
+            {m: spread_of([line["test"][m] for line in runs.values()]) for m in METRICS},
             {m: _difference(m, runs, rival) for m in METRICS if _has_both(head, runs, rival)},
             len(runs),
             _rivals_retained(runs),
-            _spread([line["seconds"] for line in runs.values()]) if alone else None,
+            spread_of([line["seconds"] for line in runs.values()]) if alone else None,
         )
         for head, runs in by_seed.items()
     ]
@@ -127,7 +127,8 @@ def _has_both(head: str, runs: Mapping[int, Any], rival: Mapping[int, Any]) -> b
     return head != RIVAL and bool(runs.keys() & rival.keys())
 
 
-def _spread(values: Sequence[float]) -> Spread:
+def spread_of(values: Sequence[float]) -> Spread:
+    """Mean and standard deviation of a value over seeds."""
     return Spread(
         statistics.mean(values), statistics.stdev(values) if len(values) > 1 else math.nan
     )
@@ -146,7 +147,7 @@ def _difference(
     shared = sorted(runs.keys() & rival.keys())
     of_head, of_rival = ([by[s]["test"][metric] for s in shared] for by in (runs, rival))
     differences = [mine - other for mine, other in zip(of_head, of_rival, strict=True)]
-    mean, std = _spread(differences)
+    mean, std = spread_of(differences)
     count = len(shared)
     half = float(t.ppf(0.975, count - 1)) * std / math.sqrt(count) if count > 1 else math.nan
     wins = sum(difference < 0.0 for difference in differences)

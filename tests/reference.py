@@ -149,8 +149,9 @@ def dropmax_objective(
     nll = math.fsum(samples) / len(samples)
     p = plugin(logits, retain_logits, floor)[target]
     share = plugin_share * (1.0 - p) ** plugin_focus
-    nll = nll - share * nll - share * math.log(p)
-    neg_entropy = math.fsum(bernoulli_neg_entropy(r) for r in retain_logits)
+    nll, kl, aux = ((1.0 - share) * term for term in (nll, kl, aux))
+    nll -= share * math.log(p)
+    neg_entropy = (1.0 - share) * math.fsum(bernoulli_neg_entropy(r) for r in retain_logits)
     return nll, kl, neg_entropy, aux
 
 

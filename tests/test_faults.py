@@ -59,8 +59,14 @@ FAULTS = {
     ),
     "a share with the wrong sign": (
         TERMS,
-        "    shares = share * unsure**focus",
-        "    shares = share * -(-unsure) ** focus",
+        "    return share * unsure**focus",
+        "    return share * -(-unsure) ** focus",
+        "test_functional_dropmax.py::test_masks_and_the_share_of_the_plugin_equal_the_oracle",
+    ),
+    "a share of the nll alone": (
+        "functional/dropmax.py",
+        "        rest = Label(label.masses(logits) * kept, axis=label.axis)",
+        "        rest = label",
         "test_functional_dropmax.py::test_masks_and_the_share_of_the_plugin_equal_the_oracle",
     ),
     "hard masks without a gradient": (

@@ -1,7 +1,5 @@
 """The variational objective of DropMax."""
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,6 +8,7 @@ from dropmax import _check, bernoulli
 from dropmax._precision import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
 from dropmax.functional.label import Label
+from dropmax.functional.objective import Objective
 from dropmax.functional.terms import (
     CERTAIN,
     MASKS,
@@ -17,35 +16,12 @@ from dropmax.functional.terms import (
     correction_aux,
     mask_kl,
     masked_nll,
-    mixed_nll,
     plugin_nll,
+    plugin_shares,
     prior_neg_entropy,
 )
 
 AUX_PRIORS = ("label", "base_rate")
-
-
-class Objective(NamedTuple):
-    """A loss and its terms, in nats; `total` is their sum and a term that is absent is zeros.
-
-    Attributes:
-        total: What is minimized.
-        nll: Negative log-likelihood of the target under the sampled masks.
-        kl: KL divergence from the posterior of the masks to their prior.
-        neg_entropy: Negative entropy of the prior, which keeps it from collapsing.
-        aux: Cross-entropy of the correction to the label.
-    """
-
-    total: Tensor
-    nll: Tensor
-    kl: Tensor
-    neg_entropy: Tensor
-    aux: Tensor
-
-    @classmethod
-    def of_terms(cls, nll: Tensor, kl: Tensor, neg_entropy: Tensor, aux: Tensor) -> "Objective":
-        """The objective whose total is the sum of these terms."""
-        return cls(nll + kl + neg_entropy + aux, nll, kl, neg_entropy, aux)
 
 
 def dropmax_objective(
@@ -101,8 +77,9 @@ def dropmax_objective(
             relaxed ones' gradient, for class indices alone, or "mean": z = g, without noise.
         temperature: Of the relaxed masks, above 0; near 0 they are hard.
         floor: The weight of a dropped class, in [0, 1).
-        plugin_share: The share of the nll, in [0, 1), that is the cross-entropy of the plug-in,
-            p_k proportional to (rho_k + floor) exp(logits_k), in the place of the masked one.
+        plugin_share: The share s of the objective, in [0, 1), that is the cross-entropy of the
+            plug-in, p_k proportional to (rho_k + floor) exp(logits_k): it enters the nll, and what
+            the masks have of it and the other terms are multiplied by 1 - s.
         plugin_focus: An exponent of at least 0: the share is multiplied by (1 - p_t)^plugin_focus,
             held fixed, so that instances the plug-in is sure of are left to the masks.
         aux_prior: "label" regresses sigmoid(r) to the label, as the authors do; "base_rate"
@@ -153,18 +130,16 @@ def dropmax_objective(
         must = "stay 'label' where correction_logits is None"
         _check.fail(function, "aux_prior", must, aux_prior, "pass correction_logits, or leave it")
     retain_logits = at_least_float32(retain_logits)
-    if correction_logits is None:
-        aux = torch.zeros_like(retain_logits[..., 0])
-    else:
+    if correction_logits is not None:
         correction_logits = at_least_float32(correction_logits)
-        aux = correction_aux(correction_logits, label, aux_prior=aux_prior)
     return _objective(
         function,
         logits,
         retain_logits,
         corrected_logits(retain_logits, correction_logits),
-        aux,
+        correction_logits,
         label,
+        aux_prior=aux_prior,
         masks=masks,
         temperature=temperature,
         floor=floor,
@@ -248,8 +223,9 @@ def posterior_objective(
         logits,
         at_least_float32(retain_logits),
         posterior_logits.clamp(-CERTAIN, CERTAIN),
-        torch.zeros_like(posterior_logits[..., 0]),
+        None,
         label,
+        aux_prior="label",
         masks=masks,
         temperature=temperature,
         floor=floor,
@@ -266,9 +242,10 @@ def _objective(
     logits: Tensor,
     retain_logits: Tensor,
     posterior_logits: Tensor,
-    aux: Tensor,
+    correction_logits: Tensor | None,
     label: Label,
     *,
+    aux_prior: str,
     masks: str,
     temperature: float,
     floor: float,
@@ -302,12 +279,19 @@ def _objective(
         temperature=temperature,
         floor=floor,
     )
+    rest = label
     if plugin_share > 0.0:
         plugin = plugin_nll(logits, retain_logits, label, floor=floor)
-        nll = mixed_nll(nll, plugin, share=plugin_share, focus=plugin_focus)
+        shares = plugin_shares(plugin, share=plugin_share, focus=plugin_focus)
+        nll = (1.0 - shares) * nll + shares * plugin
+        kept = 1.0 - (shares.unsqueeze(-1) if label.is_one_class else shares)
+        rest = Label(label.masses(logits) * kept, axis=label.axis)
+    aux = torch.zeros_like(logits[..., 0])
+    if correction_logits is not None:
+        aux = correction_aux(correction_logits, rest, aux_prior=aux_prior)
     return Objective.of_terms(
         label.reduced(nll),
-        mask_kl(posterior_logits, retain_logits, label),
-        prior_neg_entropy(retain_logits, label),
+        mask_kl(posterior_logits, retain_logits, rest),
+        prior_neg_entropy(retain_logits, rest),
         aux,
     )

@@ -63,6 +63,13 @@ class Label(NamedTuple):
         """Whether the nll, too, is that of one class alone."""
         return self.is_index and self.smoothing == 0.0
 
+    def masses(self, like: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
+        """The masses v_k of the classes, in the shape of `like`."""
+        if not self.is_index:
+            return self.target
+        one_hot = self.axis.one_hot(self.target, like).to(like.dtype)
+        return one_hot if self.weight is None else one_hot * self.weight
+
     def expected(self, of_class: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
         """sum over k of v_k x_k, from what x is where class k is the target."""
         if self.is_index:

@@ -93,17 +93,15 @@ def plugin_nll(
     return label.axis.pick(nll, label.target) if label.is_one_class else nll
 
 
-def mixed_nll(
-    masked: Float[Tensor, "*shape"], plugin: Float[Tensor, "*shape"], *, share: float, focus: float
+def plugin_shares(
+    plugin: Float[Tensor, "*shape"], *, share: float, focus: float
 ) -> Float[Tensor, "*shape"]:
-    """The masked cross-entropy with a share of the plug-in's, the less the surer it is.
+    """The share of an objective that is the cross-entropy of the plug-in, less the surer it is.
 
-    `(1 - s) masked + s plugin` with s = share (1 - p_t)^focus, p_t what the plug-in gives the
-    target, held fixed.
+    `share (1 - p_t)^focus`, p_t what the plug-in gives the target, held fixed.
     """
     unsure = -torch.expm1(-plugin.detach())
-    shares = share * unsure**focus
-    return (1.0 - shares) * masked + shares * plugin
+    return share * unsure**focus
 
 
 def mask_kl(

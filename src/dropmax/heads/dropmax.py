@@ -53,7 +53,7 @@ class DropMaxHead(Head):
         temperature: Of the relaxed masks, above 0.
         floor: The weight of a dropped class, in [0, 1).
         num_samples: Masks per instance and step.
-        plugin_share: The share of the nll, in [0, 1), that is the cross-entropy of the plug-in.
+        plugin_share: The share of the objective, in [0, 1), that is the plug-in's cross-entropy.
         plugin_focus: An exponent: the share is multiplied by (1 - p_t)^plugin_focus, p_t what the
             plug-in gives the target.
         num_nodes: Nodes of the integral that the "marginal" objective and the "exact" posterior

@@ -102,8 +102,8 @@ FAULTS = {
     ),
     "entropy of the posterior": (
         "functional/dropmax.py",
-        "        prior_neg_entropy(retain_logits, label),",
-        "        prior_neg_entropy(posterior_logits, label),",
+        "        prior_neg_entropy(retain_logits, rest),",
+        "        prior_neg_entropy(posterior_logits, rest),",
         "test_functional_dropmax.py::test_equals_the_authors_values_and_gradients[neg_entropy]",
     ),
     "aux at the rivals alone": (

@@ -98,7 +98,7 @@ def test_a_killed_comparison_of_two_jobs_goes_on_and_gives_the_same_numbers(tmp_
     killed = subprocess.Popen([*command, tmp_path / "killed", "2"])
     results = tmp_path / "killed" / "results.jsonl"
     deadline = time.monotonic() + 120
-    while not results.exists():
+    while not (results.exists() and results.stat().st_size):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(killed.pid, signal.SIGKILL)

@@ -176,6 +176,8 @@ def run_study(
         1
     """
     folders = [Path(out, study.name, part.name) for part in study.parts]
+    for part, folder in zip(study.parts, folders, strict=True):
+        _borrow(part, folder, Path(out))
     total = sum(part.minutes * len(part.configs) for part in study.parts)
     done = sum(
         part.minutes * len(finished(part.configs, folder))
@@ -183,7 +185,6 @@ def run_study(
     )
     with run_bar(total, done, shown=progress) as advance:
         for part, folder in zip(study.parts, folders, strict=True):
-            _borrow(part, folder, Path(out))
             complete(
                 part.configs,
                 folder,
@@ -198,6 +199,8 @@ def run_study(
 def _borrow(part: Part, folder: Path, out: Path) -> None:
     """Take lines of runs that other parts have already made; no run is made twice."""
     missing = set(part.configs) - finished(part.configs, folder).keys()
+    if not missing:
+        return
     for file in sorted(out.glob(f"*/*/{RESULTS}")):
         for line in read_lines(file):
             config = RunConfig.from_dict(line["config"])
@@ -220,7 +223,7 @@ def _look(
         again([config for config in pairs if config.seed in seeds])
         write_gates(folder, data(), part.gates, seeds=seeds)
     for corruption in part.tested_on:
-        if not Path(f"{folder}-on-{corruption}").is_dir():
+        if not Path(f"{folder}-on-{corruption}", RESULTS).is_file():
             again(part.configs)
             write_changed(folder, part.configs, data(), corruption)
 

@@ -151,6 +151,12 @@ def test_no_page_of_evidence_has_a_number_of_its_own(page):
     assert re.findall(r"\d+\.\d+", text) == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_number_made_of_lines_begins_a_line(page):
+    """A comment at the start of a line would end the paragraph."""
+    assert not re.search(r"^<!-- (value|cost): ", page.read_text(), re.MULTILINE)
+
+
 def test_every_figure_of_the_evidence_is_there():
     for page in (ROOT / "docs" / "evidence").glob("*.md"):
         for found in FIGURE.finditer(page.read_text()):

@@ -140,7 +140,9 @@ def dropmax_objective(
             bernoulli_kl(posterior[k], retain_logits[k]) for k in rivals
         )
         offset = 0.0
-        if aux_prior == "base_rate" and num_classes > 1:
+        if not isinstance(aux_prior, str):
+            offset = -math.log(aux_prior / (1.0 - aux_prior))
+        elif aux_prior == "base_rate" and num_classes > 1:
             offset = math.log(num_classes - 1)
         aux = -log_sigmoid(correction_logits[target] - offset) - math.fsum(
             log_sigmoid(offset - correction_logits[k]) for k in rivals

@@ -167,6 +167,7 @@ WRONG = {
     "floor 1": (lambda: objective(floor=1.0), "floor must be a number in [0, 1)"),
     "floor negative": (lambda: predictive.plugin(LOGITS, LOGITS, floor=-1e-3), "floor must be"),
     "aux_prior": (lambda: objective(aux_prior="base-rate"), "did you mean 'base_rate'?"),
+    "aux_prior of 1": (lambda: objective(aux_prior=1.0), "aux_prior must be a number in (0, 1)"),
     "aux_prior without correction": (
         lambda: objective(correction_logits=None, aux_prior="base_rate"),
         "aux_prior must stay 'label'",

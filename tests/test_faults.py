@@ -84,14 +84,14 @@ FAULTS = {
     ),
     "base rate omitted": (
         TERMS,
-        "correction_logits = correction_logits - math.log(num_classes - 1)",
+        "correction_logits = correction_logits + math.log(aux_prior) - math.log1p(-aux_prior)",
         "pass",
         "test_functional_dropmax.py::test_aux_prior_base_rate_is_neutral_at_the_base_rate",
     ),
     "base rate of K instead of K - 1": (
         TERMS,
-        "math.log(num_classes - 1)",
-        "math.log(num_classes)",
+        "math.log(aux_prior) - math.log1p(-aux_prior)",
+        "math.log(aux_prior)",
         "test_functional_dropmax.py::test_aux_prior_base_rate_is_neutral_at_the_base_rate",
     ),
     "sign of the entropy": (

@@ -62,13 +62,13 @@ def test_equals_the_authors_values_and_gradients(term):
             assert_close(gradient, expected, "official gradient")
 
 
-@pytest.mark.parametrize("aux_prior", ["label", "base_rate"])
+@pytest.mark.parametrize("aux_prior", ["label", "base_rate", 0.2])
 @pytest.mark.parametrize("correction", [True, False])
 @pytest.mark.parametrize("num_samples", [1, 3])
 @pytest.mark.parametrize("num_classes", [1, 2, 5])
 @pytest.mark.parametrize("floor", [1e-20, 1e-3, 0.0])
 def test_equals_the_oracle(aux_prior, correction, num_samples, num_classes, floor):
-    if not correction and aux_prior == "base_rate":
+    if not correction:
         aux_prior = "label"
     o, r, c, target, noise = case(4, num_classes, num_samples=num_samples)
     options = {"temperature": 0.3, "floor": floor, "aux_prior": aux_prior}
@@ -145,7 +145,7 @@ def test_masks_of_means_read_no_noise():
 
 
 @pytest.mark.parametrize("num_samples", [1, 2])
-@pytest.mark.parametrize("aux_prior", ["label", "base_rate"])
+@pytest.mark.parametrize("aux_prior", ["label", "base_rate", 0.2])
 def test_gradcheck_of_logits_and_correction(num_samples, aux_prior):
     o, r, c, target, noise = case(2, 4, num_samples=num_samples)
 
@@ -286,6 +286,14 @@ def test_aux_prior_base_rate_is_neutral_at_the_base_rate():
     rate = torch.tensor(1 / num_classes, dtype=torch.float64)
     expected = -(rate.log() + (num_classes - 1) * (1 - rate).log())
     assert_close(aux, expected, "value")
+
+
+def test_aux_prior_is_what_the_correction_predicts_where_it_is_zero():
+    r = torch.zeros(7, dtype=torch.float64)
+    aux = dropmax_objective(
+        r, r, r, torch.tensor(2), aux_prior=0.1, noise=torch.full_like(r, 0.5)
+    ).aux
+    assert aux.item() == pytest.approx(-(math.log(0.1) + 6 * math.log(0.9)), rel=1e-12)
 
 
 def test_one_class_has_no_rival():

@@ -280,3 +280,11 @@ def choice(function: str, argument: str, value: object, options: Iterable[str]) 
     remedy = f"did you mean {near[0]!r}?" if near else "choose one of them"
     message = f"{function}: {argument} must be one of {', '.join(options)}, got {_describe(value)}"
     raise ValueError(f"{message}; {remedy}" + ("" if near else "."))
+
+
+def choice_or_number(function: str, argument: str, value: object, options: Iterable[str]) -> None:
+    """`value` is one of the names in `options`, or a number in the open interval from 0 to 1."""
+    if isinstance(value, str):
+        choice(function, argument, value, options)
+    else:
+        number(function, argument, value, low=0.0, high=1.0, open_low=True, open_high=True)

@@ -10,6 +10,7 @@ from dropmax.axis import LOCAL, ClassAxis
 from dropmax.functional.label import Label
 from dropmax.functional.objective import Objective
 from dropmax.functional.terms import (
+    AUX_PRIORS,
     CERTAIN,
     MASKS,
     corrected_logits,
@@ -20,8 +21,6 @@ from dropmax.functional.terms import (
     plugin_shares,
     prior_neg_entropy,
 )
-
-AUX_PRIORS = ("label", "base_rate")
 
 
 def dropmax_objective(
@@ -35,7 +34,7 @@ def dropmax_objective(
     floor: float = 1e-20,
     plugin_share: float = 0.0,
     plugin_focus: float = 0.0,
-    aux_prior: str = "label",
+    aux_prior: str | float = "label",
     weight: Tensor | None = None,
     label_smoothing: float = 0.0,
     noise: Tensor | None = None,
@@ -82,8 +81,9 @@ def dropmax_objective(
             the masks have of it and the other terms are multiplied by 1 - s.
         plugin_focus: An exponent of at least 0: the share is multiplied by (1 - p_t)^plugin_focus,
             held fixed, so that instances the plug-in is sure of are left to the masks.
-        aux_prior: "label" regresses sigmoid(r) to the label, as the authors do; "base_rate"
-            regresses sigmoid(r - log(K - 1)), so that r = 0 where the label says nothing.
+        aux_prior: A class's probability pi beforehand, in (0, 1), to which the correction is
+            relative: sigmoid(r + logit(pi)) is regressed to the label. "label" is 1/2, as the
+            authors have it; "base_rate" is 1/K, so that r = 0 where the label says nothing.
         weight: Class weights W `[K]`, of at least 0; ones if None.
         label_smoothing: The share e of the label that the nll spreads over all classes, in [0, 1].
         noise: Uniforms in (0, 1), float32 or float64, `[*, K]`, or `[S, *, K]` for S samples > 1;
@@ -125,7 +125,7 @@ def dropmax_objective(
     label = Label.of(
         function, target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis
     )
-    _check.choice(function, "aux_prior", aux_prior, AUX_PRIORS)
+    _check.choice_or_number(function, "aux_prior", aux_prior, AUX_PRIORS)
     if correction_logits is None and aux_prior != "label":
         must = "stay 'label' where correction_logits is None"
         _check.fail(function, "aux_prior", must, aux_prior, "pass correction_logits, or leave it")
@@ -245,7 +245,7 @@ def _objective(
     correction_logits: Tensor | None,
     label: Label,
     *,
-    aux_prior: str,
+    aux_prior: str | float,
     masks: str,
     temperature: float,
     floor: float,

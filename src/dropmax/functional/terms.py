@@ -22,6 +22,9 @@ CERTAIN = 1e4
 MASKS = ("relaxed", "straight_through", "mean")
 """How training makes masks of the posterior's probabilities."""
 
+AUX_PRIORS = ("label", "base_rate")
+"""The names of a class's probability beforehand, as aux takes it: 1/2, and 1/K."""
+
 
 def corrected_logits(
     retain_logits: Float[Tensor, "*batch K"], correction_logits: Float[Tensor, "*batch K"] | None
@@ -121,10 +124,12 @@ def prior_neg_entropy(
 
 
 def correction_aux(
-    correction_logits: Float[Tensor, "*batch K"], label: Label, *, aux_prior: str
+    correction_logits: Float[Tensor, "*batch K"], label: Label, *, aux_prior: str | float
 ) -> Float[Tensor, "*batch"]:
-    """Cross-entropy of the correction's sigmoid to the label, or to the label's base rate."""
-    num_classes = label.axis.num_classes(correction_logits)
-    if aux_prior == "base_rate" and num_classes > 1:
-        correction_logits = correction_logits - math.log(num_classes - 1)
+    """Cross-entropy to the label of sigmoid(r + logit(pi)), pi a class's probability beforehand."""
+    if aux_prior == "base_rate":
+        num_classes = label.axis.num_classes(correction_logits)
+        aux_prior = 1.0 / num_classes if num_classes > 1 else "label"
+    if not isinstance(aux_prior, str):
+        correction_logits = correction_logits + math.log(aux_prior) - math.log1p(-aux_prior)
     return label.split(-F.logsigmoid(correction_logits), -F.logsigmoid(-correction_logits))

@@ -43,7 +43,8 @@ class DropMaxHead(Head):
             the exact posterior; "analytic": the prior with its first-order correction in closed
             form. The last three have no correction branch and no aux term. With "exact" and
             "analytic" class probabilities and label smoothing cost K times as much as indices.
-        aux_prior: What the correction is regressed to: "label", as the authors do, or "base_rate".
+        aux_prior: The probability of a class beforehand to which the correction is relative:
+            "label" (1/2, as the authors have it), "base_rate" (1/K), or a number in (0, 1).
         kl_weight: Weight of the KL term.
         entropy_weight: Weight of the negative-entropy term; None is 0 for "marginal".
         aux_weight: Weight of the aux term.
@@ -82,7 +83,7 @@ class DropMaxHead(Head):
     predictive_methods = ("plugin", "monte_carlo", "exact")
 
     posterior: str | None
-    aux_prior: str | None
+    aux_prior: str | float | None
     kl_weight: float | None
     entropy_weight: float
     aux_weight: float | None
@@ -100,7 +101,7 @@ class DropMaxHead(Head):
         preset: str = "default",
         objective: str = "variational",
         posterior: str | None = None,
-        aux_prior: str | None = None,
+        aux_prior: str | float | None = None,
         kl_weight: float | None = None,
         entropy_weight: float | None = None,
         aux_weight: float | None = None,

@@ -5,8 +5,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from dropmax import _check
-from dropmax.functional.dropmax import AUX_PRIORS
-from dropmax.functional.terms import MASKS
+from dropmax.functional.terms import AUX_PRIORS, MASKS
 
 OBJECTIVES = ("variational", "marginal")
 POSTERIORS = ("learned", "prior", "exact", "analytic")
@@ -17,7 +16,7 @@ class Settings(NamedTuple):
     """Arguments of `DropMaxHead`, which explains them; None where the objective has no such."""
 
     posterior: str | None = None
-    aux_prior: str | None = None
+    aux_prior: str | float | None = None
     kl_weight: float | None = None
     entropy_weight: float | None = None
     aux_weight: float | None = None
@@ -73,7 +72,7 @@ def settle(function: str, preset: str, objective: str, given: Settings) -> Setti
 
 def _check_values(function: str, settings: Settings) -> None:
     _check.choice(function, "posterior", settings.posterior, POSTERIORS)
-    _check.choice(function, "aux_prior", settings.aux_prior, AUX_PRIORS)
+    _check.choice_or_number(function, "aux_prior", settings.aux_prior, AUX_PRIORS)
     _check.choice(function, "masks", settings.masks, MASKS)
     for weight in WEIGHTS:
         _check.number(function, weight, getattr(settings, weight), low=0.0)

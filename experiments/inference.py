@@ -34,7 +34,7 @@ from dropmax.training.run import Run, versions
 LINES = "inference.jsonl"
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 SAMPLES = (1, 10, 100, 1_000)
-SHOWN = "dropmax"
+SHOWN = "dropmax:preset=paper"
 """The head whose posterior the figure shows."""
 
 

@@ -296,6 +296,20 @@ def test_aux_prior_is_what_the_correction_predicts_where_it_is_zero():
     assert aux.item() == pytest.approx(-(math.log(0.1) + 6 * math.log(0.9)), rel=1e-12)
 
 
+def test_a_gate_that_is_sure_stops_where_its_logit_is_one_over_its_probability():
+    """docs/method.md: x = 1 + exp(-x), 0.782 for the label and 0.218 for its rivals."""
+    x = 1.2784645427610738
+    assert x == pytest.approx(1.0 + math.exp(-x), rel=1e-12)
+    assert 1.0 / x == pytest.approx(0.782, abs=5e-4)
+    r = torch.full((5,), -x, dtype=torch.float64)
+    r[2] = x
+    r.requires_grad_()
+    sure = torch.full_like(r, -60.0)
+    objective = dropmax_objective(r.detach(), r, sure, torch.tensor(2))
+    (gradient,) = torch.autograd.grad(objective.kl + objective.neg_entropy, r)
+    assert_close(gradient, torch.zeros(5), "value")
+
+
 def test_one_class_has_no_rival():
     o, r, c, target, noise = case(3, 1)
     objective = dropmax_objective(o, r, c, target, noise=noise, aux_prior="base_rate")

@@ -19,9 +19,8 @@ def case(num_classes=5, shape=(7,)):
 
 def test_weights_multiply_the_terms():
     features, target, noise = case()
-    head = DropMaxHead(
-        6, 5, kl_weight=0.5, entropy_weight=0.25, aux_weight=2.0, dtype=torch.float64
-    )
+    weights = {"kl_weight": 0.5, "entropy_weight": 0.25, "aux_weight": 2.0}
+    head = DropMaxHead(6, 5, preset="paper", dtype=torch.float64, **weights)
     scores = head(features)
     raw = dropmax_objective(*scores, target, noise=noise)
     weighted = head.loss(scores, target, noise=noise, reduction="none")
@@ -251,6 +250,28 @@ def test_the_paper_preset_is_the_method_as_published():
         "num_nodes": None,
         "retain_bias_init": 0.0,
     }
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "aux_prior", "weight", "share", "focus"),
+    [
+        (2, "base_rate", 1.0, 0.0, 0.0),
+        (10, "base_rate", 1.0, 0.0, 0.0),
+        (11, "label", 10 / 11, 1 / 11, 1.0),
+        (100, "label", 0.1, 0.9, 1.0),
+    ],
+)
+def test_the_defaults_depend_on_the_number_of_classes(num_classes, aux_prior, weight, share, focus):
+    head = DropMaxHead(6, num_classes)
+    assert (head.aux_prior, head.masks, head.posterior) == (aux_prior, "relaxed", "learned")
+    assert (head.kl_weight, head.entropy_weight, head.aux_weight) == pytest.approx([weight] * 3)
+    assert (head.plugin_share, head.plugin_focus) == pytest.approx((share, focus))
+    assert (head.temperature, head.num_samples) == (0.1, 1)
+
+
+def test_an_argument_stands_before_its_default():
+    head = DropMaxHead(6, 100, kl_weight=1.0, plugin_share=0.0)
+    assert (head.kl_weight, head.entropy_weight, head.plugin_share) == (1.0, 0.1, 0.0)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -8,11 +8,13 @@ from dropmax.heads.dropmax import DropMaxHead
 from dropmax.heads.registry import HEADS, make_head
 from dropmax.heads.sampled_softmax import SampledSoftmaxHead
 from dropmax.heads.scores import Scores
+from dropmax.heads.settings import PRESETS
 from dropmax.heads.softmax import SoftmaxHead
 from dropmax.heads.sparsemax import SparsemaxHead
 
 __all__ = [
     "HEADS",
+    "PRESETS",
     "AttentionHead",
     "ClassDropoutHead",
     "DropMaxHead",

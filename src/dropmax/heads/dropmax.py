@@ -34,8 +34,8 @@ class DropMaxHead(Head):
     Args:
         in_features: Width D of the features.
         num_classes: Number K of classes.
-        preset: Where the options come from that are None: "default", or "paper", the method as
-            published; `dropmax.heads.PRESETS` lists them.
+        preset: Where the options come from that are None: "default", which depends on the number
+            of classes, or "paper", the method as published; functions in `dropmax.heads.PRESETS`.
         objective: "variational", or "marginal": the exact log-likelihood under all masks, with no
             sample, no KL and no aux term, and so none of their options.
         posterior: What training draws the masks from. "learned": the prior with a learned
@@ -131,7 +131,7 @@ class DropMaxHead(Head):
             plugin_share=plugin_share,
             plugin_focus=plugin_focus,
         )
-        settings = settle(name, preset, objective, given)
+        settings = settle(name, preset, num_classes, objective, given)
         integrates = objective == "marginal" or settings.posterior == "exact"
         if not integrates:
             _check.unused(name, {"num_nodes": num_nodes}, "where training integrates nothing")

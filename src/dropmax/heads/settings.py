@@ -1,6 +1,6 @@
 """What decides how a DropMax head trains: the presets by name, and what an argument changes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -40,20 +40,60 @@ PAPER = Settings(
     plugin_focus=0.0,
 )
 
-PRESETS: Mapping[str, Settings] = MappingProxyType({"default": PAPER, "paper": PAPER})
-"""The presets by name; "paper" is the method as published and in the authors' code."""
+FEW = 10
+"""Up to so many classes the terms of the gate stand at full weight."""
 
 
-def settle(function: str, preset: str, objective: str, given: Settings) -> Settings:
-    """The preset's settings with those that are given in their place.
+def default_settings(num_classes: int) -> Settings:
+    """What `DropMaxHead` does where nothing is said.
+
+    As published with the aux term against the base rate up to `FEW` classes. The gate's terms are
+    sums over all K classes: beyond, they weigh FEW / K, and 1 - FEW / K of the objective, times how
+    unsure the plug-in is of the label, is the plug-in's cross-entropy, which trains the scores
+    where the masks leave the label too few rivals.
+
+    Args:
+        num_classes: The number K of classes.
+
+    Source:
+        Chosen on validation images, as docs/evidence/many-classes.md shows.
+    """
+    few = min(1.0, FEW / num_classes)
+    if few == 1.0:
+        return PAPER._replace(aux_prior="base_rate")
+    return PAPER._replace(
+        kl_weight=few,
+        entropy_weight=few,
+        aux_weight=few,
+        plugin_share=1.0 - few,
+        plugin_focus=1.0,
+    )
+
+
+def paper_settings(_num_classes: int) -> Settings:
+    """The method as published and in the authors' code, whatever the number of classes."""
+    return PAPER
+
+
+PRESETS: Mapping[str, Callable[[int], Settings]] = MappingProxyType(
+    {"default": default_settings, "paper": paper_settings}
+)
+"""The presets by name, each a function of the number of classes."""
+
+
+def settle(
+    function: str, preset: str, num_classes: int, objective: str, given: Settings
+) -> Settings:
+    """The preset's settings for so many classes, with those that are given in their place.
 
     Raises:
         ValueError: If a value does not fit, or is for something that the objective lacks.
     """
+    _check.integer(function, "num_classes", num_classes, low=1)
     _check.choice(function, "preset", preset, PRESETS)
     _check.choice(function, "objective", objective, OBJECTIVES)
     changed = {name: value for name, value in given._asdict().items() if value is not None}
-    settings = PRESETS[preset]._replace(**changed)
+    settings = PRESETS[preset](num_classes)._replace(**changed)
     _check_values(function, settings)
     absent: dict[str, str] = {}
     if objective == "marginal":

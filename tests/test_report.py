@@ -8,7 +8,9 @@ import torch
 from tolerances import assert_close
 
 from dropmax.data import load_images
+from dropmax.experiments import RESULTS, append_line
 from dropmax.report import draw, draw_posterior, summarize, table
+from dropmax.report.classes import by_classes_figure
 from dropmax.training import RunConfig, train
 
 BINS = {"instances": (2, 2), "confidence": (0.3, 0.9), "accuracy": (0.5, 1.0)}
@@ -86,6 +88,24 @@ def test_figures_are_written_whole_and_again_the_same(tmp_path):
     before = {file: file.read_bytes() for file in files if file.suffix == ".png"}
     draw(LINES, tmp_path)
     assert {file: file.read_bytes() for file in before} == before
+
+
+def test_what_the_number_of_classes_does_is_drawn_of_parts_by_regime(tmp_path):
+    for part, errors in {
+        "plain-5": (6.0, 4.0),
+        "plain-20": (8.0, 9.5),
+        "choice": (1.0, 9.0),
+    }.items():
+        for head, error in zip(("softmax", "dropmax"), errors, strict=True):
+            append_line(tmp_path / part / RESULTS, line(head, 0, error))
+    (ax,) = by_classes_figure(tmp_path).axes
+    zero, dropmax = ax.get_lines()
+    assert ax.get_title() == "plain"
+    assert list(dropmax.get_xdata()) == [5, 20]
+    assert list(dropmax.get_ydata()) == [-2.0, 1.5]
+    assert list(zero.get_ydata()) == [0.0, 0.0]
+    with pytest.raises(ValueError, match="parts named REGIME-K"):
+        by_classes_figure(tmp_path / "choice")
 
 
 @pytest.mark.usefixtures("untyped")

@@ -1,7 +1,7 @@
 """Tables, numbers and figures of committed lines in Markdown pages, made anew by a command.
 
 What is made stands between `<!-- KIND: WORDS -->` and `<!-- end -->`; `BLOCKS` lists the kinds. A
-figure is drawn where a page shows `figures/STUDY/PART/NAME.png`.
+figure is drawn where a page shows `figures/STUDY/PART/NAME.png`, or `figures/STUDY/by_classes.png`.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 from dropmax import _check
 from dropmax._files import write_whole
 from dropmax.experiments import GATES, RESULTS, load_study, read_lines
+from dropmax.report.classes import by_classes_figure
 from dropmax.report.figures import FIGURES, save
 from dropmax.report.inference import INFERENCE, inference_table
 from dropmax.report.poster import GATE_FIGURES, gates_figure
@@ -50,7 +51,9 @@ def update_pages(root: str | Path) -> list[Path]:
 
 
 def _figure(folder: Path, name: str) -> Any:
-    """A figure of a part's lines, or of those of its gates."""
+    """A figure of a part's lines, or of those of its gates, or of a study by number of classes."""
+    if name == "by_classes":
+        return by_classes_figure(folder)
     _check.choice("update_pages", "a figure", name, [*FIGURES, *GATE_FIGURES])
     if name in FIGURES:
         return FIGURES[name](read_lines(folder / RESULTS))

@@ -1,0 +1,51 @@
+"""The figure of a study whose parts are REGIME-K: what the number K of classes does to a head."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dropmax import _check
+from dropmax.experiments import RESULTS, read_lines
+from dropmax.report.figures import COLORS, axes_of
+from dropmax.report.summary import METRICS, RIVAL, summarize
+
+PART = re.compile(r"(?P<regime>[a-z]+)-(?P<classes>\d+)")
+
+
+def by_classes_figure(folder: Path, metric: str = "error") -> Any:
+    """A metric less softmax's, paired by seed, against the number of classes; a panel a regime.
+
+    Raises:
+        ValueError: If no part of the study is named REGIME-K.
+    """
+    _check.choice("by_classes_figure", "metric", metric, METRICS)
+    regimes: dict[str, dict[int, Sequence[Mapping[str, Any]]]] = {}
+    for part in folder.iterdir():
+        found = PART.fullmatch(part.name)
+        if found and (lines := read_lines(part / RESULTS)):
+            regimes.setdefault(found["regime"], {})[int(found["classes"])] = lines
+    if not regimes:
+        got = _check.Verbatim(str(folder))
+        _check.fail("by_classes_figure", "folder", "hold parts named REGIME-K", got, "run some")
+    figure, axes = axes_of(len(regimes), width=4.2, height=3.2)
+    for ax, regime in zip(axes, sorted(regimes, reverse=True), strict=True):
+        curves: dict[str, list[tuple[int, float]]] = {}
+        for classes, of_part in sorted(regimes[regime].items()):
+            for summary in summarize(of_part):
+                if summary.head != RIVAL:
+                    point = classes, summary.differences[metric].mean
+                    curves.setdefault(summary.head, []).append(point)
+        ax.axhline(0.0, color=COLORS[0], lw=1, ls="--")
+        for n, (head, points) in enumerate(curves.items(), 1):
+            ax.plot(*zip(*points, strict=True), "-o", ms=4, color=COLORS[n], label=head)
+        ax.set_xscale("log")
+        numbers = sorted(regimes[regime])
+        ax.set_xticks(numbers, [str(number) for number in numbers], minor=False)
+        ax.set_xticks([], minor=True)
+        ax.set_xlabel("classes", fontsize=9)
+        ax.set_title(regime, fontsize=9)
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel(f"{metric} minus {RIVAL}'s", fontsize=9)
+    axes[0].legend(fontsize=8, frameon=False)
+    return figure

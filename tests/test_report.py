@@ -91,11 +91,9 @@ def test_figures_are_written_whole_and_again_the_same(tmp_path):
 
 
 def test_what_the_number_of_classes_does_is_drawn_of_parts_by_regime(tmp_path):
-    for part, errors in {
-        "plain-5": (6.0, 4.0),
-        "plain-20": (8.0, 9.5),
-        "choice": (1.0, 9.0),
-    }.items():
+    parts = {"plain-5": (6.0, 4.0), "plain-20": (8.0, 9.5), "choice": (1.0, 9.0)}
+    for part, errors in parts.items():
+        (tmp_path / part).mkdir()
         for head, error in zip(("softmax", "dropmax"), errors, strict=True):
             append_line(tmp_path / part / RESULTS, line(head, 0, error))
     (ax,) = by_classes_figure(tmp_path).axes

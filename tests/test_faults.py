@@ -94,6 +94,18 @@ FAULTS = {
         "math.log(aux_prior)",
         "test_functional_dropmax.py::test_aux_prior_base_rate_is_neutral_at_the_base_rate",
     ),
+    "a temperature that is kept where the NLL rises": (
+        "calibration.py",
+        "fall = before - after",
+        "fall = after - before",
+        "test_calibration.py::test_a_thousand_held_out_sets_are_not_harmed",
+    ),
+    "a temperature that follows its gradient upwards": (
+        "calibration.py",
+        "(expected - of_target).mean(0) + weight",
+        "(of_target - expected).mean(0) + weight",
+        "test_calibration.py::test_a_thousand_held_out_sets_are_not_harmed",
+    ),
     "sign of the entropy": (
         TERMS,
         "label.axis.sum(bernoulli.neg_entropy(retain_logits))",

@@ -18,6 +18,7 @@ ROOMS = [
     "functional",
     "predictive",
     "heads",
+    "calibration",
     "integrations",
     "conversion",
     "analysis",

@@ -4,7 +4,7 @@ Variational training and prediction after Lee et al., "DropMax: Adaptive Variati
 NeurIPS 2018, with the rival heads of the paper behind one interface.
 """
 
-from dropmax import analysis, axis, bernoulli, functional, heads, predictive
+from dropmax import analysis, axis, bernoulli, calibration, functional, heads, predictive
 from dropmax.conversion import Criterion, Predictor, convert, find_head, revert
 from dropmax.export import export_onnx
 from dropmax.functional import Objective
@@ -23,6 +23,7 @@ __all__ = [
     "analysis",
     "axis",
     "bernoulli",
+    "calibration",
     "convert",
     "decay_groups",
     "export_onnx",

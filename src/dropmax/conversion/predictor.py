@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dropmax import _check
+from dropmax.calibration import Temperature
 from dropmax.conversion.criterion import find_head
 from dropmax.heads import Scores
 
@@ -18,12 +19,15 @@ class Predictor(nn.Module):
     Args:
         model: A module that contains exactly one `Head` and returns its scores.
         method: "plugin", "exact" or "monte_carlo", as the head predicts.
+        temperature: Scales that `dropmax.calibration.fit_temperature` found: of `Scores` for the
+            method "plugin", or of the log-probabilities of this method.
         **options: Of the method, as `Head.log_probs` takes them: `num_nodes` and `tolerance` of
             "exact", `num_samples` and `generator` of "monte_carlo".
 
     Raises:
-        ValueError: If there is no head, or it has no such method, or the method no such option;
-            when called, if the model does not return scores.
+        ValueError: If there is no head, or it has no such method, or the method no such option, or
+            the temperature is of another head or method; when called, if the model does not return
+            scores.
 
     Examples:
         >>> import torch
@@ -36,13 +40,25 @@ class Predictor(nn.Module):
         torch.Size([8, 5])
     """
 
-    def __init__(self, model: nn.Module, method: str = "plugin", **options: Any) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        method: str = "plugin",
+        *,
+        temperature: Temperature | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__()
         head = find_head(model)
         branches = 1 + len(head.branches)
         one = torch.zeros(1, head.out_features)
         head.log_probs(Scores(*[one] * branches), method=method, **options)  # checks the options
+        gated = temperature is not None and temperature.gate_scale is not None
+        if gated and (method != "plugin" or "retain" not in head.branches):
+            must = f"be fitted on log-probabilities for {type(head).__name__} and method {method!r}"
+            _check.fail("Predictor", "temperature", must, temperature, "fit it on those")
         self.model = model
+        self.temperature = temperature
         self._scorer = _part_of_transformers(model)
         self._head = (head,)  # in a tuple: the head stays the model's submodule alone
         self.method = method
@@ -57,10 +73,14 @@ class Predictor(nn.Module):
             remedy = "let the head be the last thing that the model computes"
             _check.fail("Predictor", "model", "return Scores", scores, remedy)
         (head,) = self._head
-        return head.log_probs(scores, method=self.method, **self.options)
+        if self.temperature is not None and self.temperature.gate_scale is not None:
+            return self.temperature.log_probs(scores)
+        log_probs = head.log_probs(scores, method=self.method, **self.options)
+        return log_probs if self.temperature is None else self.temperature.log_probs(log_probs)
 
     def extra_repr(self) -> str:
-        options = "".join(f", {name}={value}" for name, value in self.options.items())
+        named = self.options | ({} if self.temperature is None else {"temperature": "fitted"})
+        options = "".join(f", {name}={value}" for name, value in named.items())
         return f"method={self.method!r}{options}"
 
 

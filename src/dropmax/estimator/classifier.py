@@ -1,0 +1,319 @@
+"""A classifier of scikit-learn for tables of numbers and for embeddings."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets, unique_labels
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from torch import Tensor
+
+from dropmax import _check
+from dropmax.conversion import find_head
+from dropmax.estimator import storage
+from dropmax.estimator.fitting import (
+    Fitting,
+    check_parameters,
+    fit_epochs,
+    normalized,
+    scaler_for,
+)
+from dropmax.estimator.network import Rows, make_network, make_optimizer, scores_of, train_epoch
+from dropmax.heads import Scores
+
+LARGEST_BATCH = 200
+"""What batch_size="auto" does not exceed."""
+
+
+class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Dense layers and a head of `dropmax.HEADS`, trained on rows of numbers.
+
+    Features are scaled inside to mean 0 and deviation 1 (sparse ones to deviation 1). Parameters
+    named as `sklearn.neural_network.MLPClassifier` names them mean what they mean there.
+
+    Args:
+        head: A head as `dropmax.make_head` takes it: "dropmax", "softmax:label_smoothing=0.1", ...
+        hidden_layer_sizes: Widths of the dense layers before the head; () makes it linear.
+        alpha: Weight decay, decoupled from the gradient; the head's gate is spared.
+        batch_size: Rows a step; "auto" is all of them, at most 200.
+        learning_rate_init: The largest step size of Adam, to which it rises in the first tenth of
+            the steps and from which it falls by a cosine. `partial_fit` takes a tenth of it.
+        max_iter: Epochs.
+        early_stopping: Whether a part of the rows is held out, training stops where the accuracy
+            on it no longer rises, and the best weights are kept.
+        validation_fraction: That part.
+        n_iter_no_change: Epochs without an improvement by `tol`, of the objective on the training
+            rows or of that accuracy, after which training stops.
+        tol: See there.
+        random_state: Seed of the initial weights, the order of rows and the noise.
+        warm_start: Whether `fit` goes on from the weights of the last one.
+        verbose: Whether to show a progress bar.
+        class_weight: Weights by class, "balanced", or None.
+
+    Attributes:
+        classes_: The classes, sorted.
+        n_features_in_: Features of a row; `feature_names_in_` their names where X has some.
+        n_iter_: Epochs so far.
+        loss_curve_: The mean objective of each epoch, in nats.
+        validation_scores_: Accuracy on the rows held out by early stopping, each epoch.
+        network_: The trained `nn.Sequential`, with the head last.
+        scaler_: The `StandardScaler` before it.
+
+    Examples:
+        >>> from sklearn.datasets import load_wine
+        >>> from sklearn.model_selection import train_test_split
+        >>> from dropmax import DropMaxClassifier
+        >>> X, y = load_wine(return_X_y=True)
+        >>> X, X_test, y, y_test = train_test_split(X, y, random_state=0)
+        >>> classifier = DropMaxClassifier(random_state=0).fit(X, y)
+        >>> bool(classifier.score(X_test, y_test) > 0.9)
+        True
+    """
+
+    loss_curve_: list[float]
+
+    def __init__(
+        self,
+        head: Any = "dropmax",
+        hidden_layer_sizes: Any = (100,),
+        *,
+        alpha: Any = 0.1,
+        batch_size: Any = "auto",
+        learning_rate_init: Any = 0.01,
+        max_iter: Any = 50,
+        early_stopping: Any = False,
+        validation_fraction: Any = 0.1,
+        n_iter_no_change: Any = 10,
+        tol: Any = 1e-4,
+        random_state: Any = None,
+        warm_start: Any = False,
+        verbose: Any = False,
+        class_weight: Any = None,
+    ) -> None:
+        self.head = head
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.class_weight = class_weight
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "DropMaxClassifier":
+        """Train on rows X `[N, D]`, an array, a sparse matrix or a DataFrame, and labels y `[N]`.
+
+        Args:
+            X: The rows.
+            y: Labels: integers or strings.
+            sample_weight: Weights of the rows `[N]`; ones if None.
+
+        Raises:
+            ValueError: If a parameter, a shape or a value does not fit.
+        """
+        function = "DropMaxClassifier.fit"
+        again = self.warm_start and hasattr(self, "network_")
+        check_parameters(function, self.get_params(deep=False))
+        X, y, weight = self._checked(X, y, sample_weight, reset=not again)
+        labels = unique_labels(y)
+        if again and not np.array_equal(labels, self.classes_):
+            must = "hold the classes of the last fit where warm_start is on"
+            _check.fail(function, "y", must, labels, "set warm_start=False")
+        random = check_random_state(self.random_state)
+        if not again:
+            self._begin(labels, random)
+        generator = torch.Generator().manual_seed(_seed(random))
+        held_out = None
+        if self.early_stopping:
+            X, held_X, y, held_y, weight, _ = train_test_split(
+                X,
+                y,
+                weight,
+                test_size=self.validation_fraction,
+                stratify=y,
+                random_state=_seed(random),
+            )
+            held_out = held_X, held_y
+        self.scaler_ = scaler_for(X).fit(X, sample_weight=weight)
+        losses, accuracies = fit_epochs(
+            self.network_,
+            Rows(X, self.scaler_),
+            self._target(function, y),
+            normalized(weight),
+            self._fitting(len(y)),
+            generator=generator,
+            accuracy=None if held_out is None else lambda: self._accuracy(*held_out),
+        )
+        self.loss_curve_ = [*self.loss_curve_, *losses]
+        self.n_iter_ = len(self.loss_curve_)
+        if self.early_stopping:
+            self.validation_scores_ = accuracies
+        return self
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        classes: Any = None,
+        sample_weight: Any = None,
+    ) -> "DropMaxClassifier":
+        """Train one epoch on more rows; the scaling follows the rows seen so far.
+
+        Args:
+            X: Rows `[N, D]`.
+            y: Their labels.
+            classes: All classes there will be; needed in the first call alone.
+            sample_weight: Weights of the rows.
+
+        Raises:
+            ValueError: As `fit`, or if there is a label that is not among the classes.
+        """
+        function = "DropMaxClassifier.partial_fit"
+        first = not hasattr(self, "network_")
+        check_parameters(function, self.get_params(deep=False))
+        if first and classes is None:
+            must = "be given in the first call"
+            _check.fail(function, "classes", must, None, "pass all classes there will be")
+        X, y, weight = self._checked(X, y, sample_weight, reset=first)
+        random = check_random_state(self.random_state)
+        if first:
+            self._begin(unique_labels(classes), random)
+            self.scaler_ = scaler_for(X)
+        elif classes is not None and not np.array_equal(unique_labels(classes), self.classes_):
+            _check.fail(function, "classes", "be those of the first call", classes, "leave it out")
+        self.scaler_.partial_fit(X, sample_weight=weight)
+        if not hasattr(self, "_optimizer"):
+            step = self.learning_rate_init / 10.0
+            self._optimizer = make_optimizer(self.network_, step, self.alpha)
+        generator = torch.Generator().manual_seed(_seed(random) + self.n_iter_)
+        loss = train_epoch(
+            self.network_,
+            self._optimizer,
+            Rows(X, self.scaler_),
+            self._target(function, y),
+            normalized(weight),
+            batch_size=self._fitting(len(y)).batch_size,
+            generator=generator,
+        )
+        self.loss_curve_ = [*self.loss_curve_, loss]
+        self.n_iter_ = len(self.loss_curve_)
+        return self
+
+    def predict(self, X: Any) -> Any:
+        """The most probable class of each row `[N]`."""
+        answers = self._log_probs(X).argmax(-1).numpy()
+        return self.classes_[answers]
+
+    def predict_proba(self, X: Any) -> Any:
+        """Probabilities of the classes `[N, K]`, in the order of `classes_`."""
+        return self._log_probs(X).exp().numpy()
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Log-probabilities of the classes `[N, K]`, in nats; -inf where one is exactly 0."""
+        return self._log_probs(X).numpy()
+
+    def retained_classes(self, X: Any, k: int = 5) -> tuple[Any, Any]:
+        """The classes that the model considers for each row, those most surely retained first.
+
+        Args:
+            X: Rows `[N, D]`.
+            k: How many; no more than there are.
+
+        Returns:
+            Classes `[N, k]` and the probabilities `[N, k]` that they are retained.
+
+        Raises:
+            ValueError: If the head has no gate.
+        """
+        function = "DropMaxClassifier.retained_classes"
+        _check.integer(function, "k", k, low=1)
+        retain_logits = self._scores(X).retain_logits
+        if retain_logits is None:
+            _check.fail(function, "head", "have a gate", self.head, "choose dropmax")
+        probabilities = retain_logits.sigmoid()
+        found, classes = probabilities.topk(min(k, len(self.classes_)), dim=-1)
+        return self.classes_[classes.numpy()], found.numpy()
+
+    def save(self, path: str | Path) -> None:
+        """Write the classifier as one safetensors file, its parameters as JSON in the header."""
+        check_is_fitted(self)
+        storage.save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "DropMaxClassifier":
+        """Read a classifier that `save` wrote.
+
+        Raises:
+            ValueError: If the file cannot be read, or is none of these.
+        """
+        loaded: DropMaxClassifier = storage.load(cls, Path(path))
+        return loaded
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _checked(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> tuple[Any, Any, Any]:
+        """Rows, labels and weights, the class weights in them."""
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, reset=reset)
+        check_classification_targets(y)
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        if self.class_weight is not None:
+            weight = weight * compute_sample_weight(self.class_weight, y)
+        return X, y, weight
+
+    def _begin(self, classes: Any, random: Any) -> None:
+        """An untrained network for these classes, and nothing of the last fit."""
+        self.classes_ = classes
+        self.network_ = make_network(
+            self.n_features_in_, self.hidden_layer_sizes, self.head, len(classes), _seed(random)
+        )
+        self.n_iter_ = 0
+        self.loss_curve_ = []
+        for name in ("_optimizer", "validation_scores_"):
+            self.__dict__.pop(name, None)
+
+    def _accuracy(self, X: Any, y: Any) -> float:
+        scores = scores_of(self.network_, Rows(X, self.scaler_))
+        answers = find_head(self.network_).log_probs(scores).argmax(-1).numpy()
+        return float((self.classes_[answers] == y).mean())
+
+    def _fitting(self, count: int) -> Fitting:
+        """The parameters, the batch size a number."""
+        batch_size = LARGEST_BATCH if self.batch_size == "auto" else self.batch_size
+        given = {name: getattr(self, name) for name in Fitting._fields}
+        return Fitting(**given)._replace(batch_size=min(int(batch_size), count))
+
+    def _target(self, function: str, y: Any) -> Tensor:
+        """The labels as indices of `classes_`."""
+        found = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
+        unknown = y[self.classes_[found] != y]
+        if len(unknown):
+            must = "hold the classes of the first call alone"
+            _check.fail(function, "y", must, _check.Verbatim(repr(unknown[0])), "name all classes")
+        return torch.from_numpy(found)
+
+    def _scores(self, X: Any) -> Scores:
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        network = copy.deepcopy(self.network_).double()
+        return scores_of(network, Rows(X, self.scaler_, torch.float64))
+
+    def _log_probs(self, X: Any) -> Tensor:
+        scores = self._scores(X)
+        return find_head(self.network_).log_probs(scores)
+
+
+def _seed(random: Any) -> int:
+    return int(random.randint(np.iinfo(np.int32).max))

@@ -1,0 +1,113 @@
+"""The network of `DropMaxClassifier`: dense layers and a head, and the epochs that train it."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dropmax.conversion import find_head
+from dropmax.heads import Scores, decay_groups, make_head
+
+WARM_UP = 0.1
+"""The share of the steps in which the step size rises; it falls in the others, by a cosine."""
+
+PREDICTED_AT_ONCE = 4096
+"""Rows that are predicted in one batch."""
+
+
+class Rows:
+    """Scaled rows `[N, D]`, float32 where they train: sparse ones become dense batch by batch."""
+
+    def __init__(self, table: Any, scaler: Any, dtype: torch.dtype = torch.float32) -> None:
+        self.scaled = scaler.transform(table)
+        self.dtype = dtype
+
+    def __len__(self) -> int:
+        return int(self.scaled.shape[0])
+
+    def __getitem__(self, chosen: Any) -> Tensor:
+        rows = self.scaled[chosen]
+        dense = rows.toarray() if hasattr(rows, "toarray") else rows
+        return torch.from_numpy(np.ascontiguousarray(dense)).to(self.dtype)
+
+
+def make_network(
+    in_features: int, hidden_layer_sizes: Sequence[int], head: str, num_classes: int, seed: int
+) -> nn.Sequential:
+    """Dense layers with ReLU and a head; the seed decides the initial weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers: list[nn.Module] = []
+        for width in hidden_layer_sizes:
+            layers += [nn.Linear(in_features, width), nn.ReLU()]
+            in_features = width
+        return nn.Sequential(*layers, make_head(head, in_features, num_classes))
+
+
+def make_optimizer(network: nn.Module, learning_rate: float, alpha: float) -> torch.optim.AdamW:
+    """AdamW, whose decay spares the gate."""
+    return torch.optim.AdamW(decay_groups(network, alpha), lr=learning_rate)
+
+
+def one_cycle(
+    optimizer: torch.optim.Optimizer, learning_rate: float, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The step size rises to `learning_rate` and falls to next to nothing over so many steps."""
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, learning_rate, total_steps=steps, pct_start=WARM_UP, cycle_momentum=False
+    )
+
+
+def train_epoch(
+    network: nn.Sequential,
+    optimizer: torch.optim.Optimizer,
+    rows: Rows,
+    target: Tensor,
+    weight: Tensor,
+    *,
+    batch_size: int,
+    generator: torch.Generator,
+    schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
+) -> float:
+    """Train on every row once, in random order, and return the mean objective in nats."""
+    head = find_head(network)
+    total = torch.zeros(())
+    for chosen in torch.split(torch.randperm(len(rows), generator=generator), batch_size):
+        optimizer.zero_grad()
+        objective = head.loss(
+            network(rows[chosen.numpy()]),
+            target[chosen],
+            sample_weight=weight[chosen],
+            reduction="sum",
+            generator=generator,
+        ).total
+        (objective / len(chosen)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+        total += objective.detach()
+    return total.item() / len(rows)
+
+
+def steps_of(count: int, batch_size: int) -> int:
+    """Batches in which so many rows are trained on once."""
+    return math.ceil(count / batch_size)
+
+
+@torch.no_grad()
+def scores_of(network: nn.Sequential, rows: Rows) -> Scores:
+    """Scores of rows, `[N, K]` each, in the dtype of the network."""
+    parts: list[Scores] = [
+        network(rows[start : start + PREDICTED_AT_ONCE])
+        for start in range(0, len(rows), PREDICTED_AT_ONCE)
+    ]
+    logits, retain_logits, correction_logits = zip(*parts, strict=True)
+    return Scores(torch.cat(logits), _joined(retain_logits), _joined(correction_logits))
+
+
+def _joined(branch: Sequence[Tensor | None]) -> Tensor | None:
+    parts = [part for part in branch if part is not None]
+    return torch.cat(parts) if parts else None

@@ -1,0 +1,273 @@
+"""`DropMaxClassifier` among the tools of scikit-learn."""
+
+import json
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import dropmax
+from dropmax import DropMaxClassifier
+
+SEEDED = {
+    "check_sample_weight_equivalence_on_dense_data",
+    "check_sample_weight_equivalence_on_sparse_data",
+}
+
+
+def expected_failures(_):
+    reason = "rows are drawn in batches and masks by chance: a row of weight 2 is not two rows"
+    return dict.fromkeys(SEEDED, reason)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+@parametrize_with_checks([DropMaxClassifier()], expected_failed_checks=expected_failures)
+def test_the_checks_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def wine():
+    X, y = load_wine(return_X_y=True)
+    return train_test_split(X, y, stratify=y, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def fitted(wine):
+    X, _, y, _ = wine
+    return DropMaxClassifier(random_state=0).fit(X, y)
+
+
+@pytest.mark.parametrize("load", [load_wine, load_breast_cancer, load_digits])
+def test_defaults_serve_small_tables(load):
+    X, y = load(return_X_y=True)
+    X, X_test, y, y_test = train_test_split(X, y, stratify=y, random_state=0)
+    classifier = DropMaxClassifier(random_state=0).fit(X, y)
+    assert classifier.score(X_test, y_test) > 0.95
+    assert log_loss(y_test, classifier.predict_proba(X_test)) < 0.15
+    assert classifier.n_iter_ == len(classifier.loss_curve_) == 50
+    assert classifier.loss_curve_[-1] < classifier.loss_curve_[0]
+
+
+@pytest.mark.parametrize("head", dropmax.HEADS)
+def test_every_head_learns(head, wine):
+    X, X_test, y, y_test = wine
+    classifier = DropMaxClassifier(head, (20,), random_state=0).fit(X, y)
+    assert classifier.score(X_test, y_test) > 0.9
+    probabilities = classifier.predict_proba(X_test)
+    assert probabilities.sum(1) == pytest.approx(1.0)
+    with np.errstate(divide="ignore"):
+        assert classifier.predict_log_proba(X_test) == pytest.approx(np.log(probabilities))
+
+
+def test_the_seed_decides(wine):
+    X, X_test, y, _ = wine
+    first, second, third = (
+        DropMaxClassifier(max_iter=3, random_state=seed).fit(X, y).predict_proba(X_test)
+        for seed in (0, 0, 1)
+    )
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, third)
+
+
+def test_a_fit_leaves_torchs_generator_alone(wine):
+    X, _, y, _ = wine
+    state = torch.get_rng_state()
+    DropMaxClassifier(max_iter=2).fit(X, y)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_strings_sparse_rows_and_frames(wine):
+    pandas = pytest.importorskip("pandas")
+    X, X_test, y, _ = wine
+    named = np.array(["red", "rosé", "white"])[y]
+    frame = pandas.DataFrame(X, columns=[f"feature {n}" for n in range(X.shape[1])])
+    classifier = DropMaxClassifier(random_state=0).fit(frame, named)
+    assert classifier.classes_.tolist() == ["red", "rosé", "white"]
+    assert classifier.feature_names_in_[0] == "feature 0"
+    assert set(classifier.predict(frame)) <= set(classifier.classes_)
+    counts = sparse.csr_array(np.where(X_test > X_test.mean(0), X_test, 0.0))
+    of_sparse = DropMaxClassifier(random_state=0, max_iter=5).fit(
+        counts, np.arange(len(X_test)) % 3
+    )
+    dense = of_sparse.predict_proba(counts.toarray())
+    assert of_sparse.predict_proba(counts) == pytest.approx(dense, abs=1e-12)
+
+
+def test_weights_of_rows_and_classes(wine):
+    X, _, y, _ = wine
+    alone = DropMaxClassifier(max_iter=5, random_state=0, batch_size=len(X))
+    of_class = clone(alone).set_params(class_weight={0: 1.0, 1: 5.0, 2: 1.0}).fit(X, y)
+    of_rows = clone(alone).fit(X, y, sample_weight=np.where(y == 1, 5.0, 1.0))
+    assert np.array_equal(of_class.predict_proba(X), of_rows.predict_proba(X))
+    plain = clone(alone).fit(X, y)
+    assert of_rows.predict_proba(X)[:, 1].mean() > plain.predict_proba(X)[:, 1].mean()
+    without = clone(alone).fit(X, y, sample_weight=(y != 2).astype(float))
+    assert (without.predict(X) == 2).mean() < (plain.predict(X) == 2).mean()
+
+
+def test_scikit_learns_tools_take_it(wine):
+    X, X_test, y, y_test = wine
+    small = DropMaxClassifier(hidden_layer_sizes=(20,), random_state=0)
+    pipeline = make_pipeline(FunctionTransformer(), small).fit(X, y)
+    assert pipeline.score(X_test, y_test) > 0.9
+    search = GridSearchCV(small, {"head": ["softmax", "dropmax"], "alpha": [0.0, 0.1]}, cv=2)
+    assert search.fit(X, y).best_params_["head"] in ("softmax", "dropmax")
+    assert cross_val_score(small, X, y, cv=3, n_jobs=2).mean() > 0.9
+    calibrated = CalibratedClassifierCV(small, cv=2).fit(X, y)
+    assert calibrated.predict_proba(X_test).sum(1) == pytest.approx(1.0)
+
+
+def test_partial_fit_learns_batch_by_batch(wine):
+    X, X_test, y, y_test = wine
+    classifier = DropMaxClassifier(random_state=0)
+    order = np.random.default_rng(0).permutation(len(X))
+    for epoch in range(40):
+        for part in np.array_split(order, 3):
+            classifier.partial_fit(X[part], y[part], classes=[0, 1, 2] if epoch == 0 else None)
+    assert classifier.n_iter_ == 120
+    assert classifier.score(X_test, y_test) > 0.9
+    with pytest.raises(ValueError, match="y must hold the classes of the first call alone, got"):
+        classifier.partial_fit(X[:2], [0, 7])
+    with pytest.raises(ValueError, match="classes must be given in the first call"):
+        DropMaxClassifier().partial_fit(X, y)
+
+
+def test_warm_start_goes_on(wine):
+    X, _, y, _ = wine
+    classifier = DropMaxClassifier(max_iter=4, warm_start=True, random_state=0).fit(X, y)
+    before = classifier.network_[0].weight.detach().clone()
+    classifier.fit(X, y)
+    assert classifier.n_iter_ == 8
+    assert not torch.equal(before, classifier.network_[0].weight)
+    with pytest.raises(ValueError, match="y must hold the classes of the last fit"):
+        classifier.fit(X[y < 2], y[y < 2])
+    assert classifier.set_params(warm_start=False).fit(X, y).n_iter_ == 4
+
+
+def test_early_stopping_keeps_the_best_weights(wine):
+    X, _, y, _ = wine
+    classifier = DropMaxClassifier(
+        early_stopping=True, validation_fraction=0.3, n_iter_no_change=3, random_state=0
+    ).fit(X, y)
+    assert classifier.n_iter_ == len(classifier.validation_scores_) < 50
+    assert max(classifier.validation_scores_) > 0.9
+
+
+def test_training_stops_where_nothing_is_gained(wine):
+    X, _, y, _ = wine
+    stopped = DropMaxClassifier(tol=100.0, n_iter_no_change=2, random_state=0).fit(X, y)
+    assert stopped.n_iter_ == 3
+
+
+def test_retained_classes(wine, fitted):
+    _, X_test, _, _ = wine
+    classes, probabilities = fitted.retained_classes(X_test, 2)
+    assert classes.shape == probabilities.shape == (len(X_test), 2)
+    assert (probabilities[:, 0] >= probabilities[:, 1]).all()
+    assert (classes[:, 0] == fitted.predict(X_test)).mean() > 0.9
+    assert fitted.retained_classes(X_test, 9)[0].shape[1] == 3
+    softmax = DropMaxClassifier("softmax", max_iter=1).fit(X_test, np.arange(len(X_test)) % 2)
+    with pytest.raises(ValueError, match="head must have a gate, got 'softmax'; choose dropmax"):
+        softmax.retained_classes(X_test)
+
+
+@pytest.mark.parametrize("labels", [None, ["a", "b", "ü"], [-1.0, 0.0, 2.0], [False, True, True]])
+def test_a_saved_classifier_predicts_the_same(labels, wine, tmp_path):
+    X, X_test, y, _ = wine
+    named = y if labels is None else np.array(labels)[y]
+    weight = dict.fromkeys(np.unique(named), 2.0)
+    classifier = DropMaxClassifier(
+        "dropmax:kl_weight=0.5", (8, 7), max_iter=2, random_state=np.int64(3), class_weight=weight
+    ).fit(X, named)
+    classifier.save(tmp_path / "wine.safetensors")
+    again = DropMaxClassifier.load(tmp_path / "wine.safetensors")
+    assert np.array_equal(again.predict_proba(X_test), classifier.predict_proba(X_test))
+    assert np.array_equal(again.predict(X_test), classifier.predict(X_test))
+    assert again.get_params() == classifier.get_params()
+    assert again.classes_.dtype == classifier.classes_.dtype
+    pickled = pickle.loads(pickle.dumps(classifier))
+    assert np.array_equal(pickled.predict_proba(X_test), classifier.predict_proba(X_test))
+    assert again.partial_fit(X, named).n_iter_ == 3
+
+
+def test_a_classifier_of_sparse_rows_can_be_saved(wine, tmp_path):
+    X, _, y, _ = wine
+    classifier = DropMaxClassifier(max_iter=2).fit(sparse.csr_array(X), y)
+    classifier.save(tmp_path / "sparse")
+    again = DropMaxClassifier.load(tmp_path / "sparse")
+    assert np.array_equal(again.predict_proba(X), classifier.predict_proba(X))
+
+
+def test_files_that_are_no_classifiers_are_named(fitted, tmp_path):
+    fitted.save(tmp_path / "whole")
+    data = (tmp_path / "whole").read_bytes()
+    (tmp_path / "cut").write_bytes(data[:-10])
+    safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "other")
+    with safetensors.safe_open(tmp_path / "whole", framework="pt") as file:
+        described = json.loads(file.metadata()["dropmax"])
+    described["format"] = "dropmax-classifier-9"
+    metadata = {"dropmax": json.dumps(described)}
+    safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "later", metadata)
+    for name in ("absent", "cut", "other", "later"):
+        with pytest.raises(ValueError, match="path must be a file that save wrote, got"):
+            DropMaxClassifier.load(tmp_path / name)
+
+
+WRONG = {
+    "hidden_layer_sizes": (
+        {"hidden_layer_sizes": 100},
+        "hidden_layer_sizes must be a sequence of widths, got 100",
+    ),
+    "a width": ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes must be an integer"),
+    "head": ({"head": "drop-max"}, "did you mean 'dropmax'"),
+    "alpha": ({"alpha": -1.0}, "alpha must be a number in"),
+    "batch_size": ({"batch_size": "all"}, "batch_size must be an integer"),
+    "learning_rate_init": ({"learning_rate_init": 0.0}, "learning_rate_init must be a number"),
+    "max_iter": ({"max_iter": 0}, "max_iter must be an integer"),
+    "validation_fraction": ({"validation_fraction": 1.0}, "validation_fraction must be a number"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_parameters_are_named(name, wine):
+    parameters, message = WRONG[name]
+    X, _, y, _ = wine
+    with pytest.raises(ValueError, match=message):
+        DropMaxClassifier(**parameters).fit(X, y)
+
+
+def test_no_weight_at_all_is_an_error(wine):
+    X, _, y, _ = wine
+    with pytest.raises(ValueError, match="at least one non-zero number"):
+        DropMaxClassifier().fit(X, y, sample_weight=np.zeros(len(y)))
+    with pytest.raises(ValueError, match="at least one non-zero number"):
+        DropMaxClassifier(class_weight=dict.fromkeys(range(3), 0.0)).fit(X, y)
+
+
+def test_a_bar_shows_the_objective(wine, capsys):
+    X, _, y, _ = wine
+    DropMaxClassifier(max_iter=2, verbose=True).fit(X, y)
+    assert "2/2" in capsys.readouterr().out
+
+
+def test_the_core_does_not_import_scikit_learn():
+    code = (
+        "import sys, dropmax; assert 'sklearn' not in sys.modules; "
+        "dropmax.DropMaxClassifier; assert 'sklearn' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -94,6 +94,18 @@ FAULTS = {
         "math.log(aux_prior)",
         "test_functional_dropmax.py::test_aux_prior_base_rate_is_neutral_at_the_base_rate",
     ),
+    "a suspicion that trusts the gate": (
+        "analysis/suspicion.py",
+        "-LOCAL.pick(retain_logits, target)",
+        "LOCAL.pick(retain_logits, target)",
+        "test_conformal.py::test_suspicion_has_three_sources",
+    ),
+    "a conformal score without its random part": (
+        "analysis/conformal.py",
+        "above + uniforms * ordered",
+        "above",
+        "test_conformal.py::test_sets_cover_whatever_the_model",
+    ),
     "a temperature that is kept where the NLL rises": (
         "calibration.py",
         "fall = before - after",

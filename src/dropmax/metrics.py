@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -51,6 +52,32 @@ class GateHealth(NamedTuple):
     rival_retain: float
     rivals_retained: float
     saturated: float
+
+
+class Detection(NamedTuple):
+    """How well a score tells two kinds of instances apart.
+
+    Attributes:
+        auroc: Chance that an instance to be found has the higher score, in percent.
+        fpr95: Share of the others above the threshold that finds 95 % of them, in percent.
+    """
+
+    auroc: float
+    fpr95: float
+
+
+class Coverage(NamedTuple):
+    """The error of a classifier that answers where it is sure alone.
+
+    Attributes:
+        coverage: Share of instances answered, the surest ones, in percent `[N]`.
+        error: Error among them, in percent `[N]`.
+        area: The mean of `error`, in percent: lower is better.
+    """
+
+    coverage: Tensor
+    error: Tensor
+    area: float
 
 
 def evaluate(log_probs: Float[Tensor, "N K"], target: Tensor) -> Metrics:
@@ -150,6 +177,66 @@ def reliability(log_probs: Float[Tensor, "N K"], target: Tensor) -> Reliability:
     return Reliability(
         tuple(count.tolist()), tuple(mean_confidence.tolist()), tuple(accuracy.tolist())
     )
+
+
+def detection(score: Float[Tensor, " N"], wanted: Tensor) -> Detection:
+    """How well a score finds the instances that are wanted.
+
+    Args:
+        score: Larger where an instance is more likely wanted `[N]`; ties count half.
+        wanted: Which are, booleans `[N]`.
+
+    Raises:
+        ValueError: If a shape or dtype does not fit, or one of the two kinds is absent.
+
+    Examples:
+        >>> import torch
+        >>> from dropmax.metrics import detection
+        >>> detection(torch.tensor([3.0, 2.0, 1.0]), torch.tensor([True, False, False])).auroc
+        100.0
+    """
+    from torchmetrics.functional.classification import binary_auroc, binary_roc
+
+    function = "detection"
+    if wanted.dtype != torch.bool or wanted.shape != score.shape:
+        must = f"be booleans {list(score.shape)}"
+        _check.fail(function, "wanted", must, wanted, "pass which instances are wanted")
+    if wanted.all() or not wanted.any():
+        got = _check.Verbatim("one kind alone")
+        _check.fail(function, "wanted", "hold both kinds", got, "pass both")
+    _, ranks = torch.unique(score, return_inverse=True)  # torchmetrics takes scores from 0 to 1
+    share = ranks.double() / max(int(ranks.max()), 1)
+    false, true, _ = binary_roc(share, wanted.long())
+    auroc = binary_auroc(share, wanted.long())
+    return Detection(100.0 * auroc.item(), 100.0 * false[true >= 0.95].min().item())
+
+
+def coverage(log_probs: Float[Tensor, "N K"], target: Tensor) -> Coverage:
+    """The error against the share of instances answered, the surest first.
+
+    Args:
+        log_probs: Log-probabilities `[N, K]`.
+        target: Class indices `[N]`.
+
+    Raises:
+        ValueError: If a shape, dtype or value does not fit, or there are no instances.
+
+    Examples:
+        >>> import torch
+        >>> from dropmax.metrics import coverage
+        >>> log_probs = torch.tensor([[0.9, 0.1], [0.6, 0.4]]).log()
+        >>> coverage(log_probs, torch.tensor([0, 1])).error
+        tensor([ 0., 50.])
+    """
+    _check.class_tensors("coverage", log_probs)
+    _check.class_target("coverage", target, log_probs, log_probs.shape[-1])
+    if not len(target):
+        _check.fail("coverage", "target", "hold instances", target, "pass some")
+    sure, answers = log_probs.max(-1)
+    wrong = (answers != target)[sure.argsort(descending=True, stable=True)]
+    answered = torch.arange(1, len(target) + 1, device=wrong.device)
+    error = 100.0 * wrong.cumsum(0) / answered
+    return Coverage(100.0 * answered / len(target), error, error.mean().item())
 
 
 def gate_health(

@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from torch import Tensor
 
 from dropmax import _check
+from dropmax.analysis import retained_classes
 from dropmax.conversion import find_head
 from dropmax.estimator import storage
 from dropmax.estimator.fitting import (
@@ -237,12 +238,11 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         function = "DropMaxClassifier.retained_classes"
         _check.integer(function, "k", k, low=1)
-        retain_logits = self._scores(X).retain_logits
-        if retain_logits is None:
+        scores = self._scores(X)
+        if scores.retain_logits is None:
             _check.fail(function, "head", "have a gate", self.head, "choose dropmax")
-        probabilities = retain_logits.sigmoid()
-        found, classes = probabilities.topk(min(k, len(self.classes_)), dim=-1)
-        return self.classes_[classes.numpy()], found.numpy()
+        found = retained_classes(scores, k=k)
+        return self.classes_[found.classes.numpy()], found.probabilities.numpy()
 
     def save(self, path: str | Path) -> None:
         """Write the classifier as one safetensors file, its parameters as JSON in the header."""

@@ -1,4 +1,4 @@
-"""What a trained gate does: how good its posterior is, and how sure the model is."""
+"""How good the posterior of a trained gate is, and how sure the model is."""
 
 from typing import NamedTuple
 
@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dropmax import _check, predictive
+from dropmax.analysis.gates import gate_of
 from dropmax.axis import LOCAL
 from dropmax.functional.label import Label
 from dropmax.functional.terms import CERTAIN, corrected_logits, mask_kl
@@ -158,13 +159,8 @@ def _expectation(log_probs: Tensor, values: Tensor) -> Tensor:
 
 def _gated(function: str, scores: Scores) -> tuple[Tensor, Tensor]:
     """Logits and retain logits in float64, of scores that have a gate."""
-    if not isinstance(scores, Scores):
-        _check.fail(function, "scores", "be Scores", scores, "pass what the head returned")
-    if scores.retain_logits is None:
-        remedy = "ask it of a DropMax head"
-        _check.fail(function, "scores.retain_logits", "be given", None, remedy)
-    branches = {"retain_logits": scores.retain_logits}
+    retain_logits = gate_of(function, scores)
     if scores.correction_logits is not None:
-        branches["correction_logits"] = scores.correction_logits
-    _check.class_tensors(function, scores.logits, **branches)
-    return scores.logits.detach().double(), scores.retain_logits.detach().double()
+        correction = {"correction_logits": scores.correction_logits}
+        _check.class_tensors(function, scores.logits, **correction)
+    return scores.logits.detach().double(), retain_logits.double()

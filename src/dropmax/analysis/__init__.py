@@ -1,0 +1,29 @@
+"""What a trained gate does: what it keeps, how good its posterior is, and what it is good for."""
+
+from dropmax.analysis.conformal import ConformalSets, fit_conformal
+from dropmax.analysis.gates import Retained, hesitation, kept_for, retained_classes
+from dropmax.analysis.inference import (
+    TOLERANCE,
+    Uncertainty,
+    VariationalGap,
+    uncertainty,
+    variational_gap,
+)
+from dropmax.analysis.suspicion import Suspicion, label_suspicion, scope_suspicion
+
+__all__ = [
+    "TOLERANCE",
+    "ConformalSets",
+    "Retained",
+    "Suspicion",
+    "Uncertainty",
+    "VariationalGap",
+    "fit_conformal",
+    "hesitation",
+    "kept_for",
+    "label_suspicion",
+    "retained_classes",
+    "scope_suspicion",
+    "uncertainty",
+    "variational_gap",
+]

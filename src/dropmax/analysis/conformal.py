@@ -1,0 +1,109 @@
+"""Sets of classes that hold the true one with a chosen probability, whatever the model."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dropmax import _check
+from dropmax._precision import at_least_float32
+from dropmax.axis import LOCAL
+
+
+class ConformalSets(NamedTuple):
+    """Split conformal sets, fitted on held-out instances.
+
+    Attributes:
+        level: The coverage that was asked for, in (0, 1).
+        threshold: Classes whose score is at most this are in the set.
+    """
+
+    level: float
+    threshold: float
+
+    def sets(
+        self,
+        log_probs: Float[Tensor, "N K"],
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Bool[Tensor, "N K"]:
+        """Which classes are in the set of each instance `[N, K]`; a set may be empty.
+
+        Args:
+            log_probs: What the sets were fitted on, of new instances `[N, K]`.
+            generator: The source of the randomisation; the default one if None.
+        """
+        _check_rows("ConformalSets.sets", log_probs)
+        return _scores(log_probs, _uniforms(log_probs, generator)) <= self.threshold
+
+
+def fit_conformal(
+    log_probs: Float[Tensor, "N K"],
+    target: Int[Tensor, " N"],
+    *,
+    level: float = 0.9,
+    generator: torch.Generator | None = None,
+) -> ConformalSets:
+    """Fit the threshold of randomised, adaptive prediction sets.
+
+    The score of class k is the probability of all more probable classes and a random part of its
+    own, `sum of p_j over p_j > p_k, + u p_k`. With the threshold at its
+    ceil(level (N + 1)) / N quantile on held-out instances, a set holds the true class of a new
+    instance with probability `level` at least, and level + 1 / (N + 1) at most.
+
+    Args:
+        log_probs: Log-probabilities `[N, K]` of held-out instances: of the plug-in, which uses the
+            gate, of the scores alone (`scores.logits.log_softmax(-1)`), of the exact predictive, or
+            of another model.
+        target: Their classes `[N]`.
+        level: The coverage, in (0, 1).
+        generator: The source of the randomisation; the default one if None.
+
+    Raises:
+        ValueError: If a shape, dtype or value does not fit.
+
+    Source:
+        Romano et al. 2020, "Classification with Valid and Adaptive Coverage".
+
+    Examples:
+        >>> import torch
+        >>> from dropmax.analysis import fit_conformal
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> log_probs = torch.randn(3_000, 10, generator=generator).mul(2.0).log_softmax(-1)
+        >>> target = torch.multinomial(log_probs.exp(), 1, generator=generator).squeeze(1)
+        >>> conformal = fit_conformal(log_probs[:1_500], target[:1_500], generator=generator)
+        >>> sets = conformal.sets(log_probs[1_500:], generator=generator)
+        >>> abs(sets.gather(1, target[1_500:, None]).float().mean().item() - 0.9) < 0.03
+        True
+    """
+    function = "fit_conformal"
+    _check_rows(function, log_probs)
+    _check.class_target(function, target, log_probs, log_probs.shape[-1])
+    _check.number(function, "level", level, low=0.0, high=1.0, open_low=True, open_high=True)
+    scores = _scores(log_probs, _uniforms(log_probs, generator))
+    of_target = LOCAL.pick(scores, target.long()).sort().values
+    rank = math.ceil(level * (len(target) + 1))
+    threshold = math.inf if rank > len(target) else of_target[rank - 1].item()
+    return ConformalSets(level, threshold)
+
+
+def _scores(log_probs: Tensor, uniforms: Float[Tensor, "N 1"]) -> Float[Tensor, "N K"]:
+    """The probability of the more probable classes and a part of the class's own."""
+    probs = at_least_float32(log_probs).exp()
+    ordered, order = probs.sort(dim=-1, descending=True)
+    above = ordered.cumsum(-1) - ordered
+    return torch.empty_like(probs).scatter_(-1, order, above + uniforms * ordered)
+
+
+def _uniforms(log_probs: Tensor, generator: torch.Generator | None) -> Float[Tensor, "N 1"]:
+    device = log_probs.device if generator is None else generator.device
+    count = len(log_probs)
+    return torch.rand(count, 1, generator=generator, device=device).to(log_probs.device)
+
+
+def _check_rows(function: str, log_probs: Tensor) -> None:
+    _check.class_tensors(function, log_probs)
+    if log_probs.ndim != 2:
+        _check.fail(function, "log_probs", "be rows [N, K]", log_probs, "flatten the batch axes")

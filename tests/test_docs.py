@@ -104,7 +104,11 @@ def test_python_of_the_pages_runs(block, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("benchmark", "page"),
-    [("step", "docs/how-to/which-head.md"), ("predictive", "docs/method/exact.md")],
+    [
+        ("step", "docs/how-to/which-head.md"),
+        ("predictive", "docs/method/exact.md"),
+        ("estimators", "docs/how-to/scikit-learn.md"),
+    ],
 )
 def test_tables_of_benchmarks_are_those_of_the_committed_lines(benchmark, page, monkeypatch):
     """Making the tables anew from benchmarks/results would change nothing."""

@@ -34,7 +34,7 @@ def test_options_reach_the_objective():
     features, target, _ = case()
     noise = torch.rand(3, 7, 5).clamp(1e-6, 1 - 1e-6)
     options = {"temperature": 0.7, "floor": 1e-3, "aux_prior": "base_rate", "num_samples": 3}
-    head = DropMaxHead(6, 5, dtype=torch.float64, **options)
+    head = DropMaxHead(6, 5, preset="paper", dtype=torch.float64, **options)
     scores = head(features)
     expected = dropmax_objective(*scores, target, noise=noise, **options)
     actual = head.loss(scores, target, noise=noise, reduction="none")
@@ -101,7 +101,8 @@ def test_training_on_the_marginal_raises_the_likelihood():
 @pytest.mark.parametrize("posterior", ["exact", "analytic"])
 def test_a_posterior_in_closed_form_reaches_the_objective_without_gradient(posterior):
     features, target, noise = case()
-    head = DropMaxHead(6, 5, posterior=posterior, temperature=0.5, dtype=torch.float64)
+    options = {"posterior": posterior, "temperature": 0.5, "dtype": torch.float64}
+    head = DropMaxHead(6, 5, preset="paper", **options)
     scores = head(features)
     if posterior == "exact":
         masks = dropmax.predictive.mask_posterior(
@@ -253,25 +254,28 @@ def test_the_paper_preset_is_the_method_as_published():
 
 
 @pytest.mark.parametrize(
-    ("num_classes", "aux_prior", "weight", "share", "focus"),
+    ("num_classes", "aux_prior", "strength", "aux_weight", "share", "focus"),
     [
-        (2, "base_rate", 1.0, 0.0, 0.0),
-        (10, "base_rate", 1.0, 0.0, 0.0),
-        (11, "label", 10 / 11, 1 / 11, 1.0),
-        (100, "label", 0.1, 0.9, 1.0),
+        (2, "base_rate", 4.0, 1.0, 0.0, 0.0),
+        (10, "base_rate", 4.0, 1.0, 0.0, 0.0),
+        (20, "label", 1.3195, 0.5, 0.5, 1.0),
+        (100, "label", 0.1005, 0.1, 0.9, 1.0),
     ],
 )
-def test_the_defaults_depend_on_the_number_of_classes(num_classes, aux_prior, weight, share, focus):
+def test_the_defaults_depend_on_the_number_of_classes(
+    num_classes, aux_prior, strength, aux_weight, share, focus
+):
     head = DropMaxHead(6, num_classes)
     assert (head.aux_prior, head.masks, head.posterior) == (aux_prior, "relaxed", "learned")
-    assert (head.kl_weight, head.entropy_weight, head.aux_weight) == pytest.approx([weight] * 3)
+    weights = head.kl_weight, head.entropy_weight, head.aux_weight
+    assert weights == pytest.approx((strength, strength, aux_weight), abs=5e-5)
     assert (head.plugin_share, head.plugin_focus) == pytest.approx((share, focus))
     assert (head.temperature, head.num_samples) == (0.1, 1)
 
 
 def test_an_argument_stands_before_its_default():
     head = DropMaxHead(6, 100, kl_weight=1.0, plugin_share=0.0)
-    assert (head.kl_weight, head.entropy_weight, head.plugin_share) == (1.0, 0.1, 0.0)
+    assert (head.kl_weight, head.aux_weight, head.plugin_share) == (1.0, 0.1, 0.0)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

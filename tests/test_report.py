@@ -11,6 +11,7 @@ from dropmax.data import load_images
 from dropmax.experiments import RESULTS, append_line
 from dropmax.report import draw, draw_posterior, summarize, table
 from dropmax.report.classes import by_classes_figure
+from dropmax.report.uncertainty import uncertainty_table
 from dropmax.training import RunConfig, train
 
 BINS = {"instances": (2, 2), "confidence": (0.3, 0.9), "accuracy": (0.5, 1.0)}
@@ -132,3 +133,13 @@ def test_no_lines_are_refused(tmp_path):
     with pytest.raises(ValueError, match="hold at least one"):
         draw([], tmp_path / "figures")
     assert not (tmp_path / "figures").exists()
+
+
+def test_what_scores_know_is_a_row_a_head_and_source():
+    lines = [
+        {"head": "dropmax", "source": "gate", "seed": seed, "coverage": value, "size": 2.0}
+        for seed, value in enumerate((90.0, 92.0))
+    ]
+    rows = uncertainty_table(lines, "conformal").splitlines()
+    assert rows[0] == "| head | score of | coverage % | classes in a set | seeds |"
+    assert rows[2] == "| `dropmax` | gate | 91.00 ± 1.41 | 2.00 ± 0.00 | 2 |"

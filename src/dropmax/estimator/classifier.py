@@ -238,11 +238,18 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         function = "DropMaxClassifier.retained_classes"
         _check.integer(function, "k", k, low=1)
-        scores = self._scores(X)
+        scores = self.head_scores(X)
         if scores.retain_logits is None:
             _check.fail(function, "head", "have a gate", self.head, "choose dropmax")
         found = retained_classes(scores, k=k)
         return self.classes_[found.classes.numpy()], found.probabilities.numpy()
+
+    def head_scores(self, X: Any) -> Scores:
+        """The head's `Scores` of rows, `[N, K]` each in float64, for `dropmax.analysis`."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        network = copy.deepcopy(self.network_).double()
+        return scores_of(network, Rows(X, self.scaler_, torch.float64))
 
     def save(self, path: str | Path) -> None:
         """Write the classifier as one safetensors file, its parameters as JSON in the header."""
@@ -304,14 +311,8 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             _check.fail(function, "y", must, _check.Verbatim(repr(unknown[0])), "name all classes")
         return torch.from_numpy(found)
 
-    def _scores(self, X: Any) -> Scores:
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
-        network = copy.deepcopy(self.network_).double()
-        return scores_of(network, Rows(X, self.scaler_, torch.float64))
-
     def _log_probs(self, X: Any) -> Tensor:
-        scores = self._scores(X)
+        scores = self.head_scores(X)
         return find_head(self.network_).log_probs(scores)
 
 

@@ -41,16 +41,20 @@ PAPER = Settings(
 )
 
 FEW = 10
-"""Up to so many classes the terms of the gate stand at full weight."""
+"""Up to so many classes the masks alone train the scores."""
+
+STRENGTH, DECAY = 4.0, 1.6
+"""The weight of KL and entropy with few classes, and the power by which it falls with many."""
 
 
 def default_settings(num_classes: int) -> Settings:
     """What `DropMaxHead` does where nothing is said.
 
-    As published with the aux term against the base rate up to `FEW` classes. The gate's terms are
-    sums over all K classes: beyond, they weigh FEW / K, and 1 - FEW / K of the objective, times how
-    unsure the plug-in is of the label, is the plug-in's cross-entropy, which trains the scores
-    where the masks leave the label too few rivals.
+    With few = min(1, FEW / K), KL and entropy weigh STRENGTH few^DECAY and the aux term few, since
+    all three are sums over the K classes. Up to `FEW` classes the aux term is against the base
+    rate. Beyond, it is against the label, and 1 - few of the objective, times how unsure the
+    plug-in is of the label, is the plug-in's cross-entropy, which trains the scores where the masks
+    leave the label too few rivals.
 
     Args:
         num_classes: The number K of classes.
@@ -59,15 +63,11 @@ def default_settings(num_classes: int) -> Settings:
         Chosen on validation images, as docs/evidence/many-classes.md shows.
     """
     few = min(1.0, FEW / num_classes)
+    strength = STRENGTH * few**DECAY
+    weighted = PAPER._replace(kl_weight=strength, entropy_weight=strength, aux_weight=few)
     if few == 1.0:
-        return PAPER._replace(aux_prior="base_rate")
-    return PAPER._replace(
-        kl_weight=few,
-        entropy_weight=few,
-        aux_weight=few,
-        plugin_share=1.0 - few,
-        plugin_focus=1.0,
-    )
+        return weighted._replace(aux_prior="base_rate")
+    return weighted._replace(plugin_share=1.0 - few, plugin_focus=1.0)
 
 
 def paper_settings(_num_classes: int) -> Settings:

@@ -19,6 +19,7 @@ from dropmax.report.inference import INFERENCE, inference_table
 from dropmax.report.poster import GATE_FIGURES, gates_figure
 from dropmax.report.summary import by_head, paired, spread_of, summarize
 from dropmax.report.table import DIGITS, interval, markdown, spread, table
+from dropmax.report.uncertainty import COLUMNS, uncertainty_table
 
 SPLITS = ("train", "validation", "test")
 FIGURE = re.compile(r"\]\((?P<file>figures/(?P<part>[^)]+)/(?P<name>\w+)\.png)\)")
@@ -95,6 +96,13 @@ def inference_block(studies: Path, part: str, name: str) -> str:
     _check.choice("update_pages", "a table", name, INFERENCE)
     lines = read_lines(studies / "results" / part / "inference.jsonl")
     return f"\n\n{inference_table(lines, name)}\n"
+
+
+def uncertainty_block(studies: Path, question: str) -> str:
+    """`uncertainty: QUESTION`: what scores and gates know, by head and source."""
+    _check.choice("update_pages", "a question", question, COLUMNS)
+    lines = read_lines(studies / "results" / "uncertainty" / f"{question}.jsonl")
+    return f"\n\n{uncertainty_table(lines, question)}\n"
 
 
 def cross_block(studies: Path, study: str, metric: str, *parts: str) -> str:
@@ -203,6 +211,7 @@ QUANTITIES: Mapping[str, Callable[..., str]] = {
 BLOCKS: Mapping[str, Callable[..., str]] = {
     "compare": compare_block,
     "inference": inference_block,
+    "uncertainty": uncertainty_block,
     "cross": cross_block,
     "poster": poster_block,
     "ranks": ranks_block,

@@ -143,6 +143,13 @@ def test_coverage_answers_the_surest_first():
     assert found.area == pytest.approx((0.0 + 50.0 + 100.0 / 3.0 + 25.0) / 4.0)
 
 
+def test_equally_sure_answers_share_their_errors():
+    even = torch.tensor([[0.7, 0.3]] * 4).log()
+    target = torch.tensor([0, 1, 0, 1])
+    assert coverage(even, target).error.tolist() == [50.0] * 4
+    assert coverage(even, target.flip(0)).area == 50.0
+
+
 UNGATED = Scores(torch.zeros(3, 2))
 WRONG = {
     "no gate": (lambda: kept_for(UNGATED, torch.tensor([0, 1, 0])), "scores.retain_logits must be"),
@@ -163,7 +170,25 @@ WRONG = {
     "no booleans": (lambda: detection(torch.zeros(3), torch.zeros(3)), "wanted must be booleans"),
     "nothing": (
         lambda: coverage(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64)),
-        "target must hold instances",
+        "log_probs must be rows",
+    ),
+    "three axes": (
+        lambda: coverage(torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.int64)),
+        "log_probs must be rows",
+    ),
+    "no number": (
+        lambda: detection(torch.tensor([math.nan, 1.0]), torch.tensor([True, False])),
+        "score must hold numbers",
+    ),
+    "no number in rows": (
+        lambda: fit_conformal(torch.full((3, 2), math.nan), torch.tensor([0, 1, 0])),
+        "log_probs must hold numbers",
+    ),
+    "batches": (
+        lambda: kept_for(
+            Scores(torch.zeros(2, 3, 4), torch.zeros(2, 3, 4)), torch.zeros(2, 3).long()
+        ),
+        "scores must be rows",
     ),
 }
 

@@ -161,11 +161,78 @@ def test_warm_start_goes_on(wine):
 
 def test_early_stopping_keeps_the_best_weights(wine):
     X, _, y, _ = wine
-    classifier = DropMaxClassifier(
-        early_stopping=True, validation_fraction=0.3, n_iter_no_change=3, random_state=0
-    ).fit(X, y)
+    classifier = DropMaxClassifier(early_stopping=True, validation_fraction=0.3, random_state=0)
+    classifier.fit(X, y)
     assert classifier.n_iter_ == len(classifier.validation_scores_) < 50
     assert max(classifier.validation_scores_) > 0.9
+    assert classifier.score(X, y) > 0.9
+
+
+def test_what_is_held_out_is_weighted_and_the_same_at_each_fit(wine):
+    X, _, y, _ = wine
+    noisy = np.concatenate([y, np.roll(y, 7)])
+    weight = np.repeat([1.0, 0.0], len(y))
+    stopping = DropMaxClassifier(early_stopping=True, warm_start=True, random_state=0)
+    stopping.fit(np.concatenate([X, X]), noisy, sample_weight=weight)
+    assert max(stopping.validation_scores_) > 0.95
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 9, 10, 11, 20])
+def test_any_number_of_steps_can_be_taken(steps, wine):
+    X, _, y, _ = wine
+    assert DropMaxClassifier(max_iter=np.int64(steps)).fit(X, y).n_iter_ == steps
+
+
+def test_a_fit_that_fails_leaves_the_classifier_as_it_was(wine):
+    X, X_test, y, _ = wine
+    classifier = DropMaxClassifier(max_iter=3, random_state=0).fit(X, y)
+    before = classifier.predict_proba(X_test)
+    with pytest.raises(ValueError, match="y must hold the classes of the first call alone"):
+        classifier.partial_fit(1e3 * X, np.full(len(X), 9))
+    alone = np.where(np.arange(len(y)) == 0, 9, y)
+    with pytest.raises(ValueError, match="least populated class"):
+        classifier.set_params(early_stopping=True).fit(X, alone)
+    assert np.array_equal(classifier.predict_proba(X_test), before)
+    first = DropMaxClassifier()
+    with pytest.raises(ValueError, match="y must hold the classes"):
+        first.partial_fit(X, y, classes=[0, 1])
+    assert first.partial_fit(X, y, classes=[0, 1, 2]).n_iter_ == 1
+
+
+def test_a_network_is_saved_as_it_was_made(wine, tmp_path):
+    X, X_test, y, _ = wine
+    classifier = DropMaxClassifier("softmax", max_iter=3, random_state=0).fit(X, y)
+    before = classifier.predict_proba(X_test)
+    classifier.set_params(head="sparsemax", hidden_layer_sizes=(7,)).save(tmp_path / "file")
+    assert np.array_equal(DropMaxClassifier.load(tmp_path / "file").predict_proba(X_test), before)
+    with pytest.raises(ValueError, match="must stay as they were when the network was made"):
+        classifier.set_params(warm_start=True).fit(X, y)
+    with pytest.raises(ValueError, match="path must be in a folder"):
+        classifier.save(tmp_path / "absent" / "file")
+
+
+def test_sparse_rows_of_a_dense_fit_are_made_dense(wine):
+    X, X_test, y, _ = wine
+    classifier = DropMaxClassifier(max_iter=3, random_state=0).fit(X, y)
+    rows = sparse.csr_array(X_test)
+    assert np.array_equal(classifier.predict_proba(rows), classifier.predict_proba(X_test))
+    assert classifier.partial_fit(rows, np.arange(len(X_test)) % 3).n_iter_ == 4
+
+
+def test_a_batch_may_lack_a_weighted_class(wine):
+    X, _, y, _ = wine
+    classifier = DropMaxClassifier(class_weight={2: 3.0})
+    classifier.partial_fit(X[y < 2], y[y < 2], classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="class_weight must be weights by class, or None"):
+        DropMaxClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1, 2])
+
+
+def test_a_fit_that_diverges_says_so(wine):
+    X, _, y, _ = wine
+    with pytest.raises(ValueError, match="learning_rate_init must let the objective stay finite"):
+        DropMaxClassifier(learning_rate_init=1e20, alpha=0.0).fit(X, y)
+    with pytest.raises(ValueError, match="alpha must be below 1 / learning_rate_init"):
+        DropMaxClassifier(alpha=300.0).fit(X, y)
 
 
 def test_training_stops_where_nothing_is_gained(wine):
@@ -253,9 +320,9 @@ def test_wrong_parameters_are_named(name, wine):
 
 def test_no_weight_at_all_is_an_error(wine):
     X, _, y, _ = wine
-    with pytest.raises(ValueError, match="at least one non-zero number"):
+    with pytest.raises(ValueError, match=r"at least one non-zero number|some weight"):
         DropMaxClassifier().fit(X, y, sample_weight=np.zeros(len(y)))
-    with pytest.raises(ValueError, match="at least one non-zero number"):
+    with pytest.raises(ValueError, match="must leave a row some weight"):
         DropMaxClassifier(class_weight=dict.fromkeys(range(3), 0.0)).fit(X, y)
 
 

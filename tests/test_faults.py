@@ -278,13 +278,13 @@ FAULTS = {
         "test_exact.py::test_the_analytic_correction[7]",
     ),
     "bound without the KL": (
-        "analysis.py",
+        "analysis/inference.py",
         "- log_normalizer - kl",
         "- log_normalizer",
         "test_analysis.py::test_the_gap_equals_enumeration[4]",
     ),
     "expected entropy without the normalizer": (
-        "analysis.py",
+        "analysis/inference.py",
         "expected = log_normalizer - ",
         "expected = -",
         "test_analysis.py::test_uncertainty_equals_enumeration[4]",

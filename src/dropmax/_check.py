@@ -7,6 +7,7 @@ alone, and neither under torch.compile nor inside a functorch transform.
 import difflib
 import math
 from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
 from typing import Any, NoReturn
 
 import torch
@@ -237,9 +238,10 @@ def boolean(function: str, argument: str, value: object) -> None:
         fail(function, argument, "be True or False", value, "pass a bool")
 
 
-def integer(function: str, argument: str, value: object, *, low: int | None = None) -> None:
-    """`value` is an int, of at least `low` if that is given."""
-    if isinstance(value, bool) or not isinstance(value, int) or (low is not None and value < low):
+def integer(function: str, argument: str, value: Any, *, low: int | None = None) -> None:
+    """`value` is a whole number, of at least `low` if that is given."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or (low is not None and value < low):
         must = "be an integer" + ("" if low is None else f" of at least {low}")
         fail(function, argument, must, value, "pass a whole number")
 
@@ -258,8 +260,7 @@ def number(
     if torch.compiler.is_compiling():
         return
     inside = (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
+        _is_real(value)
         and math.isfinite(value)
         and (low < value if open_low else low <= value)
         and (value < high if open_high else value <= high)
@@ -288,3 +289,7 @@ def choice_or_number(function: str, argument: str, value: object, options: Itera
         choice(function, argument, value, options)
     else:
         number(function, argument, value, low=0.0, high=1.0, open_low=True, open_high=True)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

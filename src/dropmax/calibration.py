@@ -72,8 +72,9 @@ def fit_temperature(
     1 elsewhere.
 
     Args:
-        scores_or_log_probs: `Scores` `[N, K]` of a head, with a gate or without; or
-            log-probabilities `[N, K]`, of any classifier and method, with a scale b of their own.
+        scores_or_log_probs: `Scores` `[N, K]` of a head that predicts by their softmax, with a gate
+            or without (not of sparsemax); or log-probabilities `[N, K]` of any classifier and
+            method, with a scale b of their own.
         target: Class indices `[N]`.
         generator: Divides the instances; the default one if None.
 

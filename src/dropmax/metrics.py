@@ -201,6 +201,8 @@ def detection(score: Float[Tensor, " N"], wanted: Tensor) -> Detection:
     if wanted.dtype != torch.bool or wanted.shape != score.shape:
         must = f"be booleans {list(score.shape)}"
         _check.fail(function, "wanted", must, wanted, "pass which instances are wanted")
+    if score.isnan().any():
+        _check.fail(function, "score", "hold numbers", score, "leave out what is NaN")
     if wanted.all() or not wanted.any():
         got = _check.Verbatim("one kind alone")
         _check.fail(function, "wanted", "hold both kinds", got, "pass both")
@@ -212,7 +214,7 @@ def detection(score: Float[Tensor, " N"], wanted: Tensor) -> Detection:
 
 
 def coverage(log_probs: Float[Tensor, "N K"], target: Tensor) -> Coverage:
-    """The error against the share of instances answered, the surest first.
+    """The error against the share of instances answered, the surest first, equal ones mixed.
 
     Args:
         log_probs: Log-probabilities `[N, K]`.
@@ -230,10 +232,13 @@ def coverage(log_probs: Float[Tensor, "N K"], target: Tensor) -> Coverage:
     """
     _check.class_tensors("coverage", log_probs)
     _check.class_target("coverage", target, log_probs, log_probs.shape[-1])
-    if not len(target):
-        _check.fail("coverage", "target", "hold instances", target, "pass some")
+    if log_probs.ndim != 2 or not len(target):
+        must = "be rows [N, K], N at least 1"
+        _check.fail("coverage", "log_probs", must, log_probs, "flatten the batch axes")
     sure, answers = log_probs.max(-1)
-    wrong = (answers != target)[sure.argsort(descending=True, stable=True)]
+    _, group, size = torch.unique(-sure, return_inverse=True, return_counts=True)
+    wrong = torch.zeros_like(size).index_add_(0, group, (answers != target).long())
+    wrong = (wrong / size).repeat_interleave(size)  # equally sure ones share their errors
     answered = torch.arange(1, len(target) + 1, device=wrong.device)
     error = 100.0 * wrong.cumsum(0) / answered
     return Coverage(100.0 * answered / len(target), error, error.mean().item())

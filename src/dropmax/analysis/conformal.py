@@ -107,3 +107,5 @@ def _check_rows(function: str, log_probs: Tensor) -> None:
     _check.class_tensors(function, log_probs)
     if log_probs.ndim != 2:
         _check.fail(function, "log_probs", "be rows [N, K]", log_probs, "flatten the batch axes")
+    if log_probs.isnan().any():
+        _check.fail(function, "log_probs", "hold numbers", log_probs, "leave out what is NaN")

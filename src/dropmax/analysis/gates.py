@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dropmax import _check, bernoulli
+from dropmax._precision import at_least_float32
 from dropmax.heads import Scores
 
 
@@ -79,7 +80,9 @@ def kept_for(scores: Scores, target: Int[Tensor, " N"]) -> Float[Tensor, "K K"]:
         tensor([[0.5000, 0.5000],
                 [   nan,    nan]])
     """
-    retain = gate_of("kept_for", scores).sigmoid()
+    retain = at_least_float32(gate_of("kept_for", scores)).sigmoid()
+    if retain.ndim != 2:
+        _check.fail("kept_for", "scores", "be rows [N, K]", retain, "flatten the batch axes")
     num_classes = retain.shape[-1]
     _check.class_target("kept_for", target, scores.logits, num_classes)
     sums = retain.new_zeros(num_classes, num_classes).index_add_(0, target.long(), retain)

@@ -20,7 +20,7 @@ class Predictor(nn.Module):
         model: A module that contains exactly one `Head` and returns its scores.
         method: "plugin", "exact" or "monte_carlo", as the head predicts.
         temperature: Scales that `dropmax.calibration.fit_temperature` found: of `Scores` for the
-            method "plugin", or of the log-probabilities of this method.
+            method "plugin", or of the log-probabilities of this method; ignored where not kept.
         **options: Of the method, as `Head.log_probs` takes them: `num_nodes` and `tolerance` of
             "exact", `num_samples` and `generator` of "monte_carlo".
 
@@ -58,7 +58,7 @@ class Predictor(nn.Module):
             must = f"be fitted on log-probabilities for {type(head).__name__} and method {method!r}"
             _check.fail("Predictor", "temperature", must, temperature, "fit it on those")
         self.model = model
-        self.temperature = temperature
+        self.temperature = temperature if temperature is not None and temperature.kept else None
         self._scorer = _part_of_transformers(model)
         self._head = (head,)  # in a tuple: the head stays the model's submodule alone
         self.method = method

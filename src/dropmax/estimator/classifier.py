@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state, compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets, unique_labels
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.multiclass import unique_labels
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from dropmax import _check
@@ -19,23 +18,33 @@ from dropmax.conversion import find_head
 from dropmax.estimator import storage
 from dropmax.estimator.fitting import (
     Fitting,
+    check_built,
+    check_loss,
     check_parameters,
     fit_epochs,
+    indices_of,
     normalized,
-    scaler_for,
+    rows_and_labels,
+    seeds_of,
+    weights_of,
 )
-from dropmax.estimator.network import Rows, make_network, make_optimizer, scores_of, train_epoch
+from dropmax.estimator.network import (
+    accuracy_of,
+    make_network,
+    make_optimizer,
+    scores_of,
+    train_epoch,
+)
+from dropmax.estimator.rows import Rows, dense_where, scaler_for
 from dropmax.heads import Scores
-
-LARGEST_BATCH = 200
-"""What batch_size="auto" does not exceed."""
 
 
 class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Dense layers and a head of `dropmax.HEADS`, trained on rows of numbers.
 
     Features are scaled inside to mean 0 and deviation 1 (sparse ones to deviation 1). Parameters
-    named as `sklearn.neural_network.MLPClassifier` names them mean what they mean there.
+    are named as in `sklearn.neural_network.MLPClassifier`; `alpha` and `learning_rate_init` differ
+    as stated here.
 
     Args:
         head: A head as `dropmax.make_head` takes it: "dropmax", "softmax:label_smoothing=0.1", ...
@@ -125,35 +134,40 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         function = "DropMaxClassifier.fit"
         again = self.warm_start and hasattr(self, "network_")
         check_parameters(function, self.get_params(deep=False))
-        X, y, weight = self._checked(X, y, sample_weight, reset=not again)
+        X, y = rows_and_labels(self, X, y, reset=not again)
         labels = unique_labels(y)
+        if again:
+            check_built(function, self)
         if again and not np.array_equal(labels, self.classes_):
             must = "hold the classes of the last fit where warm_start is on"
             _check.fail(function, "y", must, labels, "set warm_start=False")
-        random = check_random_state(self.random_state)
-        if not again:
-            self._begin(labels, random)
-        generator = torch.Generator().manual_seed(_seed(random))
+        weight = weights_of(function, X, y, sample_weight, self.class_weight)
+        initial, noise, split = seeds_of(self.random_state)
         held_out = None
         if self.early_stopping:
-            X, held_X, y, held_y, weight, _ = train_test_split(
+            X, held_X, y, held_y, weight, held_weight = train_test_split(
                 X,
                 y,
                 weight,
                 test_size=self.validation_fraction,
                 stratify=y,
-                random_state=_seed(random),
+                random_state=split,
             )
-            held_out = held_X, held_y
-        self.scaler_ = scaler_for(X).fit(X, sample_weight=weight)
+            held_out = held_X, indices_of(function, held_y, labels), held_weight
+        scaler = scaler_for(X).fit(X, sample_weight=weight)
+        if not again:
+            self._begin(labels, initial)
+        self.scaler_ = scaler
         losses, accuracies = fit_epochs(
             self.network_,
             Rows(X, self.scaler_),
-            self._target(function, y),
+            indices_of(function, y, self.classes_),
             normalized(weight),
-            self._fitting(len(y)),
-            generator=generator,
-            accuracy=None if held_out is None else lambda: self._accuracy(*held_out),
+            Fitting.of(self, len(y)),
+            generator=torch.Generator().manual_seed(noise),
+            accuracy=None
+            if held_out is None
+            else lambda: accuracy_of(self.network_, scaler, *held_out),
         )
         self.loss_curve_ = [*self.loss_curve_, *losses]
         self.n_iter_ = len(self.loss_curve_)
@@ -170,6 +184,9 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> "DropMaxClassifier":
         """Train one epoch on more rows; the scaling follows the rows seen so far.
 
+        The optimizer remembers the earlier calls, but not over `load`. The class weight "balanced"
+        needs all rows and is refused.
+
         Args:
             X: Rows `[N, D]`.
             y: Their labels.
@@ -185,27 +202,37 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if first and classes is None:
             must = "be given in the first call"
             _check.fail(function, "classes", must, None, "pass all classes there will be")
-        X, y, weight = self._checked(X, y, sample_weight, reset=first)
-        random = check_random_state(self.random_state)
-        if first:
-            self._begin(unique_labels(classes), random)
-            self.scaler_ = scaler_for(X)
-        elif classes is not None and not np.array_equal(unique_labels(classes), self.classes_):
+        if self.class_weight == "balanced":
+            must = "be weights by class, or None"
+            _check.fail(function, "class_weight", must, "balanced", "balance over all rows")
+        X, y = rows_and_labels(self, X, y, reset=first)
+        known = unique_labels(classes) if first else self.classes_
+        if classes is not None and not np.array_equal(unique_labels(classes), known):
             _check.fail(function, "classes", "be those of the first call", classes, "leave it out")
-        self.scaler_.partial_fit(X, sample_weight=weight)
+        target = indices_of(function, y, known)
+        weight = weights_of(function, X, y, sample_weight, self.class_weight)
+        initial, noise, _ = seeds_of(self.random_state)
+        if first:
+            self._begin(known, initial)
+            self.scaler_ = scaler_for(X)
+        check_built(function, self)
+        self.scaler_.partial_fit(dense_where(X, self.scaler_), sample_weight=weight)
+        fitting = Fitting.of(self, len(y))
+        step = fitting.learning_rate_init / 10.0
         if not hasattr(self, "_optimizer"):
-            step = self.learning_rate_init / 10.0
-            self._optimizer = make_optimizer(self.network_, step, self.alpha)
-        generator = torch.Generator().manual_seed(_seed(random) + self.n_iter_)
+            self._optimizer = make_optimizer(self.network_, step, fitting.alpha)
+        for group in self._optimizer.param_groups:
+            group["lr"] = step
         loss = train_epoch(
             self.network_,
             self._optimizer,
             Rows(X, self.scaler_),
-            self._target(function, y),
+            target,
             normalized(weight),
-            batch_size=self._fitting(len(y)).batch_size,
-            generator=generator,
+            batch_size=fitting.batch_size,
+            generator=torch.Generator().manual_seed(noise + self.n_iter_),
         )
+        check_loss(function, loss)
         self.loss_curve_ = [*self.loss_curve_, loss]
         self.n_iter_ = len(self.loss_curve_)
         return self
@@ -271,50 +298,17 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.sparse = True
         return tags
 
-    def _checked(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> tuple[Any, Any, Any]:
-        """Rows, labels and weights, the class weights in them."""
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, reset=reset)
-        check_classification_targets(y)
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if self.class_weight is not None:
-            weight = weight * compute_sample_weight(self.class_weight, y)
-        return X, y, weight
-
-    def _begin(self, classes: Any, random: Any) -> None:
+    def _begin(self, classes: Any, seed: int) -> None:
         """An untrained network for these classes, and nothing of the last fit."""
+        widths = tuple(int(width) for width in self.hidden_layer_sizes)
+        self.network_ = make_network(self.n_features_in_, widths, self.head, len(classes), seed)
         self.classes_ = classes
-        self.network_ = make_network(
-            self.n_features_in_, self.hidden_layer_sizes, self.head, len(classes), _seed(random)
-        )
+        self._built = self.head, widths
         self.n_iter_ = 0
         self.loss_curve_ = []
         for name in ("_optimizer", "validation_scores_"):
             self.__dict__.pop(name, None)
 
-    def _accuracy(self, X: Any, y: Any) -> float:
-        scores = scores_of(self.network_, Rows(X, self.scaler_))
-        answers = find_head(self.network_).log_probs(scores).argmax(-1).numpy()
-        return float((self.classes_[answers] == y).mean())
-
-    def _fitting(self, count: int) -> Fitting:
-        """The parameters, the batch size a number."""
-        batch_size = LARGEST_BATCH if self.batch_size == "auto" else self.batch_size
-        given = {name: getattr(self, name) for name in Fitting._fields}
-        return Fitting(**given)._replace(batch_size=min(int(batch_size), count))
-
-    def _target(self, function: str, y: Any) -> Tensor:
-        """The labels as indices of `classes_`."""
-        found = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
-        unknown = y[self.classes_[found] != y]
-        if len(unknown):
-            must = "hold the classes of the first call alone"
-            _check.fail(function, "y", must, _check.Verbatim(repr(unknown[0])), "name all classes")
-        return torch.from_numpy(found)
-
     def _log_probs(self, X: Any) -> Tensor:
         scores = self.head_scores(X)
         return find_head(self.network_).log_probs(scores)
-
-
-def _seed(random: Any) -> int:
-    return int(random.randint(np.iinfo(np.int32).max))

@@ -5,13 +5,20 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state, compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, validate_data
 from torch import Tensor, nn
 
 from dropmax import _check
 from dropmax.estimator.bar import epoch_bar
-from dropmax.estimator.network import Rows, make_optimizer, one_cycle, steps_of, train_epoch
+from dropmax.estimator.network import make_optimizer, one_cycle, steps_of, train_epoch
+from dropmax.estimator.rows import Rows
+
+LARGEST_BATCH = 200
+"""What batch_size="auto" does not exceed."""
 
 
 class Fitting(NamedTuple):
@@ -24,6 +31,33 @@ class Fitting(NamedTuple):
     n_iter_no_change: int
     tol: float
     verbose: bool
+
+    @classmethod
+    def of(cls, classifier: Any, count: int) -> "Fitting":
+        """The parameters of a classifier for so many rows."""
+        batch_size = LARGEST_BATCH if classifier.batch_size == "auto" else classifier.batch_size
+        return cls(
+            alpha=float(classifier.alpha),
+            batch_size=min(int(batch_size), count),
+            learning_rate_init=float(classifier.learning_rate_init),
+            max_iter=int(classifier.max_iter),
+            n_iter_no_change=int(classifier.n_iter_no_change),
+            tol=float(classifier.tol),
+            verbose=bool(classifier.verbose),
+        )
+
+
+def rows_and_labels(classifier: Any, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
+    """Rows float64, dense or sparse, and labels of classes, as scikit-learn checks them."""
+    X, y = validate_data(classifier, X, y, accept_sparse="csr", dtype=np.float64, reset=reset)
+    check_classification_targets(y)
+    return X, y
+
+
+def seeds_of(random_state: Any) -> list[int]:
+    """Of the initial weights, of order and noise, and of what is held out."""
+    random = check_random_state(random_state)
+    return [int(random.randint(np.iinfo(np.int32).max)) for _ in range(3)]
 
 
 def fit_epochs(
@@ -68,6 +102,7 @@ def fit_epochs(
                 generator=generator,
                 schedule=schedule,
             )
+            check_loss("DropMaxClassifier.fit", loss)
             losses.append(loss)
             advance(loss)
             value = loss
@@ -99,18 +134,59 @@ def check_parameters(function: str, parameters: Mapping[str, Any]) -> None:
         _check.number(function, name, parameters[name], low=0.0)
     step = parameters["learning_rate_init"]
     _check.number(function, "learning_rate_init", step, low=0.0, open_low=True)
+    if parameters["alpha"] * step >= 1.0:
+        must = "be below 1 / learning_rate_init, or the weights grow"
+        _check.fail(function, "alpha", must, parameters["alpha"], "lower it")
     share = parameters["validation_fraction"]
     inside = {"open_low": True, "open_high": True}
     _check.number(function, "validation_fraction", share, low=0.0, high=1.0, **inside)
 
 
-def scaler_for(table: Any) -> StandardScaler:
-    """Deviation 1 and mean 0; zeros of sparse rows stay zeros."""
-    return StandardScaler(with_mean=not hasattr(table, "toarray"))
+def weights_of(function: str, table: Any, y: Any, sample_weight: Any, class_weight: Any) -> Any:
+    """The weights of rows, those of their classes in them; a class that is not named has 1."""
+    weight = _check_sample_weight(sample_weight, table, dtype=np.float64, ensure_non_negative=True)
+    if isinstance(class_weight, Mapping):
+        weight = weight * np.array([class_weight.get(label, 1.0) for label in y], dtype=float)
+    elif class_weight is not None:
+        weight = weight * compute_sample_weight(class_weight, y)
+    if not weight.any():
+        must = "leave a row some weight"
+        got = _check.Verbatim("zeros alone")
+        _check.fail(function, "sample_weight and class_weight", must, got, "weigh some rows")
+    return weight
+
+
+def check_built(function: str, classifier: Any) -> None:
+    """The network of a classifier is that of its parameters."""
+    head, widths = classifier.head, tuple(classifier.hidden_layer_sizes)
+    if classifier._built != (head, widths):
+        must = "stay as they were when the network was made"
+        got = _check.Verbatim(f"{head!r} and {widths}")
+        remedy = "call fit without warm_start"
+        _check.fail(function, "head and hidden_layer_sizes", must, got, remedy)
+
+
+def indices_of(function: str, y: Any, classes: Any) -> Tensor:
+    """Labels as indices of sorted classes."""
+    found = np.searchsorted(classes, y).clip(max=len(classes) - 1)
+    unknown = y[classes[found] != y]
+    if len(unknown):
+        must = "hold the classes of the first call alone"
+        _check.fail(function, "y", must, _check.Verbatim(repr(unknown[0])), "name all classes")
+    return torch.from_numpy(found)
+
+
+def check_loss(function: str, loss: float) -> None:
+    """The objective is still a number."""
+    if not math.isfinite(loss):
+        must = "let the objective stay finite"
+        got = _check.Verbatim(f"{loss} nats")
+        remedy = "lower it, or alpha, and look at the scale of X"
+        _check.fail(function, "learning_rate_init", must, got, remedy)
 
 
 def normalized(weight: Any) -> Tensor:
-    """Weights of mean 1; the scaler refuses those that are all 0."""
+    """Weights of mean 1."""
     return torch.from_numpy(weight / weight.mean())
 
 

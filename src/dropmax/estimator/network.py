@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dropmax.conversion import find_head
+from dropmax.estimator.rows import Rows
 from dropmax.heads import Scores, decay_groups, make_head
 
 WARM_UP = 0.1
@@ -16,22 +17,6 @@ WARM_UP = 0.1
 
 PREDICTED_AT_ONCE = 4096
 """Rows that are predicted in one batch."""
-
-
-class Rows:
-    """Scaled rows `[N, D]`, float32 where they train: sparse ones become dense batch by batch."""
-
-    def __init__(self, table: Any, scaler: Any, dtype: torch.dtype = torch.float32) -> None:
-        self.scaled = scaler.transform(table)
-        self.dtype = dtype
-
-    def __len__(self) -> int:
-        return int(self.scaled.shape[0])
-
-    def __getitem__(self, chosen: Any) -> Tensor:
-        rows = self.scaled[chosen]
-        dense = rows.toarray() if hasattr(rows, "toarray") else rows
-        return torch.from_numpy(np.ascontiguousarray(dense)).to(self.dtype)
 
 
 def make_network(
@@ -56,8 +41,11 @@ def one_cycle(
     optimizer: torch.optim.Optimizer, learning_rate: float, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """The step size rises to `learning_rate` and falls to next to nothing over so many steps."""
+    if steps < 3:
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    rising = max(WARM_UP, 2.0 / steps)
     return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, learning_rate, total_steps=steps, pct_start=WARM_UP, cycle_momentum=False
+        optimizer, learning_rate, total_steps=steps, pct_start=rising, cycle_momentum=False
     )
 
 
@@ -111,3 +99,12 @@ def scores_of(network: nn.Sequential, rows: Rows) -> Scores:
 def _joined(branch: Sequence[Tensor | None]) -> Tensor | None:
     parts = [part for part in branch if part is not None]
     return torch.cat(parts) if parts else None
+
+
+def accuracy_of(
+    network: nn.Sequential, scaler: Any, table: Any, target: Tensor, weight: Any
+) -> float:
+    """The weighted share of rows whose most probable class is theirs."""
+    scores = scores_of(network, Rows(table, scaler))
+    right = (find_head(network).log_probs(scores).argmax(-1) == target).numpy()
+    return float(np.average(right, weights=weight) if weight.any() else right.mean())

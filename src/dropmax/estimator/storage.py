@@ -23,6 +23,9 @@ SCALING = ("mean_", "var_", "scale_", "n_samples_seen_")
 
 def save(classifier: Any, path: Path) -> None:
     """Write a fitted classifier, whole or not at all."""
+    if not path.parent.is_dir():
+        got = _check.Verbatim(str(path))
+        _check.fail("DropMaxClassifier.save", "path", "be in a folder", got, "make the folder")
     state = classifier.network_.state_dict()
     tensors = {f"network.{name}": tensor.contiguous() for name, tensor in state.items()}
     for name in SCALING:
@@ -88,13 +91,15 @@ def _restored(cls: Any, described: dict[str, Any], tensors: dict[str, Any]) -> A
         if name.startswith("network.")
     }
     classifier.network_.load_state_dict(state)
+    classifier._built = classifier.head, classifier.hidden_layer_sizes
     return classifier
 
 
 def _parameters(classifier: Any) -> dict[str, Any]:
     """The parameters as JSON has them; a random state that is no seed is left out."""
     parameters = classifier.get_params(deep=False)
-    parameters["hidden_layer_sizes"] = list(parameters["hidden_layer_sizes"])
+    parameters["head"], widths = classifier._built
+    parameters["hidden_layer_sizes"] = list(widths)
     if not isinstance(parameters["random_state"], int | np.integer):
         parameters["random_state"] = None
     if isinstance(parameters["class_weight"], dict):

@@ -168,13 +168,22 @@ def test_early_stopping_keeps_the_best_weights(wine):
     assert classifier.score(X, y) > 0.9
 
 
-def test_what_is_held_out_is_weighted_and_the_same_at_each_fit(wine):
+def test_what_is_held_out_is_weighted_and_the_same_at_each_fit(wine, monkeypatch):
     X, _, y, _ = wine
     noisy = np.concatenate([y, np.roll(y, 7)])
     weight = np.repeat([1.0, 0.0], len(y))
     stopping = DropMaxClassifier(early_stopping=True, warm_start=True, random_state=0)
-    stopping.fit(np.concatenate([X, X]), noisy, sample_weight=weight)
-    assert max(stopping.validation_scores_) > 0.95
+    seeds = []
+
+    def split(*tables, random_state, **options):
+        seeds.append(random_state)
+        return train_test_split(*tables, random_state=random_state, **options)
+
+    monkeypatch.setattr("dropmax.estimator.classifier.train_test_split", split)
+    for _ in range(2):
+        stopping.fit(np.concatenate([X, X]), noisy, sample_weight=weight)
+        assert max(stopping.validation_scores_) > 0.95
+    assert seeds[0] == seeds[1]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 9, 10, 11, 20])

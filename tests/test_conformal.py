@@ -170,11 +170,11 @@ WRONG = {
     "no booleans": (lambda: detection(torch.zeros(3), torch.zeros(3)), "wanted must be booleans"),
     "nothing": (
         lambda: coverage(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64)),
-        "log_probs must be rows",
+        "log_probs must be .N, K. with at least one instance",
     ),
     "three axes": (
         lambda: coverage(torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.int64)),
-        "log_probs must be rows",
+        "log_probs must be .N, K. with at least one instance",
     ),
     "no number": (
         lambda: detection(torch.tensor([math.nan, 1.0]), torch.tensor([True, False])),

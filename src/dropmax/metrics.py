@@ -106,12 +106,7 @@ def evaluate(log_probs: Float[Tensor, "N K"], target: Tensor) -> Metrics:
         multiclass_stat_scores,
     )
 
-    function = "evaluate"
-    _check.class_tensors(function, log_probs)
-    _check.class_target(function, target, log_probs, log_probs.shape[-1])
-    if log_probs.ndim != 2 or len(target) == 0:
-        must = "be [N, K] with at least one instance"
-        _check.fail(function, "log_probs", must, log_probs, "pass all instances at once")
+    _check_rows("evaluate", log_probs, target)
     probs = log_probs.detach().double().exp()
     target = target.long()
     num_classes = probs.shape[-1]
@@ -230,11 +225,7 @@ def coverage(log_probs: Float[Tensor, "N K"], target: Tensor) -> Coverage:
         >>> coverage(log_probs, torch.tensor([0, 1])).error
         tensor([ 0., 50.])
     """
-    _check.class_tensors("coverage", log_probs)
-    _check.class_target("coverage", target, log_probs, log_probs.shape[-1])
-    if log_probs.ndim != 2 or not len(target):
-        must = "be rows [N, K], N at least 1"
-        _check.fail("coverage", "log_probs", must, log_probs, "flatten the batch axes")
+    _check_rows("coverage", log_probs, target)
     sure, answers = log_probs.max(-1)
     _, group, size = torch.unique(-sure, return_inverse=True, return_counts=True)
     wrong = torch.zeros_like(size).index_add_(0, group, (answers != target).long())
@@ -298,3 +289,12 @@ def gate_health(
         rivals_retained=float(rivals_retained.mean()),
         saturated=100.0 * float(saturated.double().mean()),
     )
+
+
+def _check_rows(function: str, log_probs: Tensor, target: Tensor) -> None:
+    """Log-probabilities of instances and their classes, of one instance at least."""
+    _check.class_tensors(function, log_probs)
+    _check.class_target(function, target, log_probs, log_probs.shape[-1])
+    if log_probs.ndim != 2 or len(target) == 0:
+        must = "be [N, K] with at least one instance"
+        _check.fail(function, "log_probs", must, log_probs, "pass all instances at once")

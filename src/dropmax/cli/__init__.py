@@ -1,7 +1,10 @@
 """The command `dropmax`: a user's mistake ends in one line and exit code 2."""
 
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,15 +26,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from typer.main import get_command
 
         from dropmax.cli.commands import app
+        from dropmax.data import BrokenRows
         from dropmax.training import TrainingError
     except ModuleNotFoundError as error:
         return _fail(f"dropmax: the command needs {error.name}; install dropmax[train].", 2)
     try:
-        code = get_command(app).main(
-            args=None if arguments is None else list(arguments),
-            prog_name="dropmax",
-            standalone_mode=False,
-        )
+        with warnings.catch_warnings(action="always", category=BrokenRows):
+            warnings.showwarning = partial(_show, BrokenRows, warnings.showwarning)
+            code = get_command(app).main(
+                args=None if arguments is None else list(arguments),
+                prog_name="dropmax",
+                standalone_mode=False,
+            )
     except TyperException as error:
         return _fail(f"dropmax: {error.format_message()}", 2)
     except (ValueError, OSError) as error:
@@ -49,5 +55,24 @@ def run() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    print(" ".join(message.split()), file=sys.stderr)
+    _say(message)
     return code
+
+
+def _show(
+    plain: type[Warning],
+    others: Callable[..., None],
+    message: Warning | str,
+    category: type[Warning],
+    *place: Any,
+    **options: Any,
+) -> None:
+    """Show warnings of one category as a line, and the others as they were."""
+    if issubclass(category, plain):
+        _say(str(message))
+    else:
+        others(message, category, *place, **options)
+
+
+def _say(message: str) -> None:
+    print(" ".join(message.split()), file=sys.stderr)

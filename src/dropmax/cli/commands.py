@@ -13,27 +13,40 @@ app = typer.Typer(
     add_completion=False,
 )
 
-DATA = "digits, a folder with images or parquet files, or a data set of the Hugging Face hub."
-ENCODER = "For texts: all-minilm-l6-v2, or a folder or name that SentenceTransformer takes."
+DATA = (
+    "digits, a CSV or parquet file, a folder of images or with train and test files, "
+    "or a data set of the Hugging Face hub."
+)
+ENCODER = (
+    "For texts: a folder or name that SentenceTransformer takes; all-minilm-l6-v2 if not given."
+)
 Data = Annotated[str, typer.Option(help=DATA)]
 DataRoot = Annotated[
-    Path | None, typer.Option(help="Where folders of data lie; DROPMAX_DATA if not given.")
+    Path | None,
+    typer.Option(help="Where files and folders of data lie; DROPMAX_DATA if not given."),
 ]
 Backbone = Annotated[
     str | None,
     typer.Option(help="lenet, mnist_cnn, cnn, mlp, identity or hidden; by the shape if not given."),
 ]
 Protocol = Annotated[str, typer.Option(help="official (the authors') or modern.")]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the images; the protocol's.")]
-BatchSize = Annotated[int, typer.Option(help="Images a step on each device.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training rows; the protocol's.")]
+BatchSize = Annotated[int, typer.Option(help="Images or rows a step on each device.")]
 TrainPerClass = Annotated[
-    int | None, typer.Option(help="Images of each class to train on; all if not given.")
+    int | None, typer.Option(help="Images or rows of each class to train on; all if not given.")
 ]
-ValidationPerClass = Annotated[int, typer.Option(help="Images of each class to validate on.")]
+ValidationPerClass = Annotated[
+    int, typer.Option(help="Images or rows of each class to validate on.")
+]
 ImageColumn = Annotated[str | None, typer.Option(help="The column of images.")]
-LabelColumn = Annotated[str | None, typer.Option(help="The column of labels.")]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(help="The column of labels; the one of type ClassLabel or named label."),
+]
 Encoder = Annotated[str | None, typer.Option(help=ENCODER)]
-TextColumn = Annotated[str | None, typer.Option(help="The column of texts.")]
+TextColumn = Annotated[
+    str | None, typer.Option(help="The column of texts, which makes it a data set of texts.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 PREDICTIVE = "plugin, or for heads with masks exact: the mean over all masks."
 Predictive = Annotated[str, typer.Option(help=PREDICTIVE)]
@@ -82,7 +95,7 @@ def train(
         seed=seed,
         image_column=image_column,
         label_column=label_column,
-        encoder=encoder,
+        encoder=_encoder(encoder, text_column),
         text_column=text_column,
         predictive=predictive,
     )
@@ -102,7 +115,7 @@ def train(
 
 @app.command()
 def evaluate(run: RunPath, data_root: DataRoot = None, predictive: RunPredictive = None) -> None:
-    """Evaluate a run on the test images of its data set."""
+    """Evaluate a run on the test rows of its data set."""
     from dropmax import training
     from dropmax.metrics import evaluate as evaluated
     from dropmax.training.classifier import method_of
@@ -160,7 +173,7 @@ def compare(
         validation_per_class=validation_per_class,
         image_column=image_column,
         label_column=label_column,
-        encoder=encoder,
+        encoder=_encoder(encoder, text_column),
         text_column=text_column,
         predictive=predictive,
     )
@@ -233,16 +246,20 @@ def experiment(
 @app.command()
 def predict(
     run: RunPath,
-    files: Annotated[list[Path], typer.Argument(help="Images.")],
+    files: Annotated[list[Path], typer.Argument(help="Images, or CSV or parquet files.")],
     top: Annotated[int, typer.Option(help="How many classes to name.")] = 3,
     predictive: RunPredictive = None,
 ) -> None:
-    """Predict images: a JSON line each with the likeliest classes and those retained."""
+    """Predict images or rows: a JSON line each with the likeliest classes and those retained."""
     from dropmax import training
 
     loaded = training.load_run(run)
+    broken = 0
     for line in training.describe_predictions(loaded, files, top, method=predictive):
         typer.echo(json.dumps(line))
+        broken += "error" in line
+    if broken:
+        typer.echo(f"predict: {broken} rows are broken; their lines say why.", err=True)
 
 
 @app.command()
@@ -275,6 +292,13 @@ def export(
         within = f"probabilities within {difference:.1e} of torch's"
         typer.echo(f"batch {size:2}: {within} on {len(images)} images")
     typer.echo(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
+
+
+def _encoder(encoder: str | None, text_column: str | None) -> str | None:
+    """The encoder asked for, or the packaged one where a column of texts is named."""
+    from dropmax.text import PACKAGED
+
+    return PACKAGED if encoder is None and text_column is not None else encoder
 
 
 def _print_metrics(metrics: dict[str, float]) -> None:

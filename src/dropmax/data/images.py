@@ -41,6 +41,7 @@ class Images:
         test: Every test image.
         class_names: The name of each class index.
         train_texts: The training texts where `train` is embeddings of them, else empty.
+        columns: Where rows of a table stand in the place of images, the columns that they are of.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Images:
     test: Split
     class_names: tuple[str, ...]
     train_texts: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dropmax import _check
 from dropmax.data import tables
@@ -22,7 +21,8 @@ def load_images(
 ) -> Images:
     """Load and decode a data set of labeled images.
 
-    Images become gray (C = 1) if all of them are, else RGB (C = 3). A data set without a test split
+    Images become gray (C = 1) if all of them are, else RGB (C = 3). A row without a label or with
+    an image that cannot be read is left out, and a warning says so. A data set without a test split
     is divided in two halves by a hash of the pixels, the same at every seed.
 
     Args:
@@ -37,7 +37,7 @@ def load_images(
 
     Raises:
         ValueError: If there is no such data set, a column is missing or unclear, there is but one
-            class, an image cannot be read, or images differ in size.
+            class, no image can be read, or images differ in size.
 
     Examples:
         >>> from dropmax.data import load_images
@@ -47,15 +47,13 @@ def load_images(
     """
     function = "load_images"
     splits = _digits() if name == "digits" else tables.load(function, name, root)
-    features = splits["train"].features
+    train = splits["train"].rows
+    features = train.features
     image_column = tables.column(function, "image_column", image_column, features, "Image")
     label_column = tables.column(function, "label_column", label_column, features, "ClassLabel")
-    class_names = tables.class_names(function, splits["train"], label_column)
+    class_names = tables.class_names(function, train, label_column)
     decoded = {
-        split: Split(
-            _decode(splits[split], image_column, split),
-            tables.targets(function, splits[split], label_column, class_names, split),
-        )
+        split: _decode(splits[split], image_column, label_column, class_names, split)
         for split in ("train", "test")
         if split in splits
     }
@@ -75,7 +73,15 @@ def load_images(
     return Images(name, decoded["train"], decoded["test"], class_names)
 
 
-def _digits() -> Any:
+def holds_images(function: str, name: str, root: str | Path | None) -> bool:
+    """Whether a data set has a column of images."""
+    if name == "digits":
+        return True
+    features = tables.load(function, name, root)["train"].rows.features
+    return any(tables.kind_of(feature) == "Image" for feature in features.values())
+
+
+def _digits() -> dict[str, tables.Table]:
     """scikit-learn's digits as such a data set: 8 x 8 pixels of 0 to 16, scaled to 255."""
     import datasets
     from PIL import Image
@@ -87,34 +93,40 @@ def _digits() -> Any:
         image=datasets.Image(), label=datasets.ClassLabel(names=[str(n) for n in range(10)])
     )
     columns = {"image": [Image.fromarray(p) for p in pixels], "label": digits.target.tolist()}
-    return {"train": datasets.Dataset.from_dict(columns, features=features)}
+    return {"train": tables.Table(datasets.Dataset.from_dict(columns, features=features), {})}
 
 
-def _decode(rows: Any, column: str, split: str) -> Tensor:
-    """The images of the rows, uint8 [N, C, H, W]: gray if all of them are, else RGB."""
+def _decode(
+    table: tables.Table, column: str, label_column: str, class_names: tuple[str, ...], split: str
+) -> Split:
+    """The rows that can be read: images uint8 [N, C, H, W], gray if all of them are, else RGB."""
     import datasets
     from PIL import Image, UnidentifiedImageError
 
+    rows, broken = table.rows, dict(table.broken)
     if type(rows.features[column]).__name__ != "Image":
         got = _check.Verbatim(f"{rows.features[column]}")
         _check.fail("load_images", f"column {column!r}", "hold images", got, "name another")
     files = rows.cast_column(column, datasets.Image(decode=False))[column]
-    decoded: list[Any] = []
+    found: dict[int, Any] = {}
     for n, file in enumerate(files):
         try:
             source = file["path"] if file["bytes"] is None else io.BytesIO(file["bytes"])
             with Image.open(source) as image:
                 image.load()
-                decoded.append(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+                found[n] = image.convert("L" if image.mode in ("1", "L") else "RGB")
         except (UnidentifiedImageError, OSError, TypeError, ValueError) as error:
-            got = _check.Verbatim(f"{type(error).__name__} at row {n} of {split}")
-            _check.fail("load_images", "images", "be readable", got, "mend or remove that row")
+            broken[n] = f"{type(error).__name__} in column {column!r}"
+    target = tables.targets(rows, label_column, class_names, broken)
+    kept = tables.sound("load_images", len(rows), split, broken)
+    decoded = [found[n] for n in kept]
     sizes = {image.size for image in decoded}
     if len(sizes) != 1:
-        some = ", ".join(f"{width} x {height}" for width, height in sorted(sizes)[:4]) or "no rows"
+        some = ", ".join(f"{width} x {height}" for width, height in sorted(sizes)[:4])
         got = _check.Verbatim(f"{some} in {split}")
         _check.fail("load_images", "images", "have one size", got, "resize them beforehand")
     if any(image.mode == "RGB" for image in decoded):
         decoded = [image.convert("RGB") for image in decoded]
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in decoded]))
-    return pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
+    pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
+    return Split(pixels, target[kept])

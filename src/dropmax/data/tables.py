@@ -1,36 +1,64 @@
-"""A table of labeled rows, of a folder or of the hub: its splits, columns, classes, targets."""
+"""A table of labeled rows, of files or of the hub: its splits, columns, classes, targets."""
 
 import os
+import re
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from dropmax import _check
+from dropmax.data import delimited
+
+SUFFIXES = (".csv", ".parquet")
+"""Of files that are a table each."""
+LABEL = "label"
+"""Where nothing else says which column holds the labels, the one of this name does."""
+SHOWN = 5
+"""How many broken rows a warning names."""
 
 
-def load(function: str, name: str, root: str | Path | None) -> Any:
-    """The splits by name, of a folder or of the hub."""
+class BrokenRows(UserWarning):
+    """Rows of a data set that could not be read and were left out."""
+
+
+class Table(NamedTuple):
+    """The rows of a split, a `datasets.Dataset`, and what is wrong with those that are broken."""
+
+    rows: Any
+    broken: dict[int, str]
+
+
+def load(function: str, name: str, root: str | Path | None) -> dict[str, Table]:
+    """The splits by name, of a file, a folder or the hub."""
     import datasets
 
     if not isinstance(name, str) or not name:
-        _check.fail(function, "name", "name a data set", name, "pass a folder, or a name")
+        _check.fail(function, "name", "name a data set", name, "pass a file, a folder or a name")
     root = root or os.environ.get("DROPMAX_DATA")
     places = [Path(root, name)] if root else []
     places.append(Path(name).expanduser())
-    folder = next((place for place in places if place.is_dir()), None)
+    place = next((place for place in places if place.is_dir() or is_table(place)), None)
+    if place is not None and place.is_file():
+        return {"train": read(function, "name", place)}
+    if place is not None and (files := sorted(place.glob("*.csv"))):
+        return _csv_splits(function, files)
     looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     looked = ", ".join(str(place) for place in places)
-    if folder is None and looks_like_a_path:
+    if place is None and (looks_like_a_path or name.lower().endswith(SUFFIXES)):
         got = _check.Verbatim(f"{name!r}, which is not at {looked}")
-        _check.fail(function, "name", "be a folder", got, "check the path")
+        _check.fail(
+            function, "name", "be a folder, or a CSV or parquet file", got, "check the path"
+        )
     try:
-        splits = datasets.load_dataset(str(folder) if folder else name)
+        splits = datasets.load_dataset(str(place) if place else name)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).splitlines()[0]
         got = _check.Verbatim(f"{name!r} ({looked} is no folder; {reason})")
-        if folder:
+        if place:
             got = _check.Verbatim(f"{name!r} ({reason})")
         must = "be a folder of data files or a data set of the hub"
         remedy = "check the name, --data-root or DROPMAX_DATA, and the network"
@@ -38,15 +66,60 @@ def load(function: str, name: str, root: str | Path | None) -> Any:
     if "train" not in splits:
         got = _check.Verbatim(", ".join(splits))
         _check.fail(function, "splits", "hold train", got, "name the training split train")
-    return splits
+    return {split: Table(rows, {}) for split, rows in splits.items()}
 
 
-def column(function: str, argument: str, column: str | None, features: Any, kind: str) -> str:
-    """The column asked for, or the only one of a kind: "Image", "ClassLabel" or "string"."""
+def is_table(file: Path) -> bool:
+    """Whether a file holds a table, by its name."""
+    return file.suffix.lower() in SUFFIXES and file.is_file()
+
+
+def read(function: str, argument: str, file: Path) -> Table:
+    """The table in a CSV or parquet file."""
+    import datasets
+
+    if file.suffix.lower() == ".csv":
+        return Table(*delimited.read(function, argument, file))
+    try:
+        splits = datasets.load_dataset("parquet", data_files=str(file))
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__})")
+        _check.fail(function, argument, "be a readable parquet file", got, "check the file")
+    return Table(splits["train"], {})
+
+
+def _csv_splits(function: str, files: list[Path]) -> dict[str, Table]:
+    """A folder's train*.csv and test*.csv; a single file of any other name is train."""
+    names = {
+        split: [file for file in files if re.match(rf"{split}(?![a-z])", file.stem.lower())]
+        for split in ("train", "test")
+    }
+    if not any(names.values()):
+        names["train"] = files
+    if len(names["train"]) != 1 or len(names["test"]) > 1:
+        got = _check.Verbatim(", ".join(file.name for file in files))
+        must = "be one train.csv, with one test.csv or without"
+        _check.fail(function, "CSV files of a folder", must, got, "rename or join them")
+    return {split: read(function, "name", found[0]) for split, found in names.items() if found}
+
+
+def column(
+    function: str, argument: str, column: str | None, features: Any, kind: str, taken: str = ""
+) -> str:
+    """The column asked for, or the only one of a kind: "Image", "ClassLabel" or "string".
+
+    Labels may also stand in the column `LABEL`. A column that is taken is none of those found.
+    """
     if column is not None:
         _check.choice(function, argument, column, features)
         return column
-    found = [str(name) for name, feature in features.items() if kind_of(feature) == kind]
+    found = [
+        str(name)
+        for name, feature in features.items()
+        if kind_of(feature) == kind and name != taken
+    ]
+    if not found and kind == "ClassLabel" and LABEL in features:
+        return LABEL
     if len(found) != 1:
         came = f"{len(found)} among the columns {', '.join(features)}"
         must = f"be named where there is not one column of type {kind}"
@@ -63,26 +136,60 @@ def kind_of(feature: Any) -> str:
 
 def class_names(function: str, rows: Any, column: str) -> tuple[str, ...]:
     """Names of the classes: those the data set keeps, else its different labels in order."""
-    names = getattr(rows.features[column], "names", None) or [
-        str(label) for label in sorted(set(rows[column]))
-    ]
+    kept = getattr(rows.features[column], "names", None)
+    names = kept or sorted(
+        {str(label) for label in rows[column] if _is_named(label)}, key=_numbers_first
+    )
     if len(names) < 2:
         got = _check.Verbatim(f"{len(names)} in column {column!r}")
         _check.fail(function, "labels", "have two classes or more", got, "check the column")
     return tuple(names)
 
 
-def targets(
-    function: str, rows: Any, column: str, class_names: tuple[str, ...], split: str
-) -> Tensor:
-    """Class indices of the rows."""
+def _is_named(label: object) -> bool:
+    """Whether a label is one, and neither None, NaN nor empty."""
+    return label is not None and label == label and str(label).strip() != ""
+
+
+def _numbers_first(name: str) -> tuple[bool, float, str]:
+    """By which names are sorted: numbers by their value, before all others."""
+    try:
+        return False, float(name), name
+    except ValueError:
+        return True, 0.0, name
+
+
+def targets(rows: Any, column: str, class_names: tuple[str, ...], broken: dict[int, str]) -> Tensor:
+    """Class indices of the rows; -1, and a reason in `broken`, where there is none."""
     labels = list(rows[column])
     if not getattr(rows.features[column], "names", None):
-        index = {name: k for k, name in enumerate(class_names)}
-        labels = [index.get(str(label), -1) for label in labels]
-    unknown = [n for n, label in enumerate(labels) if label is None or label < 0]
-    if unknown:
-        got = _check.Verbatim(f"{len(unknown)} rows without one, the first is {unknown[0]}")
-        must = f"name a class of the training split in every row of {split}"
-        _check.fail(function, "labels", must, got, "remove those rows")
+        index: Mapping[str, int] = {name: k for k, name in enumerate(class_names)}
+        for n, label in enumerate(labels):
+            labels[n] = index.get(str(label)) if _is_named(label) else None
+            if _is_named(label) and labels[n] is None:
+                broken.setdefault(n, f"the label {str(label)!r} is not in train")
+    for n, label in enumerate(labels):
+        if label is None or label < 0:
+            labels[n] = -1
+            broken.setdefault(n, "no label")
     return torch.tensor(labels, dtype=torch.int64)
+
+
+def sound(function: str, count: int, split: str, broken: Mapping[int, str]) -> list[int]:
+    """The rows that are not broken; a warning names those that are.
+
+    Raises:
+        ValueError: If none is sound.
+    """
+    rows = [n for n in range(count) if n not in broken]
+    first = [f"row {n} ({broken[n]})" for n in sorted(broken)[:SHOWN]]
+    named = ", ".join(first) + ", ..." * (len(broken) > SHOWN)
+    if not rows:
+        got = _check.Verbatim(named or "no rows")
+        must = f"be readable, one of {split} at least"
+        remedy = "check the columns, and pass --text-column for texts"
+        _check.fail(function, "rows", must, got, remedy)
+    if broken:
+        message = f"{function}: {len(broken)} of {count} rows of {split} are broken and left out"
+        warnings.warn(f"{message}: {named}.", BrokenRows, stacklevel=3)
+    return rows

@@ -18,8 +18,8 @@ from dropmax.training.config import PROTOCOLS, RunConfig, epoch_seed
 class Pixels(nn.Module):
     """Images uint8 `[N, C, H, W]` to floats, shifted and scaled a channel as the run states.
 
-    Rows of numbers `[N, D]` are shifted and scaled a column. The statistics are buffers: they are
-    saved with the weights.
+    Rows of numbers `[N, D]` are shifted and scaled a column; a constant one is shifted only. The
+    statistics are buffers: they are saved with the weights.
     """
 
     mean: Tensor
@@ -35,8 +35,9 @@ class Pixels(nn.Module):
     def fit(self, images: Tensor) -> None:
         """Take the mean and deviation of the images."""
         channels = images.double().div(self.unit).transpose(0, 1).flatten(1)
+        varies = channels.amax(1) > channels.amin(1)
         self.mean.copy_(channels.mean(1).view_as(self.mean))
-        self.std.copy_(channels.std(1).clamp(min=1e-3).view_as(self.std))
+        self.std.copy_(channels.std(1).where(varies, 1.0).view_as(self.std))
 
     def forward(self, images: Tensor) -> Tensor:
         return (images.to(self.mean.dtype) / self.unit - self.mean) / self.std
@@ -61,8 +62,9 @@ def make_classifier(config: RunConfig, shape: tuple[int, ...], num_classes: int)
 
 
 def fit_pixels(classifier: nn.Sequential, config: RunConfig, train: Split) -> None:
-    """Standardize the pixels by the training images, where the protocol does."""
-    if PROTOCOLS[config.protocol].standardize:
+    """Standardize pixels where the protocol does, and always the columns of a table of numbers."""
+    of_numbers = train.images.ndim == 2 and config.encoder is None
+    if PROTOCOLS[config.protocol].standardize or of_numbers:
         pixels = classifier.get_submodule("pixels")
         assert isinstance(pixels, Pixels)
         pixels.fit(train.images)

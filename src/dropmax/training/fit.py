@@ -13,7 +13,8 @@ from torch import nn
 from dropmax import _check
 from dropmax._files import write_whole
 from dropmax.conversion import find_head
-from dropmax.data import Images, Splits, load_images
+from dropmax.data import Images, Splits, load_images, load_numbers
+from dropmax.data.load import holds_images
 from dropmax.metrics import reliability
 from dropmax.text import load_texts
 from dropmax.training.classifier import fit_pixels, make_classifier, method_of, predict
@@ -81,7 +82,7 @@ def train(
     data = of_classes(config, data or load_data(config, root))
     splits, classifier = check(config, data)
     folder = Path(out)
-    description = describe(config, data.class_names, data.shape)
+    description = describe(config, data.class_names, data.shape, data.columns)
     _check_folder(folder, description)
     if (folder / METRICS).is_file():
         (folder / RESUME).unlink(missing_ok=True)
@@ -127,7 +128,7 @@ def train(
 
 
 def load_data(config: RunConfig, root: str | Path | None = None) -> Images:
-    """The data set of a run: `load_images`, corrupted or not, or `load_texts` with its encoder."""
+    """The data set of a run: images, corrupted or not, rows of numbers, or texts as embeddings."""
     name, label_column = config.data, config.label_column
     if config.encoder is not None:
         column, encoder = config.text_column, config.encoder
@@ -135,6 +136,8 @@ def load_data(config: RunConfig, root: str | Path | None = None) -> Images:
             name, encoder=encoder, root=root, text_column=column, label_column=label_column
         )
     column = config.image_column
+    if column is None and not holds_images("load_data", name, root):
+        return load_numbers(name, root=root, label_column=label_column)
     images = load_images(name, root=root, image_column=column, label_column=label_column)
     return images if config.corruption is None else images.corrupted(config.corruption)
 

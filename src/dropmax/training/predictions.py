@@ -1,39 +1,58 @@
-"""What a run says of image files."""
+"""What a run says of image files and of tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dropmax import _check
-from dropmax.training.classifier import method_of, predict
+from dropmax.data import tables
+from dropmax.data.numbers import numbers
+from dropmax.text import embed, texts_of
+from dropmax.training.classifier import Prediction, method_of, predict
 from dropmax.training.run import Run
 
 RETAINED = 0.5
 """A class is named as retained where its retain probability is at least this."""
+AT_ONCE = 1_000
+"""So many instances are predicted at a time."""
+
+
+class Instances(NamedTuple):
+    """What is predicted: where each instance stands, and the inputs of those not broken, in order.
+
+    `broken` holds what is wrong with the others.
+    """
+
+    places: Sequence[Mapping[str, Any]]
+    inputs: Tensor
+    broken: Mapping[int, str]
 
 
 def describe_predictions(
     run: Run, files: Sequence[str | Path], top: int = 3, *, method: str | None = None
 ) -> Iterator[dict[str, Any]]:
-    """For each image the likeliest classes, and those that the gate retains.
+    """For each image or row the likeliest classes, and those that the gate retains.
 
     Args:
         run: A finished run.
-        files: Images of the size the run was trained on.
+        files: Images of the size the run was trained on; or, for a run on numbers or texts, CSV or
+            parquet files with its columns.
         top: How many classes to name; all of them where there are fewer.
         method: Of the probabilities, "plugin" or, for DropMax, "exact"; the run's own if None.
 
     Yields:
         `{"file", "top": [{"class", "probability"}], "retained": [{"class", "probability"}]}`;
         retained are the classes of retain probability at least 0.5, None for a head without gate.
+        For tables "row" is the place in the file, counted from 0, and `{"file", "row", "error"}`
+        stands for a row that cannot be read.
 
     Raises:
-        ValueError: If a file is no readable image of that size, or the head has no such method;
-            before anything is yielded.
+        ValueError: If a file is no readable image of that size, or no table with the columns,
+            before anything is yielded; if the head has no such method.
 
     Examples:
         >>> import tempfile
@@ -46,30 +65,62 @@ def describe_predictions(
     _check.integer("predict", "top", top, low=1)
     if not files:
         return
-    if len(run.shape) != 3:
-        got = _check.Verbatim(f"one on rows of {run.shape[0]} numbers")
-        _check.fail("predict", "run", "be one on images", got, "call run.classifier() on rows")
-    images = torch.stack([_read(Path(file), run.shape) for file in files])
     classifier = run.classifier()
     method = method or method_of(classifier, run.config)
-    scores, log_probs = predict(classifier, images, method=method)
+    paths = [Path(file) for file in files]
+    of_images = len(run.shape) == 3
+    found = [_images(run, paths)] if of_images else [_rows(run, path) for path in paths]
+    for places, inputs, broken in found:
+        parts = torch.split(inputs, AT_ONCE)
+        described = (
+            description
+            for part in parts
+            for description in _described(run, predict(classifier, part, method=method), top)
+        )
+        for n, place in enumerate(places):
+            yield {**place, **({"error": broken[n]} if n in broken else next(described))}
+
+
+def _described(run: Run, prediction: Prediction, top: int) -> Iterator[dict[str, Any]]:
+    scores, log_probs = prediction
     probs = log_probs.double().exp()
-    for n, file in enumerate(files):
+    retain = None if scores.retain_logits is None else scores.retain_logits.double().sigmoid()
+    for n in range(len(probs)):
         likeliest = probs[n].argsort(descending=True)[:top].tolist()
-        line: dict[str, Any] = {
-            "file": str(file),
-            "top": [_named(run, probs[n], k) for k in likeliest],
-            "retained": None,
-        }
-        if scores.retain_logits is not None:
-            retain = scores.retain_logits[n].double().sigmoid()
-            order = retain.argsort(descending=True).tolist()
-            line["retained"] = [_named(run, retain, k) for k in order if retain[k] >= RETAINED]
-        yield line
+        retained = None
+        if retain is not None:
+            order = retain[n].argsort(descending=True).tolist()
+            retained = [_named(run, retain[n], k) for k in order if retain[n, k] >= RETAINED]
+        yield {"top": [_named(run, probs[n], k) for k in likeliest], "retained": retained}
 
 
 def _named(run: Run, probs: Tensor, k: int) -> dict[str, Any]:
     return {"class": run.class_names[k], "probability": round(float(probs[k]), 6)}
+
+
+def _images(run: Run, files: Sequence[Path]) -> Instances:
+    places = [{"file": str(file)} for file in files]
+    return Instances(places, torch.stack([_read(file, run.shape) for file in files]), {})
+
+
+def _rows(run: Run, file: Path) -> Instances:
+    """The rows of a table: numbers, or embeddings of texts by the encoder of the run."""
+    if not tables.is_table(file):
+        must = "be CSV or parquet files, as the run is on rows of a table"
+        _check.fail("predict", "files", must, str(file), "check the path")
+    rows, found = tables.read("predict", "files", file)
+    broken = dict(found)
+    places = [{"file": str(file), "row": n} for n in range(len(rows))]
+    encoder = run.config.encoder
+    if encoder is None:
+        inputs = numbers("predict", rows, run.columns, broken)
+        return Instances(places, inputs[[n not in broken for n in range(len(rows))]], broken)
+    named = run.columns[0] if run.columns else run.config.text_column
+    column = tables.column("predict", "text_column", named, rows.features, "string")
+    every = texts_of("predict", rows, column, broken)
+    texts = [text for n, text in enumerate(every) if n not in broken]
+    inputs = embed(texts, encoder=encoder) if texts else torch.empty(0, *run.shape)
+    return Instances(places, inputs, broken)
 
 
 def _read(file: Path, shape: tuple[int, ...]) -> Tensor:

@@ -40,6 +40,7 @@ class Run:
         config: The settings.
         class_names: The name of each class index.
         shape: (C, H, W) of an image, or (D,) of a row of numbers.
+        columns: The columns that a row is of: of numbers, or of texts; none for images.
         metrics: By split ("train", "validation", "test") the fields of `dropmax.metrics.Metrics`,
             with "reliability" (of the test split), "seconds", "threads" and "versions" beside them.
         history: A mapping for each epoch: raw and weighted terms, gate, learning curve.
@@ -49,6 +50,7 @@ class Run:
     config: RunConfig
     class_names: tuple[str, ...]
     shape: tuple[int, ...]
+    columns: tuple[str, ...]
     metrics: Mapping[str, Any]
     history: Sequence[Mapping[str, Any]]
 
@@ -98,6 +100,7 @@ def load_run(path: str | Path) -> Run:
             RunConfig.from_dict(described["config"]),
             tuple(described["class_names"]),
             tuple(described["shape"]),
+            tuple(described.get("columns", ())),
             json.loads((folder / METRICS).read_text()),
             history,
         )
@@ -123,14 +126,17 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     return described
 
 
-def describe(config: RunConfig, class_names: Sequence[str], shape: Sequence[int]) -> dict[str, Any]:
+def describe(
+    config: RunConfig, class_names: Sequence[str], shape: Sequence[int], columns: Sequence[str]
+) -> dict[str, Any]:
     """What CONFIG holds."""
-    return {
+    described = {
         "format": FORMAT,
         "config": config.to_dict(),
         "class_names": list(class_names),
         "shape": list(shape),
     }
+    return {**described, "columns": list(columns)} if columns else described
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,337 @@
+"""Tables of numbers and CSV files: columns, broken rows, predictions, and what does not fit."""
+
+import csv
+import json
+import random
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import torch
+
+from dropmax import text
+from dropmax.cli import main
+from dropmax.data import BrokenRows, load_images, load_numbers
+from dropmax.experiments import RESULTS, read_lines, run_folder
+from dropmax.text import load_texts
+from dropmax.training import RunConfig, describe_predictions, load_data, load_run, train
+
+NAMES = ("ant", "bee", "cow")
+HEADER = ["legs", "wings", "mass", "label"]
+
+
+def cells(count=60, seed=0):
+    """Rows whose first number is near that of their class; the last one is of another scale."""
+    rng = random.Random(seed)
+    return [
+        [n % 3 + rng.gauss(0, 0.1), rng.gauss(0, 1), 5e4 + 1e3 * rng.gauss(0, 1), NAMES[n % 3]]
+        for n in range(count)
+    ]
+
+
+def write(file, rows, header=HEADER, separator=","):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", newline="") as stream:
+        csv.writer(stream, delimiter=separator).writerows([header, *rows])
+    return str(file)
+
+
+def parquet(file, rows):
+    columns = dict(zip(HEADER, map(list, zip(*rows, strict=True)), strict=True))
+    datasets.Dataset.from_dict(columns).to_parquet(str(file))
+    return str(file)
+
+
+def sorted_rows(data):
+    """Every row of a data set with its class, whatever the split and the order."""
+    both = (data.train, data.test)
+    rows = torch.cat([torch.cat([s.images, s.target[:, None]], 1) for s in both])
+    return sorted(rows.tolist())
+
+
+def test_csv_and_parquet_of_the_same_numbers_are_the_same_data_set(tmp_path):
+    rows = cells()
+    one = load_numbers(write(tmp_path / "a.csv", rows))
+    other = load_numbers(parquet(tmp_path / "a.parquet", rows))
+    semicolons = load_numbers(write(tmp_path / "b.CSV", rows, separator=";"))
+    for data in (one, other, semicolons):
+        assert (data.shape, data.columns, data.class_names) == ((3,), tuple(HEADER[:3]), NAMES)
+        assert torch.equal(data.train.images, one.train.images)
+        assert torch.equal(data.test.target, one.test.target)
+    expected = [[*np.float32(row[:3]).tolist(), NAMES.index(row[3])] for row in rows]
+    assert sorted_rows(one) == sorted(expected)
+    assert one.train.target.bincount().tolist() == [10] * 3
+
+
+def test_a_folder_keeps_its_splits_and_is_found_below_the_root(tmp_path, monkeypatch):
+    write(tmp_path / "zoo" / "train.csv", cells(30))
+    write(tmp_path / "zoo" / "test-1.csv", cells(9, seed=1))
+    write(tmp_path / "zoo" / "notes.csv", [["1"]], header=["x"])
+    monkeypatch.setenv("DROPMAX_DATA", str(tmp_path))
+    data = load_numbers("zoo")
+    assert (len(data.train.target), len(data.test.target)) == (30, 9)
+    assert data.train.target.tolist() == [0, 1, 2] * 10
+    write(tmp_path / "one" / "animals.csv", cells(30))
+    assert len(load_numbers("one").train.target) == 15
+    assert len(load_numbers("one/animals.csv").test.target) == 15
+
+
+def test_labels_are_sorted_as_numbers_where_they_are_numbers(tmp_path):
+    rows = [[n, 0, 0, ("10", "9", "x")[n % 3]] for n in range(12)]
+    assert load_numbers(write(tmp_path / "a.csv", rows)).class_names == ("9", "10", "x")
+
+
+def test_an_index_without_a_name_is_no_feature(tmp_path):
+    rows = [[n, *row] for n, row in enumerate(cells(12))]
+    data = load_numbers(write(tmp_path / "a.csv", rows, header=["", *HEADER]))
+    assert data.columns == ("legs", "wings", "mass")
+
+
+def broken_rows():
+    """Rows of which six are broken, each in another way, and what is said of them."""
+    rows = cells(30)
+    rows[3][1] = "many"
+    rows[4][0] = ""
+    rows[8][3] = ""
+    rows[11] = rows[11][:2]
+    rows[12] = [*rows[12], 1, 2]
+    rows[20][2] = "inf"
+    return rows, {
+        3: "column 'wings' holds 'many', no finite number",
+        4: "column 'legs' is empty",
+        8: "no label",
+        11: "2 fields in place of 4",
+        12: "6 fields in place of 4",
+        20: "column 'mass' holds 'inf', no finite number",
+    }
+
+
+def test_broken_rows_are_named_and_the_rest_go_on(tmp_path):
+    rows, reasons = broken_rows()
+    with pytest.warns(BrokenRows) as warned:
+        data = load_numbers(write(tmp_path / "a.csv", rows))
+    (message,) = [str(one.message) for one in warned]
+    named = ", ".join(f"row {n} ({reasons[n]})" for n in sorted(reasons)[:5])
+    start = "load_numbers: 6 of 30 rows of train are broken and left out: "
+    assert message == f"{start}{named}, ...."
+    whole = [
+        [*np.float32(row[:3]).tolist(), NAMES.index(row[3])]
+        for n, row in enumerate(rows)
+        if n not in reasons
+    ]
+    assert sorted_rows(data) == sorted(whole)
+
+
+def test_a_class_that_is_only_in_test_is_broken(tmp_path):
+    write(tmp_path / "train.csv", cells(9))
+    write(tmp_path / "test.csv", [*cells(3), [0, 0, 0, "dog"]])
+    with pytest.warns(BrokenRows, match=r"of test .*: row 3 \(the label 'dog' is not in train\)"):
+        assert len(load_numbers(str(tmp_path)).test.target) == 3
+
+
+def test_missing_and_unreadable_cells_of_parquet_files(tmp_path):
+    rows = cells(30)
+    rows[5][0], rows[6][1], rows[7][3] = None, float("nan"), None
+    with pytest.warns(BrokenRows, match="3 of 30 rows") as warned:
+        load_numbers(parquet(tmp_path / "a.parquet", rows))
+    assert "row 5 (column 'legs' is empty), row 6 (column 'wings' is empty), row 7 (no" in str(
+        warned[0].message
+    )
+
+
+def test_bytes_that_are_no_text_and_quotes_that_do_not_end(tmp_path):
+    file = Path(write(tmp_path / "a.csv", cells(12)))
+    lines = file.read_bytes().split(b"\r\n")
+    lines[4] = b"\xff\xfe" + lines[4]
+    lines[12] = b'"' + lines[12]
+    file.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines))
+    with pytest.warns(BrokenRows, match=r"2 of 12 rows .* row 11 \(1 fields in place of 4\)"):
+        assert load_numbers(str(file)).columns[0] == "legs"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A comparison on a table of numbers, made by the command."""
+    folder = tmp_path_factory.mktemp("tables")
+    write(folder / "zoo.csv", cells(90))
+    command = ["compare", "--data", str(folder / "zoo.csv"), "--heads", "softmax,dropmax"]
+    command += ["--protocol", "modern"]
+    assert (
+        main([*command, "--seeds", "1", "--epochs", "40", "--quiet", "--out", str(folder / "out")])
+        == 0
+    )
+    return folder
+
+
+def test_compare_learns_from_columns_of_any_scale(trained):
+    lines = read_lines(trained / "out" / RESULTS)
+    assert [line["test"]["error"] for line in lines] == [0.0, 0.0]
+    run = load_run(run_folder(trained / "out", RunConfig(**lines[1]["config"])))
+    assert run.columns == ("legs", "wings", "mass")
+    scaled = run.classifier().get_submodule("pixels")(load_data(run.config).train.images)
+    assert scaled.mean(0).abs().max() < 1e-4
+    assert (scaled.std(0) - 1.0).abs().max() < 1e-4
+
+
+def test_predict_says_what_is_wrong_with_a_row_in_its_place(trained, tmp_path, capsys):
+    rows, reasons = broken_rows()
+    rows[8][3] = "unknown"  # no label is needed
+    del reasons[8]
+    file = write(tmp_path / "new.csv", [[row[-1], *row[:-1]] for row in rows], ["", *HEADER[:3]])
+    run = run_folder(
+        trained / "out",
+        RunConfig(str(trained / "zoo.csv"), "dropmax", protocol="modern", epochs=40),
+    )
+    capsys.readouterr()
+    assert main(["predict", str(run), file, file, "--top", "1"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == "predict: 10 rows are broken; their lines say why.\n"
+    lines = [json.loads(line) for line in printed.out.splitlines()]
+    assert [line["row"] for line in lines] == [*range(30)] * 2
+    assert {line["file"] for line in lines} == {file}
+    wrong = {line["row"]: line["error"] for line in lines if "error" in line}
+    assert wrong == reasons
+    named = {line["row"]: line["top"][0]["class"] for line in lines if "top" in line}
+    assert named == {n: NAMES[n % 3] for n in range(30) if n not in reasons}
+
+
+def test_predictions_of_many_rows_are_those_of_few(trained, tmp_path, monkeypatch):
+    from dropmax.training import predictions
+
+    file = write(tmp_path / "new.csv", cells(10, seed=5))
+    run = load_run(
+        run_folder(
+            trained / "out",
+            RunConfig(str(trained / "zoo.csv"), "dropmax", protocol="modern", epochs=40),
+        )
+    )
+    whole = list(describe_predictions(run, [file]))
+    monkeypatch.setattr(predictions, "AT_ONCE", 3)
+    assert list(describe_predictions(run, [file])) == whole
+
+
+def test_a_broken_row_alone_is_no_mistake(trained, tmp_path):
+    file = write(tmp_path / "new.csv", [["", 1, 2, "ant"]])
+    run = load_run(
+        run_folder(
+            trained / "out",
+            RunConfig(str(trained / "zoo.csv"), "dropmax", protocol="modern", epochs=40),
+        )
+    )
+    (line,) = describe_predictions(run, [file])
+    assert line == {"file": file, "row": 0, "error": "column 'legs' is empty"}
+
+
+def test_texts_of_a_csv_file_from_end_to_end(tmp_path, monkeypatch, capsys):
+    class Stub:
+        def encode(self, texts, **_):
+            return [[float(one.count(c)) for c in "abceontw"] for one in texts]
+
+    monkeypatch.setenv("DROPMAX_CACHE", str(tmp_path / "cache"))
+    asked = []
+    monkeypatch.setattr(text, "_model", lambda encoder: asked.append(encoder) or Stub())
+    rows = [[f"the {NAMES[n % 3]}, {n}", NAMES[n % 3]] for n in range(60)]
+    rows[7][0] = " "
+    file = write(tmp_path / "texts.csv", rows, ["query", "label"])
+    out = tmp_path / "run"
+    options = ["--text-column", "query", "--protocol", "modern", "--epochs", "30", "--quiet"]
+    assert main(["train", "--data", file, *options, "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == (
+        "load_texts: 1 of 60 rows of train are broken and left out: "
+        "row 7 (column 'query' is empty).\n"
+    )
+    assert set(asked) == {text.PACKAGED}
+    assert (load_run(out).columns, load_run(out).config.encoder) == (("query",), text.PACKAGED)
+    assert main(["predict", str(out), file, "--top", "1"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[7] == {"file": file, "row": 7, "error": "column 'query' is empty"}
+    named = [line["top"][0]["class"] for line in lines if "top" in line]
+    assert named == [NAMES[n % 3] for n in range(60) if n != 7]
+    with pytest.warns(BrokenRows):
+        found = load_texts(file, encoder="x").columns
+    assert found == ("query",), "the only column but the labels"
+
+
+def test_a_run_without_columns_is_the_run_it_was(tmp_path):
+    config = RunConfig("digits", "softmax", train_per_class=3, epochs=1)
+    train(config, tmp_path, data=load_images("digits"), progress=False)
+    assert "columns" not in json.loads((tmp_path / "config.json").read_text())
+    assert load_run(tmp_path).columns == ()
+
+
+WRONG = {
+    "no file": (
+        lambda _: "nowhere.csv",
+        "be a folder, or a CSV or parquet file, got 'nowhere.csv'",
+    ),
+    "empty": (lambda tmp: empty(tmp), "must stand in the first line of a.csv, each once, got none"),
+    "a name twice": (
+        lambda tmp: write(tmp / "a.csv", cells(9), ["x", "x", "y", "label"]),
+        "got 'x' twice",
+    ),
+    "no rows": (lambda tmp: write(tmp / "a.csv", []), "have two classes or more, got 0"),
+    "one class": (lambda tmp: write(tmp / "a.csv", cells(9)[::3]), "have two classes or more"),
+    "no column label": (
+        lambda tmp: write(tmp / "a.csv", cells(9), ["x", "y", "z", "kind"]),
+        "columns x, y, z, kind; pass --label-column",
+    ),
+    "labels alone": (
+        lambda tmp: write(tmp / "a.csv", [["ant"], ["bee"]], ["label"]),
+        "columns must hold numbers, got that of the labels alone",
+    ),
+    "texts": (
+        lambda tmp: write(tmp / "a.csv", [["hi", "ant"], ["ho", "bee"]], ["text", "label"]),
+        "row 0 (column 'text' holds 'hi', no finite number), row 1 (column 'text' holds 'ho', "
+        "no finite number); check the columns, and pass --text-column for texts.",
+    ),
+    "two tables to train on": (
+        lambda tmp: str(Path(write(tmp / "b.csv", []), write(tmp / "a.csv", [])).parent),
+        "CSV files of a folder must be one train.csv, with one test.csv or without, got a.csv, b",
+    ),
+    "test alone": (
+        lambda tmp: str(Path(write(tmp / "test.csv", cells(9))).parent),
+        "must be one train.csv",
+    ),
+    "no parquet file": (
+        lambda tmp: str(Path(empty(tmp)).rename(tmp / "a.parquet")),
+        "name must be a readable parquet file",
+    ),
+}
+
+
+def empty(folder):
+    (folder / "a.csv").write_text("")
+    return str(folder / "a.csv")
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input(case, tmp_path):
+    make, message = WRONG[case]
+    with pytest.raises(ValueError) as raised:
+        load_numbers(make(tmp_path))
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["another column", "an image", "nothing"])
+def test_wrong_tables_to_predict(kind, trained, tmp_path, capsys):
+    run = run_folder(
+        trained / "out",
+        RunConfig(str(trained / "zoo.csv"), "dropmax", protocol="modern", epochs=40),
+    )
+    file = {
+        "another column": write(tmp_path / "a.csv", cells(3), ["feet", *HEADER[1:]]),
+        "an image": str(tmp_path / "a.png"),
+        "nothing": str(tmp_path / "none.csv"),
+    }[kind]
+    capsys.readouterr()
+    assert main(["predict", str(run), file]) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, len(printed.err.splitlines())) == ("", 1)
+    said = {
+        "another column": "table must hold the column 'legs' as in training, got the columns feet",
+    }.get(kind, "files must be CSV or parquet files, as the run is on rows of a table")
+    assert said in printed.err

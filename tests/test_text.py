@@ -87,6 +87,27 @@ def test_what_was_encoded_is_kept_by_encoder_and_texts(stub, tmp_path):
     assert len(stub.encoded) == 132, "a file that was cut off is made again"
 
 
+def test_what_was_interrupted_goes_on(stub, monkeypatch):
+    monkeypatch.setattr(text, "PART", 10)
+    texts = [f"card {n}" for n in range(25)]
+    whole = text.embed(texts, encoder="one")
+    assert stub.encoded == texts
+
+    def interrupted(part, **options):
+        if "card 20" in part:
+            raise KeyboardInterrupt
+        return keep(part, **options)
+
+    stub.encoded, keep = [], stub.encode
+    monkeypatch.setattr(stub, "encode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        text.embed(texts, encoder="two")
+    assert stub.encoded == texts[:20]
+    monkeypatch.setattr(stub, "encode", keep)
+    assert torch.equal(text.embed(texts, encoder="two"), whole)
+    assert stub.encoded == texts, "what had been encoded was not encoded again"
+
+
 def test_an_encoder_in_a_folder_is_known_by_its_files(stub, tmp_path):
     path = folder(tmp_path / "data", train=rows())
     for place in ("one", "two"):

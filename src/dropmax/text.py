@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from dropmax import _check
 from dropmax._files import write_whole
 from dropmax.data import Images, Split, tables
 from dropmax.data.images import halves, rows_of
+
+PART = 512
+"""So many texts are embedded, and kept, at a time."""
 
 PACKAGED = "all-minilm-l6-v2"
 """The encoder that comes with the extra `text`: no network is needed for it."""
@@ -105,6 +109,8 @@ def load_texts(
 def embed(texts: Sequence[str], *, encoder: str) -> Float[Tensor, "N D"]:
     """Embeddings of texts, out of the cache where it has them.
 
+    They are made and kept a part at a time, with a bar on a terminal: what was interrupted goes on.
+
     Args:
         texts: At least one.
         encoder: As `load_texts` takes it.
@@ -115,20 +121,43 @@ def embed(texts: Sequence[str], *, encoder: str) -> Float[Tensor, "N D"]:
     Raises:
         ValueError: If there is no such encoder, or it does not give a finite row for each text.
     """
-    content = json.dumps([_identity(encoder), *texts])
-    file = _cache_folder() / f"{hashlib.sha256(content.encode()).hexdigest()}.safetensors"
+    from tqdm import tqdm
+
+    identity, model = _identity(encoder), cache(partial(_model, encoder))
+    found = []
+    with tqdm(total=len(texts), desc="texts", unit="", disable=None, leave=False) as bar:
+        for start in range(0, len(texts), PART):
+            part = list(texts[start : start + PART])
+            kept = _kept(identity, part)
+            found.append(_encoded(identity, part, model()) if kept is None else kept)
+            bar.update(len(part))
+    return torch.cat(found)
+
+
+def _kept(identity: str, texts: list[str]) -> Tensor | None:
+    """The embeddings that the cache has."""
     try:
-        return safetensors.torch.load_file(file)["embeddings"]
+        return safetensors.torch.load_file(_file_of(identity, texts))["embeddings"]
     except (FileNotFoundError, SafetensorError):
-        pass
-    encoded = _model(encoder).encode(list(texts), show_progress_bar=False)
+        return None
+
+
+def _encoded(identity: str, texts: list[str], model: Any) -> Tensor:
+    """New embeddings, which the cache has from now on."""
+    encoded = model.encode(texts, show_progress_bar=False)
     rows = torch.from_numpy(np.asarray(encoded, dtype=np.float32))
     if rows.ndim != 2 or len(rows) != len(texts) or not rows.isfinite().all():
         must = f"give {len(texts)} rows of finite numbers"
         _check.fail("load_texts", "encoder", must, rows, "choose another")
+    file = _file_of(identity, texts)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, safetensors.torch.save({"embeddings": rows}))
     return rows
+
+
+def _file_of(identity: str, texts: list[str]) -> Path:
+    content = json.dumps([identity, *texts])
+    return _cache_folder() / f"{hashlib.sha256(content.encode()).hexdigest()}.safetensors"
 
 
 def _cache_folder() -> Path:

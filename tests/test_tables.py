@@ -7,6 +7,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pandas
 import pytest
 import torch
 
@@ -140,14 +141,95 @@ def test_missing_and_unreadable_cells_of_parquet_files(tmp_path):
     )
 
 
-def test_bytes_that_are_no_text_and_quotes_that_do_not_end(tmp_path):
-    file = Path(write(tmp_path / "a.csv", cells(12)))
+def test_bytes_that_are_no_text_and_quotes_that_do_not_end_cost_their_own_row(tmp_path):
+    file = Path(write(tmp_path / "a.csv", cells(40)))
     lines = file.read_bytes().split(b"\r\n")
-    lines[4] = b"\xff\xfe" + lines[4]
+    lines[4] += b"\xff\xfe"
     lines[12] = b'"' + lines[12]
-    file.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines))
-    with pytest.warns(BrokenRows, match=r"2 of 12 rows .* row 11 \(1 fields in place of 4\)"):
-        assert load_numbers(str(file)).columns[0] == "legs"
+    lines[20] = b'"' + lines[20].replace(b",", b'",', 1)  # a sound quoted field
+    lines[30] = b'"' + lines[30]
+    file.write_bytes(b"\n \n\xef\xbb\xbf"[3:] + b"\r\n\r\n".join(lines))
+    with pytest.warns(BrokenRows) as warned:
+        data = load_numbers(str(file))
+    message = str(warned[0].message)
+    assert "3 of 40 rows of train are broken" in message
+    assert "row 3 (bytes that are not UTF-8)" in message
+    for row in (11, 29):
+        assert f"row {row} (" in message
+    assert message.count("a quote that does not end, or ends early") == 2
+    assert len(sorted_rows(data)) == 37
+
+
+def test_quoted_fields_hold_separators_line_ends_and_anything_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "embed", lambda texts, **_: torch.ones(len(texts), 2))
+    rows = [["a, b\n\nc", "ant"], ["x" * 200_000, "bee"], ['say "d"', "ant"], ["e;", "bee"]]
+    data = load_texts(write(tmp_path / "a.csv", rows, ["text", "label"]), encoder="x")
+    assert len(data.train_texts) == 2
+    write(tmp_path / "b" / "train.csv", rows, [" text ", "label "])
+    write(tmp_path / "b" / "test.csv", [["f", " ant "]], ["text", "label"])
+    data = load_texts(str(tmp_path / "b"), encoder="x")
+    assert list(data.train_texts) == [row[0] for row in rows]
+    assert data.test.target.tolist() == [0]
+
+
+def test_names_like_nan_are_names_in_an_order_of_their_own(tmp_path):
+    rows = [[n, 0, 0, ("nan", "3", "cow", "inf")[n % 4]] for n in range(12)]
+    data = load_numbers(write(tmp_path / "a.csv", rows))
+    assert data.class_names == ("3", "cow", "inf", "nan")
+
+
+def test_the_index_of_a_frame_is_no_feature(tmp_path):
+    frame = pandas.DataFrame(cells(12), columns=HEADER).sample(frac=1.0, random_state=0)
+    frame.to_parquet(tmp_path / "a.parquet")
+    assert load_numbers(str(tmp_path / "a.parquet")).columns == tuple(HEADER[:3])
+
+
+def test_a_class_of_broken_rows_alone_is_none(tmp_path):
+    rows = [*cells(12), [1, "x", 2, "dog"]]
+    with pytest.warns(BrokenRows):
+        assert load_numbers(write(tmp_path / "a.csv", rows)).class_names == NAMES
+
+
+def test_a_folder_may_mix_csv_and_parquet_and_hold_other_files(tmp_path):
+    write(tmp_path / "a" / "TRAIN.CSV", cells(12))
+    parquet(tmp_path / "a" / "test.parquet", cells(6))
+    (tmp_path / "a" / "readme.txt").write_text("...")
+    assert len(load_numbers(str(tmp_path / "a")).test.target) == 6
+    (tmp_path / "b").mkdir()
+    parquet(tmp_path / "b" / "train.parquet", cells(12))
+    write(tmp_path / "b" / "test.csv", cells(9))
+    assert len(load_numbers(str(tmp_path / "b")).test.target) == 9
+
+
+@pytest.mark.parametrize("change", ["columns", "classes", "fewer columns"])
+def test_a_table_that_has_changed_is_not_evaluated(change, tmp_path, capsys):
+    file = tmp_path / "a.csv"
+    out = str(tmp_path / "run")
+    options = ["--head", "softmax", "--epochs", "1", "--quiet", "--out", out]
+    assert main(["train", "--data", write(file, cells(30)), *options]) == 0
+    rows, header = cells(30), HEADER
+    if change == "columns":
+        rows, header = [[b, a, *rest] for a, b, *rest in rows], ["wings", "legs", "mass", "label"]
+    elif change == "classes":
+        rows = [row for row in rows if row[3] != "bee"]
+    else:
+        rows, header = [row[1:] for row in rows], HEADER[1:]
+    write(file, rows, header)
+    capsys.readouterr()
+    assert main(["evaluate", out]) == 2
+    assert "data of the run must be of the" in capsys.readouterr().err
+
+
+def test_a_run_of_texts_from_before_columns_were_written_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "embed", lambda texts, **_: torch.eye(len(texts))[:, :3])
+    rows = [[f"{name} {n}", name] for n, name in enumerate(NAMES * 4)]
+    file = write(tmp_path / "a.csv", rows, ["text", "label"])
+    config = RunConfig(file, "softmax", epochs=1, encoder="x")
+    train(config, tmp_path / "run", progress=False)
+    described = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert described.pop("columns") == ["text"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(described))
+    assert train(config, tmp_path / "run", progress=False).columns == ()
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +353,7 @@ WRONG = {
         lambda tmp: write(tmp / "a.csv", cells(9), ["x", "x", "y", "label"]),
         "got 'x' twice",
     ),
-    "no rows": (lambda tmp: write(tmp / "a.csv", []), "have two classes or more, got 0"),
+    "no rows": (lambda tmp: write(tmp / "a.csv", []), "one of train at least, got no rows"),
     "one class": (lambda tmp: write(tmp / "a.csv", cells(9)[::3]), "have two classes or more"),
     "no column label": (
         lambda tmp: write(tmp / "a.csv", cells(9), ["x", "y", "z", "kind"]),
@@ -288,11 +370,25 @@ WRONG = {
     ),
     "two tables to train on": (
         lambda tmp: str(Path(write(tmp / "b.csv", []), write(tmp / "a.csv", [])).parent),
-        "CSV files of a folder must be one train.csv, with one test.csv or without, got a.csv, b",
+        "tables of a folder must be one train.csv, with one test.csv or without, got a.csv, b.csv",
     ),
     "test alone": (
         lambda tmp: str(Path(write(tmp / "test.csv", cells(9))).parent),
         "must be one train.csv",
+    ),
+    "no UTF-8": (
+        lambda tmp: utf16(tmp / "a.csv"),
+        "name must be a CSV file in UTF-8, got zeros in a.csv; save it as UTF-8.",
+    ),
+    "no labels to test": (
+        lambda tmp: (
+            [
+                write(tmp / "train.csv", cells(9)),
+                write(tmp / "test.csv", cells(3), [*HEADER[:3], "kind"]),
+            ]
+            and str(tmp)
+        ),
+        "label_column must be one of legs, wings, mass, kind, got 'label'",
     ),
     "no parquet file": (
         lambda tmp: str(Path(empty(tmp)).rename(tmp / "a.parquet")),
@@ -301,9 +397,21 @@ WRONG = {
 }
 
 
+def utf16(file):
+    file.write_text("x,label\n1,a\n", encoding="utf-16")
+    return str(file)
+
+
 def empty(folder):
     (folder / "a.csv").write_text("")
     return str(folder / "a.csv")
+
+
+@pytest.mark.usefixtures("untyped")
+def test_a_class_with_one_row_cannot_be_halved(tmp_path):
+    data = load_numbers(write(tmp_path / "a.csv", [*cells(9), [1, 2, 3, "dog"]]))
+    with pytest.raises(ValueError, match=r"takes two rows of it where .*got none of class 'dog'"):
+        data.draw()
 
 
 @pytest.mark.usefixtures("untyped")

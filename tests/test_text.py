@@ -192,7 +192,7 @@ WRONG = {
     "a column of labels": (
         lambda tmp: folder(tmp, train=rows()),
         {"text_column": "label"},
-        "column 'label' must hold texts",
+        "text_column must be another than that of the labels",
     ),
     "no text at all": (
         lambda tmp: folder(tmp, train=rows(3, text=["", None, " "])),

@@ -77,13 +77,17 @@ def load_texts(
     text_column = tables.column(
         function, "text_column", text_column, features, "string", taken=label_column
     )
-    class_names = tables.class_names(function, train, label_column)
+    if text_column == label_column:
+        must = "be another than that of the labels"
+        _check.fail(function, "text_column", must, text_column, "name both columns")
+    class_names: tuple[str, ...] = ()
     found = [split for split in ("train", "test") if split in splits]
     texts, target = {}, {}
     for split in found:
         rows, broken = splits[split].rows, dict(splits[split].broken)
         every = texts_of(function, rows, text_column, broken)
-        indices = tables.targets(rows, label_column, class_names, broken)
+        class_names = class_names or tables.class_names(function, rows, label_column, broken)
+        indices = tables.targets(function, rows, label_column, class_names, broken)
         kept = tables.sound(function, len(every), split, broken)
         texts[split], target[split] = [every[n] for n in kept], indices[kept]
     embedded = embed([text for split in found for text in texts[split]], encoder=encoder)
@@ -207,10 +211,11 @@ def _packaged() -> Path | None:
 
 def texts_of(function: str, rows: Any, column: str, broken: dict[int, str]) -> list[str]:
     """The texts of the rows, and a reason in `broken` where there is none."""
+    _check.choice(function, "text_column", column, rows.features)
     if tables.kind_of(rows.features[column]) != "string":
         got = _check.Verbatim(f"{rows.features[column]}")
         _check.fail(function, f"column {column!r}", "hold texts", got, "name another")
-    texts = [text or "" for text in rows[column]]
+    texts = [text or "" for text in rows[column][:]]
     for n, text in enumerate(texts):
         if not text.strip():
             broken.setdefault(n, f"column {column!r} is empty")

@@ -122,7 +122,7 @@ def evaluate(run: RunPath, data_root: DataRoot = None, predictive: RunPredictive
     from dropmax.training.classifier import predict as predicted
 
     loaded = training.load_run(run)
-    images = training.load_data(loaded.config, data_root)
+    images = training.data_of(loaded, data_root)
     classifier = loaded.classifier()
     method = predictive or method_of(classifier, loaded.config)
     prediction = predicted(classifier, images.test.images, method=method)
@@ -276,7 +276,7 @@ def export(
     from dropmax.training.classifier import method_of
 
     loaded = training.load_run(run)
-    images = training.load_data(loaded.config, data_root).test.images
+    images = training.data_of(loaded, data_root).test.images
     images = images[:: -(-len(images) // EXPORT_IMAGES)]
     classifier = loaded.classifier()
     differences = export_onnx(

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ from dropmax import _check
 
 SEPARATORS = ",;\t"
 """The one that stands most often in the header separates the fields."""
+LONGEST = 2**31 - 1
+"""Characters of a field, at most: what the reader takes."""
 
 
 def read(function: str, argument: str, file: Path) -> tuple[Any, dict[int, str]]:
     """Columns of texts by the names in the first line; and what is wrong with which row.
 
-    A column without a name, as pandas writes its index, is left out. Empty fields are None, and so
-    is every field of a row that has too few or too many. Bytes that are not UTF-8 become U+FFFD.
+    Spaces around names and fields do not count, and a column without a name, as pandas writes its
+    index, is left out. Empty fields are None, and so is every field of a row that is broken.
 
     Raises:
         ValueError: If the file cannot be read, or its first line does not name columns.
@@ -24,27 +27,56 @@ def read(function: str, argument: str, file: Path) -> tuple[Any, dict[int, str]]
 
     try:
         with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-            header = next(stream, "")
-            separator = max(SEPARATORS, key=header.count)
-            records = csv.reader(itertools.chain([header], stream), delimiter=separator)
-            names, *rows = [record for record in records if record] or [[]]
-    except (OSError, ValueError, csv.Error) as error:
-        got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__}: {error})")
-        _check.fail(function, argument, "be a CSV file with a header", got, "check the file")
+            lines = list(itertools.dropwhile(lambda line: not line.strip(), stream))
+    except OSError as error:
+        got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__})")
+        _check.fail(function, argument, "be a readable file", got, "check the path")
+    if any("\0" in line for line in lines[:2]):
+        got = _check.Verbatim(f"zeros in {file.name}")
+        _check.fail(function, argument, "be a CSV file in UTF-8", got, "save it as UTF-8")
+    separator = max(SEPARATORS, key=(lines or [""])[0].count)
+    names, *rows = list(_records(lines, separator)) or [[]]
+    names = [] if isinstance(names, str) else names
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice or not any(names):
         got = _check.Verbatim(f"{twice[0]!r} twice" if twice else "none")
         must = f"stand in the first line of {file.name}, each once"
         _check.fail(function, "names of columns", must, got, "add or rename them")
-    broken = {
-        n: f"{len(row)} fields in place of {len(names)}"
-        for n, row in enumerate(rows)
-        if len(row) != len(names)
-    }
+    broken = {n: why for n, row in enumerate(rows) if (why := _fault(row, len(names)))}
     empty = [None] * len(names)
     whole = [empty if n in broken else [cell or None for cell in row] for n, row in enumerate(rows)]
-    columns = dict(zip(names, zip(*whole, strict=True), strict=True)) if whole else {}
-    kept = [name for name in names if name]
-    features = datasets.Features({name: datasets.Value("string") for name in kept})
-    table = {name: list(columns.get(name, ())) for name in kept}
+    columns = zip(*whole, strict=True) if whole else [()] * len(names)
+    table = {name: list(column) for name, column in zip(names, columns, strict=True) if name}
+    features = datasets.Features({name: datasets.Value("string") for name in table})
     return datasets.Dataset.from_dict(table, features=features), broken
+
+
+def _records(lines: Sequence[str], separator: str) -> Iterator[list[str] | str]:
+    """The fields of each row; or what is wrong with its first line, after which it goes on."""
+    limit = csv.field_size_limit(LONGEST)
+    try:
+        start = 0
+        while start < len(lines):
+            rest = itertools.islice(lines, start, None)
+            reader = csv.reader(rest, delimiter=separator, strict=True)
+            read = 0
+            try:
+                for record in reader:
+                    read = reader.line_num
+                    if record:  # a blank line is none
+                        yield [cell.strip() for cell in record]
+                return
+            except csv.Error as error:
+                yield f"{error}: a quote that does not end, or ends early"
+                start += read + 1
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _fault(row: list[str] | str, count: int) -> str:
+    """What is wrong with a row; nothing if it is sound."""
+    if isinstance(row, str):
+        return row
+    if len(row) != count:
+        return f"{len(row)} fields in place of {count}"
+    return "bytes that are not UTF-8" if any("\ufffd" in cell for cell in row) else ""

@@ -87,6 +87,10 @@ class Images:
         by_class = drawn(self.train, self.train_texts, len(self.class_names), seed)
         needed = validation_per_class + (train_per_class or 1)
         fewest, scarce = min((len(rows), k) for k, rows in enumerate(by_class))
+        if fewest == 0:
+            got = _check.Verbatim(f"none of class {self.class_names[scarce]!r}")
+            must = "hold every class, which takes two rows of it where there is no test split"
+            _check.fail(function, f"training rows of {self.name}", must, got, "add or remove rows")
         if fewest < needed:
             argument = f"train_per_class + validation_per_class of {self.name}"
             must = f"be at most {fewest}, the training rows of class {self.class_names[scarce]!r}"

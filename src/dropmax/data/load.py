@@ -51,7 +51,7 @@ def load_images(
     features = train.features
     image_column = tables.column(function, "image_column", image_column, features, "Image")
     label_column = tables.column(function, "label_column", label_column, features, "ClassLabel")
-    class_names = tables.class_names(function, train, label_column)
+    class_names = tables.class_names(function, train, label_column, {})
     decoded = {
         split: _decode(splits[split], image_column, label_column, class_names, split)
         for split in ("train", "test")
@@ -75,8 +75,8 @@ def load_images(
 
 def holds_images(function: str, name: str, root: str | Path | None) -> bool:
     """Whether a data set has a column of images."""
-    if name == "digits":
-        return True
+    if name == "digits" or tables.is_csv(name, root):
+        return name == "digits"
     features = tables.load(function, name, root)["train"].rows.features
     return any(tables.kind_of(feature) == "Image" for feature in features.values())
 
@@ -117,7 +117,7 @@ def _decode(
                 found[n] = image.convert("L" if image.mode in ("1", "L") else "RGB")
         except (UnidentifiedImageError, OSError, TypeError, ValueError) as error:
             broken[n] = f"{type(error).__name__} in column {column!r}"
-    target = tables.targets(rows, label_column, class_names, broken)
+    target = tables.targets("load_images", rows, label_column, class_names, broken)
     kept = tables.sound("load_images", len(rows), split, broken)
     decoded = [found[n] for n in kept]
     sizes = {image.size for image in decoded}

@@ -52,14 +52,17 @@ def load_numbers(
     label_column = tables.column(
         function, "label_column", label_column, train.features, "ClassLabel"
     )
-    class_names = tables.class_names(function, train, label_column)
-    columns = tuple(name for name in train.features if name != label_column)
+    columns = tuple(
+        name for name in train.features if name != label_column and not tables.INDEX.match(name)
+    )
+    class_names: tuple[str, ...] = ()
     parts = {}
     for split in ("train", "test"):
         if split in splits:
             rows, broken = splits[split].rows, dict(splits[split].broken)
             values = numbers(function, rows, columns, broken)
-            target = tables.targets(rows, label_column, class_names, broken)
+            class_names = class_names or tables.class_names(function, rows, label_column, broken)
+            target = tables.targets(function, rows, label_column, class_names, broken)
             kept = tables.sound(function, len(values), split, broken)
             parts[split] = rows_of(Split(values, target), kept)
     if "test" not in parts:
@@ -89,7 +92,7 @@ def numbers(
             must = f"hold the column {column!r} as in training"
             _check.fail(function, "table", must, got, "add or rename it")
         kind = tables.kind_of(rows.features[column])
-        cells = pandas.Series(list(rows[column]), dtype=object)
+        cells = pandas.Series(rows[column][:], dtype=object)
         if kind in ("List", "LargeList", "Sequence", "dict", "Image"):
             cells[:] = kind
         with np.errstate(over="ignore"):

@@ -1,5 +1,6 @@
 """A table of labeled rows, of files or of the hub: its splits, columns, classes, targets."""
 
+import math
 import os
 import re
 import warnings
@@ -15,6 +16,8 @@ from dropmax.data import delimited
 
 SUFFIXES = (".csv", ".parquet")
 """Of files that are a table each."""
+INDEX = re.compile(r"__index_level_\d+__")
+"""Names of columns that hold the index of a DataFrame, and no feature."""
 LABEL = "label"
 """Where nothing else says which column holds the labels, the one of this name does."""
 SHOWN = 5
@@ -38,14 +41,12 @@ def load(function: str, name: str, root: str | Path | None) -> dict[str, Table]:
 
     if not isinstance(name, str) or not name:
         _check.fail(function, "name", "name a data set", name, "pass a file, a folder or a name")
-    root = root or os.environ.get("DROPMAX_DATA")
-    places = [Path(root, name)] if root else []
-    places.append(Path(name).expanduser())
+    places = _places(name, root)
     place = next((place for place in places if place.is_dir() or is_table(place)), None)
     if place is not None and place.is_file():
         return {"train": read(function, "name", place)}
-    if place is not None and (files := sorted(place.glob("*.csv"))):
-        return _csv_splits(function, files)
+    if place is not None and (files := _files_with_csv(place)):
+        return _splits_of(function, files)
     looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     looked = ", ".join(str(place) for place in places)
     if place is None and (looks_like_a_path or name.lower().endswith(SUFFIXES)):
@@ -69,6 +70,18 @@ def load(function: str, name: str, root: str | Path | None) -> dict[str, Table]:
     return {split: Table(rows, {}) for split, rows in splits.items()}
 
 
+def is_csv(name: str, root: str | Path | None) -> bool:
+    """Whether a name is that of a CSV file."""
+    found = next((place for place in _places(name, root) if is_table(place)), None)
+    return found is not None and found.suffix.lower() == ".csv"
+
+
+def _places(name: str, root: str | Path | None) -> list[Path]:
+    """Where a file or a folder of that name may lie."""
+    root = root or os.environ.get("DROPMAX_DATA")
+    return [*([Path(root, name)] if root else []), Path(name).expanduser()]
+
+
 def is_table(file: Path) -> bool:
     """Whether a file holds a table, by its name."""
     return file.suffix.lower() in SUFFIXES and file.is_file()
@@ -88,18 +101,28 @@ def read(function: str, argument: str, file: Path) -> Table:
     return Table(splits["train"], {})
 
 
-def _csv_splits(function: str, files: list[Path]) -> dict[str, Table]:
-    """A folder's train*.csv and test*.csv; a single file of any other name is train."""
-    names = {
-        split: [file for file in files if re.match(rf"{split}(?![a-z])", file.stem.lower())]
-        for split in ("train", "test")
-    }
+def _files_with_csv(folder: Path) -> list[Path]:
+    """The tables of a folder, if a CSV file is of a split or there is nothing but tables."""
+    every = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    files = [file for file in every if is_table(file)]
+    csv = [file for file in files if file.suffix.lower() == ".csv"]
+    of_a_split = any(_is_of(split, file) for file in csv for split in ("train", "test"))
+    return files if of_a_split or (csv and len(files) == len(every)) else []
+
+
+def _is_of(split: str, file: Path) -> bool:
+    return re.match(rf"{split}(?![a-z])", file.stem.lower()) is not None
+
+
+def _splits_of(function: str, files: list[Path]) -> dict[str, Table]:
+    """The tables named train and test; a single one of any other name is train."""
+    names = {split: [file for file in files if _is_of(split, file)] for split in ("train", "test")}
     if not any(names.values()):
         names["train"] = files
     if len(names["train"]) != 1 or len(names["test"]) > 1:
         got = _check.Verbatim(", ".join(file.name for file in files))
         must = "be one train.csv, with one test.csv or without"
-        _check.fail(function, "CSV files of a folder", must, got, "rename or join them")
+        _check.fail(function, "tables of a folder", must, got, "rename or join them")
     return {split: read(function, "name", found[0]) for split, found in names.items() if found}
 
 
@@ -134,12 +157,15 @@ def kind_of(feature: Any) -> str:
     return str(feature.dtype).removeprefix("large_") if kind == "Value" else kind
 
 
-def class_names(function: str, rows: Any, column: str) -> tuple[str, ...]:
-    """Names of the classes: those the data set keeps, else its different labels in order."""
+def class_names(
+    function: str, rows: Any, column: str, broken: Mapping[int, str]
+) -> tuple[str, ...]:
+    """Names of the classes: those the data set keeps, else the labels of sound rows in order."""
+    _check_some(function, len(rows), "train", broken)
     kept = getattr(rows.features[column], "names", None)
-    names = kept or sorted(
-        {str(label) for label in rows[column] if _is_named(label)}, key=_numbers_first
-    )
+    labels = enumerate(rows[column][:])
+    found = {str(label) for n, label in labels if _is_named(label) and n not in broken}
+    names = kept or sorted(found, key=_numbers_first)
     if len(names) < 2:
         got = _check.Verbatim(f"{len(names)} in column {column!r}")
         _check.fail(function, "labels", "have two classes or more", got, "check the column")
@@ -154,14 +180,22 @@ def _is_named(label: object) -> bool:
 def _numbers_first(name: str) -> tuple[bool, float, str]:
     """By which names are sorted: numbers by their value, before all others."""
     try:
-        return False, float(name), name
+        value = float(name)
     except ValueError:
-        return True, 0.0, name
+        value = math.nan
+    return (False, value, name) if math.isfinite(value) else (True, 0.0, name)
 
 
-def targets(rows: Any, column: str, class_names: tuple[str, ...], broken: dict[int, str]) -> Tensor:
+def targets(
+    function: str,
+    rows: Any,
+    column: str,
+    class_names: tuple[str, ...],
+    broken: dict[int, str],
+) -> Tensor:
     """Class indices of the rows; -1, and a reason in `broken`, where there is none."""
-    labels = list(rows[column])
+    _check.choice(function, "label_column", column, rows.features)
+    labels = rows[column][:]
     if not getattr(rows.features[column], "names", None):
         index: Mapping[str, int] = {name: k for k, name in enumerate(class_names)}
         for n, label in enumerate(labels):
@@ -181,15 +215,23 @@ def sound(function: str, count: int, split: str, broken: Mapping[int, str]) -> l
     Raises:
         ValueError: If none is sound.
     """
-    rows = [n for n in range(count) if n not in broken]
-    first = [f"row {n} ({broken[n]})" for n in sorted(broken)[:SHOWN]]
-    named = ", ".join(first) + ", ..." * (len(broken) > SHOWN)
-    if not rows:
-        got = _check.Verbatim(named or "no rows")
+    _check_some(function, count, split, broken)
+    if broken:
+        message = f"{function}: {len(broken)} of {count} rows of {split} are broken and left out"
+        warnings.warn(f"{message}: {_named(broken)}.", BrokenRows, stacklevel=3)
+    return [n for n in range(count) if n not in broken]
+
+
+def _check_some(function: str, count: int, split: str, broken: Mapping[int, str]) -> None:
+    """One row at least is not broken."""
+    if len(broken) == count:
+        got = _check.Verbatim(_named(broken) or "no rows")
         must = f"be readable, one of {split} at least"
         remedy = "check the columns, and pass --text-column for texts"
         _check.fail(function, "rows", must, got, remedy)
-    if broken:
-        message = f"{function}: {len(broken)} of {count} rows of {split} are broken and left out"
-        warnings.warn(f"{message}: {named}.", BrokenRows, stacklevel=3)
-    return rows
+
+
+def _named(broken: Mapping[int, str]) -> str:
+    """The first rows, and what is wrong with them."""
+    first = [f"row {n} ({broken[n]})" for n in sorted(broken)[:SHOWN]]
+    return ", ".join(first) + ", ..." * (len(broken) > SHOWN)

@@ -1,7 +1,7 @@
 """Training one classifier on labeled images, and the directory that a run leaves."""
 
 from dropmax.training.config import PROTOCOLS, Protocol, RunConfig, TrainingError
-from dropmax.training.fit import check, load_data, train
+from dropmax.training.fit import check, data_of, load_data, train
 from dropmax.training.predictions import describe_predictions
 from dropmax.training.run import Run, load_run
 
@@ -12,6 +12,7 @@ __all__ = [
     "RunConfig",
     "TrainingError",
     "check",
+    "data_of",
     "describe_predictions",
     "load_data",
     "load_run",

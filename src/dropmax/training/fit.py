@@ -137,9 +137,26 @@ def load_data(config: RunConfig, root: str | Path | None = None) -> Images:
         )
     column = config.image_column
     if column is None and not holds_images("load_data", name, root):
-        return load_numbers(name, root=root, label_column=label_column)
-    images = load_images(name, root=root, image_column=column, label_column=label_column)
+        images = load_numbers(name, root=root, label_column=label_column)
+    else:
+        images = load_images(name, root=root, image_column=column, label_column=label_column)
     return images if config.corruption is None else images.corrupted(config.corruption)
+
+
+def data_of(run: Run, root: str | Path | None = None) -> Images:
+    """The data set of a finished run.
+
+    Raises:
+        ValueError: If it has other classes, columns or shapes by now.
+    """
+    data = of_classes(run.config, load_data(run.config, root))
+    for name in ("class_names", "columns", "shape"):
+        expected, found = getattr(run, name), getattr(data, name)
+        if found != expected and (expected or name != "columns"):
+            must = f"be of the {name} it was trained with, {', '.join(map(str, expected))}"
+            got = _check.Verbatim(", ".join(map(str, found))[:200])
+            _check.fail("evaluate", "data of the run", must, got, "restore it, or train again")
+    return data
 
 
 def of_classes(config: RunConfig, data: Images) -> Images:
@@ -174,6 +191,8 @@ def _check_folder(folder: Path, description: dict[str, Any]) -> None:
     if found is None and folder.is_dir() and any(folder.iterdir()):
         got = _check.Verbatim(f"{str(folder)!r}, which holds something else")
         _check.fail("train", "out", "be new, empty or a run", got, "name another")
+    if found is not None and "columns" not in found:  # as runs were written at first
+        description = {name: value for name, value in description.items() if name != "columns"}
     if found is not None and found != description:
         differs = [
             name

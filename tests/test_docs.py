@@ -15,6 +15,7 @@ import dropmax
 from dropmax.backbones import make_backbone
 from dropmax.corruption import corrupted
 from dropmax.data import load_images, load_numbers
+from dropmax.fused import linear_dropmax_objective
 from dropmax.integrations.transformers import DropMaxForClassification
 from dropmax.metrics import evaluate, gate_health
 from dropmax.report import with_blocks
@@ -35,6 +36,8 @@ PUBLIC = {
         *((f"predictive.{n}", getattr(dropmax.predictive, n)) for n in dropmax.predictive.__all__),
         ("analysis.variational_gap", dropmax.analysis.variational_gap),
         ("analysis.uncertainty", dropmax.analysis.uncertainty),
+        ("fused.linear_dropmax_objective", linear_dropmax_objective),
+        ("heads.DropMaxHead.fused_loss", dropmax.heads.DropMaxHead.fused_loss),
         ("find_head", dropmax.find_head),
         ("convert", dropmax.convert),
         ("revert", dropmax.revert),

@@ -396,25 +396,25 @@ FAULTS = {
         "test_contract.py::test_decay_spares_the_gate_alone",
     ),
     "mean over a fixed batch": (
-        "heads/instances.py",
+        "functional/instances.py",
         "cls(target, ignored, sample_weight, counts.sum())",
         "cls(target, ignored, sample_weight, torch.tensor(float(len(counts))))",
         "test_contract.py::test_reductions_agree",
     ),
     "ignored instances in the mean": (
-        "heads/instances.py",
+        "functional/instances.py",
         "            counts = counts.masked_fill(ignored, 0.0)",
         "            pass",
         "test_cross_entropy.py::test_ignored_instances_are_as_if_they_were_not_there[dropmax-mean]",
     ),
     "ignored instances in the sum": (
-        "heads/instances.py",
+        "functional/instances.py",
         "            term = term.masked_fill(self.ignored, 0.0)",
         "            pass",
         "test_cross_entropy.py::test_ignored_instances_are_as_if_they_were_not_there[dropmax-sum]",
     ),
     "mean over nothing": (
-        "heads/instances.py",
+        "functional/instances.py",
         "torch.where(self.divisor > 0.0, self.divisor, 1.0)",
         "self.divisor",
         "test_cross_entropy.py"
@@ -461,6 +461,55 @@ FAULTS = {
         "joining = logits",
         "test_cross_entropy.py"
         "::test_probabilities_are_the_mixture_of_the_hard_losses[sampled_softmax-False-0.0-1]",
+    ),
+    "fused gradient of the mask without its floor": (
+        "fused/elementwise.py",
+        "return mask / (mask + floor) if floor > 0.0 else 1.0",
+        "return 1.0",
+        "test_fused.py::test_values_and_gradients_are_those_of_the_composition",
+    ),
+    "fused entropy of the wrong sign": (
+        "fused/elementwise.py",
+        "to_prior = entropy_weight * spread * retain_logits",
+        "to_prior = -entropy_weight * spread * retain_logits",
+        "test_fused.py::test_values_and_gradients_are_those_of_the_composition",
+    ),
+    "fused class weights left out of the gradient": (
+        "fused/chunks.py",
+        "chunk.factor if weight is None else chunk.factor * weight",
+        "chunk.factor",
+        "test_fused.py::test_values_and_gradients_are_those_of_the_composition",
+    ),
+    "last chunk of the fused loss left out": (
+        "fused/linear.py",
+        "range(0, max(len(inputs), 1), size)",
+        "range(0, max(len(inputs) - 1, 1), size)",
+        "test_fused.py::test_values_and_gradients_are_those_of_the_composition",
+    ),
+    "noise by one key alone": (
+        "fused/noise.py",
+        "_hash(_hash(place ^ keys[..., :1]) ^ keys[..., 1:])",
+        "_hash(place ^ keys[..., :1])",
+        "test_fused.py"
+        "::test_rows_whose_first_keys_are_neighbours_are_not_permutations_of_each_other",
+    ),
+    "uniforms that float32 rounds to 1": (
+        "fused/noise.py",
+        "STEPS = 2**23",
+        "STEPS = 2**24",
+        "test_fused.py::test_the_extreme_steps_are_strictly_between_0_and_1",
+    ),
+    "broken rows kept": (
+        "data/tables.py",
+        "return [n for n in range(count) if n not in broken]",
+        "return list(range(count))",
+        "test_tables.py::test_broken_rows_are_named_and_the_rest_go_on",
+    ),
+    "a quote that swallows the rows after it": (
+        "data/delimited.py",
+        "start += read + 1",
+        "start = len(lines)",
+        "test_tables.py::test_bytes_that_are_no_text_and_quotes_that_do_not_end_cost_their_own_row",
     ),
     "weight not applied": (
         "heads/dropmax.py",

@@ -17,6 +17,7 @@ ROOMS = [
     "bernoulli",
     "functional",
     "predictive",
+    "fused",
     "heads",
     "calibration",
     "integrations",

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from dropmax import _check
+from dropmax.functional.instances import IGNORE_INDEX, REDUCTIONS
 from dropmax.heads import Head, Scores
-from dropmax.heads.instances import IGNORE_INDEX, REDUCTIONS
 
 
 def find_head(model: nn.Module) -> Head:

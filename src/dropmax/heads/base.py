@@ -12,7 +12,7 @@ from dropmax import _check
 from dropmax._precision import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
 from dropmax.functional import Objective
-from dropmax.heads.instances import IGNORE_INDEX, REDUCTIONS, Instances
+from dropmax.functional.instances import IGNORE_INDEX, REDUCTIONS, Instances
 from dropmax.heads.scores import Scores
 
 BRANCHES = ("retain", "correction")

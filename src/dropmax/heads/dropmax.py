@@ -7,11 +7,15 @@ from torch import Tensor
 
 from dropmax import _check, predictive
 from dropmax._precision import at_least_float32
-from dropmax.functional import Objective, analytic_correction, dropmax_objective
+from dropmax.functional import Objective, dropmax_objective
+from dropmax.functional.computed_posterior import (
+    analytic_posterior,
+    computed_posterior_objective,
+)
 from dropmax.functional.label import Label
 from dropmax.functional.terms import corrected_logits, prior_neg_entropy
-from dropmax.heads.base import Head, required
-from dropmax.heads.computed_posterior import computed_posterior_objective
+from dropmax.heads.base import required
+from dropmax.heads.fused import OF_OBJECTIVE, FusedHead
 from dropmax.heads.scores import Scores
 from dropmax.heads.settings import WEIGHTS, Settings, settle
 
@@ -19,7 +23,7 @@ NUM_NODES = 128
 """Nodes of the integrals in training: a relative error below 1e-4 for logits 70 nats apart."""
 
 
-class DropMaxHead(Head):
+class DropMaxHead(FusedHead):
     """Softmax whose classes are dropped per instance with learned probabilities.
 
     The head of Lee et al. 2018. It learns, besides the class scores, with which probability each
@@ -193,8 +197,7 @@ class DropMaxHead(Head):
                 num_nodes=self.num_nodes,
                 axis=self.axis,
             )
-        correction = analytic_correction(logits, retain_logits, target, axis=self.axis)
-        return at_least_float32(retain_logits) + correction
+        return analytic_posterior(logits, retain_logits, target, axis=self.axis)
 
     def _objective(
         self,
@@ -207,10 +210,7 @@ class DropMaxHead(Head):
         function = "DropMaxHead.loss"
         self._check_weights(function)
         logits, retain_logits = scores.logits, required(scores.retain_logits)
-        names = ("aux_prior", "masks", "temperature", "num_samples", "plugin_share", "plugin_focus")
-        options: dict[str, Any] = {name: getattr(self, name) for name in names}
-        options = {name: value for name, value in options.items() if value is not None}
-        options |= {"floor": self.floor, "noise": noise, "generator": generator}
+        options = self._options(OF_OBJECTIVE) | {"noise": noise, "generator": generator}
         if self.posterior in ("learned", "prior"):
             correction_logits = scores.correction_logits
             return dropmax_objective(

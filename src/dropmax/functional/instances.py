@@ -8,7 +8,7 @@ from torch import Tensor
 from dropmax import _check
 from dropmax._precision import at_least_float32
 from dropmax.axis import ClassAxis
-from dropmax.functional import Objective
+from dropmax.functional.objective import Objective
 
 REDUCTIONS = ("none", "mean", "sum")
 
@@ -73,9 +73,23 @@ class Instances(NamedTuple):
 
     def reduced(self, objective: Objective, reduction: str) -> Objective:
         """The objective of each instance, weighted; or their sum or mean, 0 where none counts."""
-        return Objective(*(self._reduced(term, reduction) for term in objective))
+        return Objective(*(self.reduced_term(term, reduction) for term in objective))
 
-    def _reduced(self, term: Tensor, reduction: str) -> Tensor:
+    def factors(self, reduction: str) -> Tensor:
+        """What each instance's objective is multiplied by in a sum or a mean `[*]`."""
+        counts = self.sample_weight
+        if counts is None:
+            like = self.target[..., 0] if self.target.is_floating_point() else self.target
+            counts = torch.ones_like(like, dtype=self.divisor.dtype)
+        if self.ignored is not None:
+            counts = counts.masked_fill(self.ignored, 0.0)
+        return counts if reduction == "sum" else counts / self._mean_divisor()
+
+    def _mean_divisor(self) -> Tensor:
+        return torch.where(self.divisor > 0.0, self.divisor, 1.0)
+
+    def reduced_term(self, term: Tensor, reduction: str) -> Tensor:
+        """A term of each instance `[*]`, weighted; or the sum or mean of it."""
         if self.ignored is not None:
             term = term.masked_fill(self.ignored, 0.0)
         if self.sample_weight is not None:
@@ -85,4 +99,4 @@ class Instances(NamedTuple):
         total = term.sum()
         if reduction == "sum":
             return total
-        return total / torch.where(self.divisor > 0.0, self.divisor, 1.0)
+        return total / self._mean_divisor()

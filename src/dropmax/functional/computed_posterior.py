@@ -7,8 +7,21 @@ import torch
 from torch import Tensor
 
 from dropmax import bernoulli
-from dropmax.functional import Objective, posterior_objective
+from dropmax._precision import at_least_float32
+from dropmax.axis import LOCAL, ClassAxis
+from dropmax.functional.correction import analytic_correction
+from dropmax.functional.dropmax import posterior_objective
 from dropmax.functional.label import Label
+from dropmax.functional.objective import Objective
+
+
+@torch.no_grad()
+def analytic_posterior(
+    logits: Tensor, retain_logits: Tensor, target: Tensor, *, axis: ClassAxis = LOCAL
+) -> Tensor:
+    """Logits of the posterior that `analytic_correction` makes of the prior."""
+    correction = analytic_correction(logits, retain_logits, target, axis=axis)
+    return at_least_float32(retain_logits) + correction
 
 
 def computed_posterior_objective(

@@ -1,0 +1,79 @@
+"""Checks of the arguments of the fused objective, before anything is computed."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from dropmax import _check
+from dropmax.functional.instances import REDUCTIONS
+from dropmax.functional.terms import AUX_PRIORS, MASKS
+from dropmax.fused.chunks import Options
+
+POSTERIORS = ("learned", "prior", "analytic")
+
+
+def checked_parameters(
+    function: str, features: Tensor, parameters: Mapping[str, Tensor | None], posterior: str
+) -> None:
+    """The maps are of one shape, dtype and device, fit the features, and suit the posterior."""
+    _check.choice(function, "posterior", posterior, POSTERIORS)
+    weight = parameters["weight"]
+    assert weight is not None
+    _check.features(function, features, weight)
+    for name, tensor in parameters.items():
+        shape = weight.shape[: 1 if name.endswith("bias") else 2]
+        optional = name.endswith("bias") or name.startswith("correction")
+        if tensor is None and optional:
+            continue
+        if (
+            not isinstance(tensor, Tensor)
+            or tensor.shape != shape
+            or tensor.dtype != weight.dtype
+            or tensor.device != weight.device
+        ):
+            dtype = str(weight.dtype).removeprefix("torch.")
+            must = f"be {dtype}{list(shape)} on {weight.device} like weight"
+            _check.fail(function, name, must, tensor, "give the maps one shape, dtype and device")
+    learned = posterior == "learned"
+    if learned != (parameters["correction_weight"] is not None):
+        must = f"{'be given' if learned else 'be None'} where posterior is {posterior!r}"
+        remedy = "pass the map of the correction for the learned posterior alone"
+        _check.fail(function, "correction_weight", must, parameters["correction_weight"], remedy)
+
+
+def checked_options(
+    function: str,
+    options: Options,
+    target: Tensor,
+    like: Tensor,
+    class_weight: Tensor | None,
+    reduction: str,
+    noise: Tensor | None,
+    generator: torch.Generator | None,
+) -> None:
+    """The options are numbers and names of their ranges; `like` is of the scores' shape."""
+    _check.choice(function, "reduction", reduction, REDUCTIONS)
+    _check.choice(function, "masks", options.masks, MASKS)
+    _check.choice_or_number(function, "aux_prior", options.aux_prior, AUX_PRIORS)
+    _check.number(function, "temperature", options.temperature, low=0.0, open_low=True)
+    _check.number(function, "floor", options.floor, low=0.0, high=1.0, open_high=True)
+    _check.integer(function, "num_samples", options.num_samples, low=1)
+    share = options.plugin_share
+    _check.number(function, "plugin_share", share, low=0.0, high=1.0, open_high=True)
+    _check.number(function, "plugin_focus", options.plugin_focus, low=0.0)
+    for name in ("kl_weight", "entropy_weight", "aux_weight"):
+        _check.number(function, name, getattr(options, name), low=0.0)
+    _check.number(function, "label_smoothing", options.label_smoothing, low=0.0, high=1.0)
+    soft = isinstance(target, Tensor) and target.is_floating_point()
+    if soft:
+        _check.label(function, target, like, like.shape[-1])
+    if options.masks == "straight_through" and (soft or options.label_smoothing > 0.0):
+        must = "not be 'straight_through' where the label is not one class"
+        _check.fail(function, "masks", must, options.masks, "pass class indices, without smoothing")
+    if class_weight is not None:
+        _check.class_weight(function, class_weight, like)
+    _check.random_source(function, noise, generator, like.device)
+    if noise is not None:
+        samples = () if options.num_samples == 1 else (options.num_samples,)
+        _check.uniform_noise(function, noise, (*samples, *like.shape), like.device)

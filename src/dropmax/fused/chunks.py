@@ -1,0 +1,171 @@
+"""The objective of a few instances and its gradient with respect to their scores."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dropmax._precision import at_least_float32
+from dropmax.axis import LOCAL
+from dropmax.functional import Objective, dropmax_objective
+from dropmax.functional.computed_posterior import (
+    analytic_posterior,
+    computed_posterior_objective,
+)
+from dropmax.functional.correction import analytic_correction
+from dropmax.functional.label import Label
+from dropmax.fused.compiled import Compiled
+from dropmax.fused.elementwise import Scalars, objective_and_gradient
+from dropmax.fused.noise import uniforms
+
+in_one_pass = Compiled(objective_and_gradient)
+
+
+class Options(NamedTuple):
+    """What decides the objective, by the names of `dropmax_objective` and `DropMaxHead`."""
+
+    posterior: str
+    masks: str
+    temperature: float
+    floor: float
+    num_samples: int
+    plugin_share: float
+    plugin_focus: float
+    aux_prior: str | float
+    kl_weight: float
+    entropy_weight: float
+    aux_weight: float
+    label_smoothing: float
+
+    def weighted(self, raw: Objective) -> Objective:
+        """The terms times their weights."""
+        kl, entropy, aux = self.kl_weight, self.entropy_weight, self.aux_weight
+        return Objective.of_terms(raw.nll, kl * raw.kl, entropy * raw.neg_entropy, aux * raw.aux)
+
+    def aux_shift(self, num_classes: int) -> float:
+        """The logit of a class's probability beforehand, as the aux term takes it."""
+        if self.aux_prior == "base_rate":
+            return -math.log(num_classes - 1) if num_classes > 1 else 0.0
+        if isinstance(self.aux_prior, str):
+            return 0.0
+        return math.log(self.aux_prior) - math.log1p(-self.aux_prior)
+
+
+class Chunk(NamedTuple):
+    """A few instances: their labels, what their gradients are multiplied by, their noise.
+
+    Attributes:
+        target: Class indices `[N]` or probabilities `[N, K]`.
+        factor: Of the gradients `[N]`.
+        class_weight: `[K]`; ones if None.
+        keys: Of the noise `[N, 2]`, or `[S, N, 2]`; None where it is given or there is none.
+        noise: Uniforms `[N, K]`, or `[S, N, K]`.
+    """
+
+    target: Tensor
+    factor: Tensor
+    class_weight: Tensor | None
+    keys: Tensor | None
+    noise: Tensor | None
+
+
+def objective_of(
+    scores: Sequence[Tensor], chunk: Chunk, options: Options
+) -> tuple[Objective, Sequence[Tensor]]:
+    """The weighted objective of each instance `[N]`, and the gradients of scores `[N, K]`.
+
+    In one pass where the label is one class and there is one mask, else by autograd through
+    `functional`.
+    """
+    one_class = not chunk.target.is_floating_point() and options.label_smoothing == 0.0
+    if one_class and options.num_samples == 1 and options.masks != "straight_through":
+        return _in_one_pass(scores, chunk, options)
+    return _by_autograd(scores, chunk, options)
+
+
+def _in_one_pass(
+    scores: Sequence[Tensor], chunk: Chunk, options: Options
+) -> tuple[Objective, Sequence[Tensor]]:
+    logits, retain_logits, *correction = (at_least_float32(branch) for branch in scores)
+    learned = options.posterior == "learned"
+    if options.posterior == "analytic":
+        correction = [analytic_correction(logits, retain_logits, chunk.target)]
+    weight = None if chunk.class_weight is None else chunk.class_weight[chunk.target]
+    mean = options.masks == "mean"
+    scalars = Scalars(
+        options.kl_weight,
+        options.entropy_weight,
+        options.aux_weight,
+        1.0 if mean else options.temperature,
+        options.plugin_share,
+        options.plugin_focus,
+        options.aux_shift(logits.shape[-1]),
+    )
+    terms, gradients = in_one_pass(
+        logits,
+        retain_logits,
+        correction[0] if correction else None,
+        chunk.target,
+        chunk.factor if weight is None else chunk.factor * weight,
+        None if mean else chunk.keys,
+        None if mean else chunk.noise,
+        logits.new_tensor(scalars),
+        floor=options.floor,
+        learned=learned,
+        with_plugin=options.plugin_share > 0.0,
+    )
+    if weight is not None:
+        terms = [term.masked_fill(weight == 0.0, 0.0) * weight for term in terms]
+    return options.weighted(Objective.of_terms(*terms)), gradients
+
+
+def _by_autograd(
+    scores: Sequence[Tensor], chunk: Chunk, options: Options
+) -> tuple[Objective, Sequence[Tensor]]:
+    leaves = [at_least_float32(branch.detach()).requires_grad_() for branch in scores]
+    logits, retain_logits, *correction = leaves
+    noise = chunk.noise
+    if chunk.keys is not None:
+        noise = uniforms(chunk.keys, logits.shape[-1], logits.dtype)
+    shared: dict[str, Any] = {
+        "masks": options.masks,
+        "temperature": options.temperature,
+        "floor": options.floor,
+        "plugin_share": options.plugin_share,
+        "plugin_focus": options.plugin_focus,
+        "num_samples": options.num_samples,
+        "noise": noise,
+    }
+    label: dict[str, Any] = {
+        "weight": chunk.class_weight,
+        "label_smoothing": options.label_smoothing,
+    }
+    with torch.enable_grad():
+        if options.posterior == "analytic":
+            function = "linear_dropmax_objective"
+            checked = Label.of(function, chunk.target, logits, **label, axis=LOCAL)
+            raw = computed_posterior_objective(
+                function,
+                analytic_posterior,
+                logits,
+                retain_logits,
+                checked,
+                generator=None,
+                **shared,
+            )
+        else:
+            raw = dropmax_objective(
+                logits,
+                retain_logits,
+                correction[0] if correction else None,
+                chunk.target,
+                aux_prior=options.aux_prior if correction else "label",
+                **shared,
+                **label,
+            )
+        weighted = options.weighted(raw)
+        total = weighted.total.masked_fill(chunk.factor == 0.0, 0.0)
+    gradients = torch.autograd.grad(total, leaves, chunk.factor)
+    return Objective(*(term.detach() for term in weighted)), gradients

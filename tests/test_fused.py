@@ -1,0 +1,407 @@
+"""The fused objective: equal to maps and `head.loss`, noise of the right law, what it refuses."""
+
+import itertools
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from tolerances import assert_close
+
+import dropmax
+from dropmax.fused import chunks, compiled, linear, linear_dropmax_objective, noise
+from dropmax.heads import DropMaxHead
+
+N, D, K = 7, 5, 6
+
+HEADS = {
+    "paper": {"preset": "paper"},
+    "default": {"preset": "default"},
+    "prior": {"preset": "paper", "posterior": "prior"},
+    "prior and plug-in": {"preset": "paper", "posterior": "prior", "plugin_share": 0.3},
+    "analytic": {"preset": "paper", "posterior": "analytic"},
+    "analytic and plug-in": {"preset": "paper", "posterior": "analytic", "plugin_share": 0.6},
+    "mean": {"preset": "paper", "masks": "mean"},
+    "straight through": {"preset": "paper", "masks": "straight_through"},
+    "samples": {"preset": "paper", "num_samples": 3, "plugin_share": 0.4, "plugin_focus": 2.0},
+    "weights": {
+        "preset": "paper",
+        "aux_prior": 0.2,
+        "kl_weight": 0.3,
+        "entropy_weight": 0.2,
+        "aux_weight": 0.1,
+        "plugin_share": 0.7,
+        "plugin_focus": 0.5,
+    },
+    "base rate": {"preset": "paper", "aux_prior": "base_rate", "temperature": 1.0},
+    "no floor": {"preset": "paper", "floor": 0.0, "plugin_share": 0.5},
+    "high floor": {"preset": "paper", "floor": 0.2, "plugin_share": 0.5},
+    "no biases": {"preset": "paper", "bias": False},
+}
+LABELS = ("index", "ignored", "soft", "smooth", "class weights", "sample weights")
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """Chunks of three instances, the last one smaller."""
+    monkeypatch.setattr(linear, "CHUNK", 1)
+    monkeypatch.setattr(linear, "FEWEST", 3)
+
+
+def label(kind, dtype):
+    """A target and the options that go with it."""
+    target = torch.arange(N) % K
+    if kind == "soft":
+        return torch.rand(N, K, dtype=dtype), {}
+    if kind == "ignored":
+        return target.index_fill(0, torch.tensor([2, 6]), -1), {"ignore_index": -1}
+    return target, {
+        "index": {},
+        "smooth": {"label_smoothing": 0.2},
+        "class weights": {"weight": torch.linspace(0.0, 2.0, K)},
+        "sample weights": {"sample_weight": torch.linspace(0.0, 2.0, N)},
+    }[kind]
+
+
+def found(loss, head, features, reduction):
+    """Terms and all gradients of a loss of the features."""
+    features = features.clone().requires_grad_()
+    head.zero_grad()
+    objective = loss(features)
+    shape = objective.total.shape
+    factor = torch.linspace(0.5, 1.5, N) if reduction == "none" else torch.tensor(1.7)
+    (objective.total * factor.to(objective.total.dtype).reshape(shape)).sum().backward()
+    assert not any(term.requires_grad for term in objective[1:]) or loss.__name__ == "composed"
+    gradients = [features.grad, *(parameter.grad for parameter in head.parameters())]
+    return [term.detach() for term in objective], gradients
+
+
+def test_values_and_gradients_are_those_of_the_composition(record_property):
+    torch.manual_seed(0)
+    count = 0
+    cases = itertools.product(
+        HEADS, LABELS, ("mean", "sum", "none"), (torch.float64, torch.float32)
+    )
+    for name, kind, reduction, dtype in cases:
+        head = DropMaxHead(D, K, dtype=dtype, **HEADS[name])
+        if head.masks == "straight_through" and kind in ("soft", "smooth"):
+            continue
+        for parameter in head.parameters():
+            torch.nn.init.normal_(parameter, std=1.5)
+        features = torch.randn(N, D, dtype=dtype)
+        target, options = label(kind, dtype)
+        samples = () if (head.num_samples or 1) == 1 else (head.num_samples,)
+        uniforms = None if head.masks == "mean" else torch.rand(*samples, N, K)
+        options |= {"reduction": reduction, "noise": uniforms}
+
+        def composed(x, head=head, target=target, options=options):
+            return head.loss(head(x), target, **options)
+
+        def fused(x, head=head, target=target, options=options):
+            return head.fused_loss(x, target, **options)
+
+        for one, other in zip(
+            found(composed, head, features, reduction),
+            found(fused, head, features, reduction),
+            strict=True,
+        ):
+            for expected, got in zip(one, other, strict=True):
+                scale = 1.0 + expected.abs().max().item()
+                limit = 1e-12 if dtype == torch.float64 else 3e-6
+                difference = (got - expected).abs().max().item() / scale
+                assert difference < limit, (name, kind, reduction, dtype, difference)
+        count += 1
+    record_property("combinations in which the fused loss equals the composition", count)
+    assert count == 492
+
+
+def test_gradients_are_those_of_differences():
+    torch.manual_seed(1)
+    head = DropMaxHead(D, K, dtype=torch.float64, preset="paper", plugin_share=0.0, temperature=0.7)
+    uniforms, target = torch.rand(N, K), torch.arange(N) % K
+    features = torch.randn(N, D, dtype=torch.float64, requires_grad=True)
+    maps = [torch.randn_like(p).requires_grad_() for p in head.parameters() if p.ndim == 2]
+
+    def total(features, weight, retain_weight, correction_weight):
+        return linear_dropmax_objective(
+            features,
+            weight,
+            None,
+            retain_weight.detach(),  # the posterior holds it fixed, which differences do not
+            None,
+            correction_weight,
+            None,
+            target,
+            temperature=0.7,
+            noise=uniforms,
+        ).total
+
+    fixed = maps[1].detach()
+    torch.autograd.gradcheck(lambda w, c: total(features.detach(), w, fixed, c), maps[::2])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_and_autocast(dtype):
+    torch.manual_seed(2)
+    features, target = torch.randn(N, D), torch.arange(N) % K
+    uniforms = torch.rand(N, K)
+    for autocast in (False, True):
+        head = DropMaxHead(D, K, dtype=None if autocast else dtype, preset="paper")
+        given = features if autocast else features.to(dtype)
+
+        def composed(x, head=head):
+            return head.loss(head(x), target, noise=uniforms)
+
+        def fused(x, head=head):
+            return head.fused_loss(x, target, noise=uniforms)
+
+        with torch.autocast("cpu", dtype=dtype, enabled=autocast):
+            terms, gradients = found(composed, head, given, "mean")
+            same_terms, same_gradients = found(fused, head, given, "mean")
+        for expected, got in zip(terms, same_terms, strict=True):
+            assert got.dtype == torch.float32
+            assert_close(got, expected, "compiled")
+        for expected, got in zip(gradients, same_gradients, strict=True):
+            assert got.dtype == expected.dtype
+            scale = expected.abs().max()
+            assert ((got - expected).abs().max() / scale).item() < 8 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_a_seed_gives_the_same_masks_whatever_the_chunks(reduction, monkeypatch):
+    head = dropmax.make_head("dropmax:preset=paper", D, K)
+    features, target = torch.randn(N, D), torch.arange(N) % K
+    results = []
+    for fewest in (3, 7):
+        monkeypatch.setattr(linear, "FEWEST", fewest)
+
+        def fused(x):
+            generator = torch.Generator().manual_seed(5)
+            return head.fused_loss(x, target, reduction=reduction, generator=generator)
+
+        terms, gradients = found(fused, head, features, reduction)
+        results.append([*terms, *gradients])
+    for one, other in zip(*results, strict=True):
+        assert_close(one, other, "reordered")
+    other = head.fused_loss(features, target, generator=torch.Generator().manual_seed(6)).total
+    assert not torch.isclose(results[0][0].mean(), other, rtol=1e-4)
+
+
+def test_the_backward_pass_of_none_sees_the_masks_of_the_forward_pass():
+    """The gradient of the sum of "none" is that of "sum" under the same keys."""
+    head = dropmax.make_head("dropmax:preset=paper", D, K)
+    features, target = torch.randn(N, D), torch.arange(N) % K
+    gradients = []
+    for reduction in ("none", "sum"):
+        head.zero_grad()
+        generator = torch.Generator().manual_seed(5)
+        loss = head.fused_loss(features, target, reduction=reduction, generator=generator)
+        torch.manual_seed(len(gradients))
+        loss.total.sum().backward()
+        gradients.append(head.weight.grad.clone())
+    assert_close(*gradients, "reordered")
+
+
+def test_noise_is_uniform_and_independent_over_rows_classes_and_steps():
+    generator = torch.Generator().manual_seed(0)
+    keys = noise.draw_keys((2, 512), torch.device("cpu"), generator)  # two steps
+    count = 4096
+    drawn = noise.uniforms(keys, count, torch.float64)
+    assert drawn.min() > 0.0
+    assert drawn.max() < 1.0
+    total = drawn.numel()
+    for parts in (10, 256):  # chi-square of equal parts, five deviations from its mean
+        seen = (drawn * parts).long().flatten().bincount(minlength=parts).double()
+        statistic = ((seen - total / parts) ** 2 / (total / parts)).sum()
+        assert abs(statistic - (parts - 1)) < 5.0 * math.sqrt(2.0 * (parts - 1))
+    low_bits = noise.steps_of(keys, count) % 256
+    seen = low_bits.long().flatten().bincount(minlength=256).double()
+    statistic = ((seen - total / 256) ** 2 / (total / 256)).sum()
+    assert abs(statistic - 255) < 5.0 * math.sqrt(2.0 * 255)
+    normal = (drawn - 0.5) * math.sqrt(12.0)
+    limit = 5.0 / math.sqrt(total)
+    for lag in (1, 2, 4, 64, 1024):
+        assert (normal[..., lag:] * normal[..., :-lag]).mean().abs() < 5.0 / math.sqrt(
+            normal[..., lag:].numel()
+        ), f"classes {lag} apart"
+    for lag in (1, 2, 256):
+        assert (normal[:, lag:] * normal[:, :-lag]).mean().abs() < 5.0 / math.sqrt(
+            normal[:, lag:].numel()
+        ), f"rows {lag} apart"
+    assert (normal[0] * normal[1]).mean().abs() < limit * math.sqrt(2.0), "steps"
+    between_rows = normal[0] @ normal[0].T / math.sqrt(count)
+    off = between_rows[~torch.eye(512, dtype=torch.bool)]
+    assert abs(off.std().item() - 1.0) < 0.01, "correlations of rows are those of chance"
+    assert off.abs().max() < 6.0
+
+
+def test_rows_whose_first_keys_are_neighbours_are_not_permutations_of_each_other():
+    keys = torch.tensor([[8, 1234], [9, 987654]], dtype=torch.int32)
+    one, other = noise.steps_of(keys, 1024).sort(-1).values
+    assert not torch.equal(one, other)
+    assert len(torch.isin(one, other).nonzero()) < 5
+
+
+@pytest.mark.usefixtures("untyped")
+def test_the_extreme_steps_are_strictly_between_0_and_1(monkeypatch):
+    steps = torch.tensor([0, 1, noise.STEPS - 2, noise.STEPS - 1])
+    monkeypatch.setattr(noise, "steps_of", lambda *_: steps)
+    for dtype in (torch.float32, torch.float64):
+        drawn = noise.uniforms(None, 4, dtype)
+        assert 0.0 < drawn[0] < drawn[1] < drawn[2] < drawn[3] < 1.0
+        assert torch.equal(drawn, 1.0 - drawn.flip(0))
+        assert noise.logistics(None, 4, dtype).isfinite().all()
+
+
+@pytest.mark.usefixtures("untyped")
+def test_logistic_noise_is_the_logit_of_the_uniform():
+    keys = noise.draw_keys((64,), torch.device("cpu"), torch.Generator().manual_seed(1))
+    expected = torch.logit(noise.uniforms(keys, 1000, torch.float64))
+    assert (noise.logistics(keys, 1000, torch.float64) - expected).abs().max() < 1e-9
+    assert (noise.logistics(keys, 1000, torch.float32) - expected).abs().max() < 1e-5
+
+
+def test_scores_of_thousands_stay_finite():
+    for size in (1e2, 1e4):
+        head = DropMaxHead(D, K, preset="paper", plugin_share=0.5)
+        for parameter in head.parameters():
+            torch.nn.init.normal_(parameter, std=size)
+        features = torch.randn(N, D, requires_grad=True)
+        uniforms = torch.rand(N, K)
+        target = torch.arange(N) % K
+        loss = head.fused_loss(features, target, noise=uniforms)
+        loss.total.backward()
+        assert all(term.isfinite() for term in loss)
+        assert all(parameter.grad.isfinite().all() for parameter in head.parameters())
+        expected = head.loss(head(features), target, noise=uniforms).total
+        assert torch.isclose(loss.total, expected, rtol=1e-5)
+
+
+def test_batch_axes_empty_batches_and_frozen_maps():
+    head = dropmax.make_head("dropmax:preset=paper", D, K)
+    features, target = torch.randn(2, 3, D), torch.arange(6).reshape(2, 3) % K
+    uniforms = torch.rand(2, 3, K)
+    none = head.fused_loss(features, target, reduction="none", noise=uniforms)
+    assert none.total.shape == (2, 3)
+    expected = head.loss(head(features), target, reduction="none", noise=uniforms)
+    assert_close(none.total, expected.total, "reordered")
+    empty = head.fused_loss(torch.empty(0, D), torch.empty(0, dtype=torch.int64))
+    assert empty.total.item() == 0.0
+    empty.total.backward()
+    assert not head.weight.grad.any()
+    head.zero_grad()
+    head.retain_weight.requires_grad_(False)
+    head.fused_loss(features, target).total.backward()
+    assert head.retain_weight.grad is None
+    assert head.weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        assert not head.fused_loss(features, target).total.requires_grad
+
+
+def test_nothing_of_the_size_of_all_scores_is_held(monkeypatch):
+    """No tensor of a chunk has more rows than the chunk."""
+    seen = []
+    keep = chunks.objective_of
+
+    def watched(scores, chunk, options):
+        seen.append(len(scores[0]))
+        return keep(scores, chunk, options)
+
+    monkeypatch.setattr(linear, "objective_of", watched)
+    head = dropmax.make_head("dropmax:preset=paper", D, K)
+    head.fused_loss(torch.randn(N, D), torch.arange(N) % K).total.backward()
+    assert seen == [3, 3, 1]
+
+
+WRONG = {
+    "no such posterior": ({"posterior": "exact"}, "posterior must be one of learned, prior, ana"),
+    "a correction too many": ({"posterior": "prior"}, "correction_weight must be None where post"),
+    "no correction": (
+        {"correction_weight": None},
+        "correction_weight must be given where posterior is 'learned'",
+    ),
+    "another width": ({"retain_weight": torch.zeros(K, D + 1)}, "retain_weight must be float32[6"),
+    "another dtype": ({"retain_bias": torch.zeros(K).double()}, "retain_bias must be float32[6]"),
+    "no target": ({"target": torch.zeros(N, K, dtype=torch.int64)}, "target must be integer"),
+    "a target too high": ({"target": torch.full((N,), K)}, "target must lie in 0 ... 5"),
+    "no reduction": ({"reduction": "all"}, "reduction must be one of none, mean, sum"),
+    "no temperature": ({"temperature": 0.0}, "temperature must be"),
+    "noise of another shape": ({"noise": torch.rand(N, K + 1)}, "noise must be"),
+    "noise and generator": (
+        {"noise": torch.rand(N, K), "generator": torch.Generator()},
+        "generator must be",
+    ),
+    "soft labels and hard masks": (
+        {"masks": "straight_through", "label_smoothing": 0.1},
+        "masks must not be 'straight_through' where the label is not one class",
+    ),
+    "a negative weight": ({"kl_weight": -1.0}, "kl_weight must be"),
+}
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input(case):
+    changes, message = WRONG[case]
+    arguments = {
+        "features": torch.randn(N, D),
+        "weight": torch.zeros(K, D),
+        "bias": None,
+        "retain_weight": torch.zeros(K, D),
+        "retain_bias": None,
+        "correction_weight": torch.zeros(K, D),
+        "correction_bias": None,
+        "target": torch.zeros(N, dtype=torch.int64),
+    }
+    with pytest.raises(ValueError) as raised:
+        linear_dropmax_objective(**(arguments | changes))
+    assert str(raised.value).startswith("linear_dropmax_objective: ")
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("option", [{"objective": "marginal"}, {"posterior": "exact"}])
+def test_heads_that_go_over_the_classes_many_times_refuse(option):
+    head = DropMaxHead(D, K, **option)
+    with pytest.raises(ValueError, match="call loss of the scores"):
+        head.fused_loss(torch.randn(N, D), torch.arange(N) % K)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("untyped")
+def test_compiled_code_gives_the_same(monkeypatch):
+    monkeypatch.setattr(compiled, "ENOUGH", 1)
+    monkeypatch.setattr(chunks, "in_one_pass", compiled.Compiled(chunks.in_one_pass.function))
+    torch.manual_seed(3)
+    for options in ({"preset": "paper"}, {"preset": "default"}, {"posterior": "prior"}):
+        head = DropMaxHead(D, 40, **options)
+        features, target = torch.randn(N, D), torch.arange(N)
+        results = []
+        for possible in (True, False):
+            chunks.in_one_pass.possible = possible
+
+            def fused(x, head=head, target=target):
+                generator = torch.Generator().manual_seed(5)
+                return head.fused_loss(x, target, generator=generator)
+
+            terms, gradients = found(fused, head, features, "mean")
+            assert chunks.in_one_pass.possible == possible
+            results.append([*terms, *gradients])
+        for one, other in zip(*results, strict=True):
+            assert ((one - other).abs().max() / (1.0 + other.abs().max())).item() < 1e-5
+
+
+@pytest.mark.slow
+def test_without_a_compiler_it_goes_on_in_plain_code(tmp_path):
+    code = (
+        "import torch, dropmax\n"
+        "from dropmax.fused import chunks, compiled\n"
+        "compiled.ENOUGH = 1\n"
+        "head = dropmax.make_head('dropmax', 5, 40)\n"
+        "head.fused_loss(torch.randn(7, 5), torch.arange(7)).total.backward()\n"
+        "assert not chunks.in_one_pass.possible\n"
+        "assert head.weight.grad.abs().sum() > 0\n"
+    )
+    environment = os.environ | {"CXX": "/no/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -149,7 +149,9 @@ def _learning_curves(lines: Lines) -> Any:
             curves = [line["curve"][f"{split}_nll"] for line in runs]
             means = [statistics.mean(values) for values in zip(*curves, strict=True)]
             epochs = runs[0]["curve"]["epoch"]
-            ax.plot(epochs, means, "-o", ms=2.5, lw=1.2, color=COLORS[n % len(COLORS)], label=head)
+            color, again = COLORS[n % len(COLORS)], n >= len(COLORS)
+            style = {"ls": "--" if again else "-", "color": color, "label": head}
+            ax.plot(epochs, means, marker="o", ms=2.5, lw=1.2, **style)
         ax.set_title(f"{split} images", fontsize=9)
         ax.set_xlabel("epoch", fontsize=9)
         ax.set_ylim(bottom=0.0)

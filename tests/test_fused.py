@@ -337,6 +337,10 @@ WRONG = {
         {"masks": "straight_through", "label_smoothing": 0.1},
         "masks must not be 'straight_through' where the label is not one class",
     ),
+    "class weights of another number": (
+        {"class_weight": torch.ones(K + 1)},
+        "class_weight must be",
+    ),
     "a negative weight": ({"kl_weight": -1.0}, "kl_weight must be"),
 }
 

@@ -134,9 +134,9 @@ def label(function: str, target: Tensor, logits: Tensor, num_classes: int) -> No
     not_negative(function, "target", target)
 
 
-def class_weight(function: str, weight: Tensor, logits: Tensor) -> None:
+def class_weight(function: str, weight: Tensor, logits: Tensor, argument: str = "weight") -> None:
     """`weight` holds a weight for each class of the logits [*, K]."""
-    _weights(function, "weight", weight, logits, logits.shape[-1:], "pass one weight a class")
+    _weights(function, argument, weight, logits, logits.shape[-1:], "pass one weight a class")
 
 
 def sample_weight(function: str, sample_weight: Tensor, logits: Tensor) -> None:

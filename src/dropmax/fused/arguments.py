@@ -72,7 +72,7 @@ def checked_options(
         must = "not be 'straight_through' where the label is not one class"
         _check.fail(function, "masks", must, options.masks, "pass class indices, without smoothing")
     if class_weight is not None:
-        _check.class_weight(function, class_weight, like)
+        _check.class_weight(function, class_weight, like, "class_weight")
     _check.random_source(function, noise, generator, like.device)
     if noise is not None:
         samples = () if options.num_samples == 1 else (options.num_samples,)

@@ -17,7 +17,7 @@ from dropmax.fused.arguments import checked_options, checked_parameters
 from dropmax.fused.chunks import Chunk, Options, objective_of
 from dropmax.fused.noise import draw_keys
 
-CHUNK = 2**21
+CHUNK = 2**22
 """So many scores of each map are held at a time, about."""
 FEWEST = 16
 """Instances of a chunk at least: fewer would read the weights too often."""

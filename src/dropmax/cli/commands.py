@@ -254,12 +254,13 @@ def predict(
     from dropmax import training
 
     loaded = training.load_run(run)
-    broken = 0
+    broken, count = 0, 0
     for line in training.describe_predictions(loaded, files, top, method=predictive):
         typer.echo(json.dumps(line))
-        broken += "error" in line
+        broken, count = broken + ("error" in line), count + 1
     if broken:
-        typer.echo(f"predict: {broken} rows are broken; their lines say why.", err=True)
+        message = f"predict: {broken} of {count} rows are broken; their lines say why."
+        typer.echo(message, err=True)
 
 
 @app.command()

@@ -80,16 +80,14 @@ def load_texts(
     if text_column == label_column:
         must = "be another than that of the labels"
         _check.fail(function, "text_column", must, text_column, "name both columns")
-    class_names: tuple[str, ...] = ()
-    found = [split for split in ("train", "test") if split in splits]
-    texts, target = {}, {}
-    for split in found:
-        rows, broken = splits[split].rows, dict(splits[split].broken)
-        every = texts_of(function, rows, text_column, broken)
-        class_names = class_names or tables.class_names(function, rows, label_column, broken)
-        indices = tables.targets(function, rows, label_column, class_names, broken)
-        kept = tables.sound(function, len(every), split, broken)
-        texts[split], target[split] = [every[n] for n in kept], indices[kept]
+    class_names, found = tables.labeled(
+        function,
+        splits,
+        label_column,
+        lambda rows, broken: texts_of(function, rows, text_column, broken),
+    )
+    texts = {split: [every[n] for n in kept] for split, (every, _, kept) in found.items()}
+    target = {split: indices[kept] for split, (_, indices, kept) in found.items()}
     embedded = embed([text for split in found for text in texts[split]], encoder=encoder)
     embeddings = torch.split(embedded, [len(texts[split]) for split in found])
     parts = {

@@ -55,16 +55,16 @@ def load_numbers(
     columns = tuple(
         name for name in train.features if name != label_column and not tables.INDEX.match(name)
     )
-    class_names: tuple[str, ...] = ()
-    parts = {}
-    for split in ("train", "test"):
-        if split in splits:
-            rows, broken = splits[split].rows, dict(splits[split].broken)
-            values = numbers(function, rows, columns, broken)
-            class_names = class_names or tables.class_names(function, rows, label_column, broken)
-            target = tables.targets(function, rows, label_column, class_names, broken)
-            kept = tables.sound(function, len(values), split, broken)
-            parts[split] = rows_of(Split(values, target), kept)
+    class_names, found = tables.labeled(
+        function,
+        splits,
+        label_column,
+        lambda rows, broken: numbers(function, rows, columns, broken),
+    )
+    parts = {
+        split: rows_of(Split(values, target), kept)
+        for split, (values, target, kept) in found.items()
+    }
     if "test" not in parts:
         whole = parts["train"]
         first, second = halves(whole, len(class_names))

@@ -4,9 +4,9 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ LABEL = "label"
 """Where nothing else says which column holds the labels, the one of this name does."""
 SHOWN = 5
 """How many broken rows a warning names."""
+
+
+Read = TypeVar("Read")
 
 
 class BrokenRows(UserWarning):
@@ -209,6 +212,28 @@ def targets(
     return torch.tensor(labels, dtype=torch.int64)
 
 
+def labeled(
+    function: str,
+    splits: Mapping[str, Table],
+    column: str,
+    read: Callable[[Any, dict[int, str]], Read],
+) -> tuple[tuple[str, ...], dict[str, tuple[Read, Tensor, list[int]]]]:
+    """Class names; and by split what `read` makes of the rows, their classes, and the sound rows.
+
+    `read` takes rows and the reasons for which some are broken, to which it adds.
+    """
+    names: tuple[str, ...] = ()
+    found = {}
+    for split in ("train", "test"):
+        if split in splits:
+            rows, broken = splits[split].rows, dict(splits[split].broken)
+            values = read(rows, broken)
+            names = names or class_names(function, rows, column, broken)
+            target = targets(function, rows, column, names, broken)
+            found[split] = values, target, sound(function, len(rows), split, broken)
+    return names, found
+
+
 def sound(function: str, count: int, split: str, broken: Mapping[int, str]) -> list[int]:
     """The rows that are not broken; a warning names those that are.
 
@@ -218,7 +243,7 @@ def sound(function: str, count: int, split: str, broken: Mapping[int, str]) -> l
     _check_some(function, count, split, broken)
     if broken:
         message = f"{function}: {len(broken)} of {count} rows of {split} are broken and left out"
-        warnings.warn(f"{message}: {_named(broken)}.", BrokenRows, stacklevel=3)
+        warnings.warn(f"{message}: {_named(broken)}.", BrokenRows, stacklevel=4)
     return [n for n in range(count) if n not in broken]
 
 

@@ -98,9 +98,9 @@ def objective_and_gradient(
 
     prior = _Sigmoids.of(retain_logits)
     rho, spread = prior.positive, prior.larger * prior.smaller
-    plugin = logits + _log_floored(rho, retain_logits, floor)
     shares = torch.zeros_like(nll)
     if with_plugin:
+        plugin = logits + _log_floored(rho, retain_logits, floor)
         log_plugin_total = torch.logsumexp(plugin, -1)
         plugin_nll = log_plugin_total - _picked(plugin, target)
         shares = share * (-torch.expm1(-plugin_nll)) ** focus

@@ -213,6 +213,14 @@ WRONG = {
         "monte_carlo: num_samples",
     ),
     "in_features": (lambda: DropMaxHead(0, 10), "in_features must be an integer of at least 1"),
+    "no gate_rank": (
+        lambda: DropMaxHead(16, 10, gate_rank=0),
+        "gate_rank must be an integer of at least 1",
+    ),
+    "gate_rank above the features": (
+        lambda: DropMaxHead(16, 10, gate_rank=17),
+        "gate_rank must be at most in_features, 16, got 17; leave it out for full rank",
+    ),
     "num_classes": (lambda: DropMaxHead(6, 2.5), "num_classes must be an integer"),
     "bias": (lambda: head(bias="yes"), "bias must be True or False"),
     "posterior": (lambda: head(posterior="learnt"), "did you mean 'learned'?"),

@@ -481,9 +481,9 @@ FAULTS = {
         "test_fused.py::test_values_and_gradients_are_those_of_the_composition",
     ),
     "last chunk of the fused loss left out": (
-        "fused/linear.py",
-        "range(0, max(len(inputs), 1), size)",
-        "range(0, max(len(inputs) - 1, 1), size)",
+        "fused/passes.py",
+        "range(0, max(len(features), 1), size)",
+        "range(0, max(len(features) - 1, 1), size)",
         "test_fused.py::test_values_and_gradients_are_those_of_the_composition",
     ),
     "noise by one key alone": (

@@ -11,7 +11,7 @@ import torch
 from tolerances import assert_close
 
 import dropmax
-from dropmax.fused import chunks, compiled, linear, linear_dropmax_objective, noise
+from dropmax.fused import chunks, compiled, linear_dropmax_objective, noise, passes
 from dropmax.heads import DropMaxHead
 
 N, D, K = 7, 5, 6
@@ -39,6 +39,10 @@ HEADS = {
     "no floor": {"preset": "paper", "floor": 0.0, "plugin_share": 0.5},
     "high floor": {"preset": "paper", "floor": 0.2, "plugin_share": 0.5},
     "no biases": {"preset": "paper", "bias": False},
+    "low rank": {"preset": "paper", "gate_rank": 3},
+    "low rank of the default": {"preset": "default", "gate_rank": 1},
+    "low rank of the prior": {"preset": "paper", "posterior": "prior", "gate_rank": 5},
+    "low rank by autograd": {"preset": "paper", "num_samples": 2, "gate_rank": 2, "bias": False},
 }
 LABELS = ("index", "ignored", "soft", "smooth", "class weights", "sample weights")
 
@@ -46,8 +50,8 @@ LABELS = ("index", "ignored", "soft", "smooth", "class weights", "sample weights
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """Chunks of three instances, the last one smaller."""
-    monkeypatch.setattr(linear, "CHUNK", 1)
-    monkeypatch.setattr(linear, "FEWEST", 3)
+    monkeypatch.setattr(passes, "CHUNK", 1)
+    monkeypatch.setattr(passes, "FEWEST", 3)
 
 
 def label(kind, dtype):
@@ -114,7 +118,7 @@ def test_values_and_gradients_are_those_of_the_composition(record_property):
                 assert difference < limit, (name, kind, reduction, dtype, difference)
         count += 1
     record_property("combinations in which the fused loss equals the composition", count)
-    assert count == 492
+    assert count == 636
 
 
 def test_gradients_are_those_of_differences():
@@ -175,7 +179,7 @@ def test_a_seed_gives_the_same_masks_whatever_the_chunks(reduction, monkeypatch)
     features, target = torch.randn(N, D), torch.arange(N) % K
     results = []
     for fewest in (3, 7):
-        monkeypatch.setattr(linear, "FEWEST", fewest)
+        monkeypatch.setattr(passes, "FEWEST", fewest)
 
         def fused(x):
             generator = torch.Generator().manual_seed(5)
@@ -309,7 +313,7 @@ def test_nothing_of_the_size_of_all_scores_is_held(monkeypatch):
         seen.append(len(scores[0]))
         return keep(scores, chunk, options)
 
-    monkeypatch.setattr(linear, "objective_of", watched)
+    monkeypatch.setattr(passes, "objective_of", watched)
     head = dropmax.make_head("dropmax:preset=paper", D, K)
     head.fused_loss(torch.randn(N, D), torch.arange(N) % K).total.backward()
     assert seen == [3, 3, 1]
@@ -323,6 +327,14 @@ WRONG = {
         "correction_weight must be given where posterior is 'learned'",
     ),
     "another width": ({"retain_weight": torch.zeros(K, D + 1)}, "retain_weight must be float32[6"),
+    "gates of another rank": (
+        {"gate_weight": torch.zeros(3, D)},
+        "retain_weight must be float32[6, 3]",
+    ),
+    "a gate of another width": (
+        {"gate_weight": torch.zeros(3, D + 1)},
+        "gate_weight must be float32[3, 5]",
+    ),
     "another dtype": ({"retain_bias": torch.zeros(K).double()}, "retain_bias must be float32[6]"),
     "no target": ({"target": torch.zeros(N, K, dtype=torch.int64)}, "target must be integer"),
     "a target too high": ({"target": torch.full((N,), K)}, "target must lie in 0 ... 5"),

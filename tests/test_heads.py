@@ -1,14 +1,19 @@
 """What single heads add to the contract; names and options as text; conversion helpers."""
 
+import numpy as np
 import pytest
 import torch
+from sklearn.preprocessing import StandardScaler
 from tolerances import assert_close
 from torch import nn
 from variants import VARIANTS
 
 import dropmax
+from dropmax.estimator.network import accuracy_of
 from dropmax.functional import dropmax_objective
-from dropmax.heads import DropMaxHead, SampledSoftmaxHead
+from dropmax.heads import DropMaxHead, SampledSoftmaxHead, decay_groups, maps, predicting
+from dropmax.heads.maps import BRANCHES
+from dropmax.training.classifier import predict
 
 
 def case(num_classes=5, shape=(7,)):
@@ -64,6 +69,88 @@ def test_the_prior_posterior_owns_no_correction():
     assert not any("correction" in key for key in head.state_dict())
     objective = head.loss(head(torch.randn(3, 6)), torch.tensor([0, 1, 2]))
     assert objective.aux.item() == 0.0
+
+
+def test_gates_of_low_rank_are_products_of_two_maps():
+    features, target, noise = case()
+    head = DropMaxHead(6, 5, gate_rank=2, dtype=torch.float64)
+    assert head.gate_weight.shape == (2, 6)
+    assert head.retain_weight.shape == head.correction_weight.shape == (5, 2)
+    full = DropMaxHead(6, 5, dtype=torch.float64)
+    full.load_state_dict(
+        {
+            name: tensor @ head.gate_weight
+            if name.startswith(BRANCHES) and tensor.ndim == 2
+            else tensor
+            for name, tensor in head.state_dict().items()
+            if name != "gate_weight"
+        }
+    )
+    losses = [one.loss(one(features), target, noise=noise) for one in (head, full)]
+    for low, high in zip(*losses, strict=True):
+        assert_close(low.detach(), high.detach(), "reordered")
+    spared = decay_groups(head, 1e-4)[1]["params"]
+    assert any(parameter is head.gate_weight for parameter in spared)
+
+
+def test_prediction_never_does_the_map_of_the_correction(monkeypatch):
+    done = []
+    linear = maps.F.linear
+
+    def watched(features, weight, bias=None):
+        done.append(weight)
+        return linear(features, weight, bias)
+
+    monkeypatch.setattr(maps.F, "linear", watched)
+    features = torch.randn(7, 6)
+    head = DropMaxHead(6, 5)
+    model = nn.Sequential(nn.Identity(), head)
+    expected = head.log_probs(head(features))
+    unscaled = StandardScaler(with_mean=False, with_std=False).fit(features)
+    paths = {
+        "predict": lambda: head.predict(features),
+        "Predictor": lambda: dropmax.Predictor(model)(features),
+        "the training room": lambda: predict(model, features).log_probs,
+        "the estimator": lambda: accuracy_of(
+            model, unscaled, features.numpy(), torch.zeros(7, dtype=torch.int64), np.ones(7)
+        ),
+    }
+    for name, path in paths.items():
+        done.clear()
+        found = path()
+        assert len(done) == 2, name
+        assert not any(weight is head.correction_weight for weight in done), name
+        if isinstance(found, torch.Tensor):
+            assert torch.equal(found, expected), name
+    done.clear()
+    head(features)
+    assert any(weight is head.correction_weight for weight in done)
+
+
+def test_predict_takes_what_log_probs_takes():
+    features, _, _ = case()
+    head = DropMaxHead(6, 5, dtype=torch.float64)
+    noise = torch.rand(3, 7, 5).clamp(1e-6, 1 - 1e-6)
+    for options in (
+        {"method": "exact", "num_nodes": 64},
+        {"method": "exact", "tolerance": 1e-3},
+        {"method": "monte_carlo", "num_samples": 3, "noise": noise},
+    ):
+        expected = head.log_probs(head(features), **options)
+        assert torch.equal(head.predict(features, **options), expected)
+
+
+def test_within_predicting_the_loss_says_what_is_missing():
+    features, target, _ = case()
+    head = DropMaxHead(6, 5, dtype=torch.float64)
+    with predicting():
+        scores = head(features)
+        with predicting():
+            pass
+        assert head(features).correction_logits is None
+    assert head(features).correction_logits is not None
+    with pytest.raises(ValueError, match="correction_logits must be given"):
+        head.loss(scores, target)
 
 
 def test_the_marginal_objective_is_the_exact_likelihood():
@@ -249,6 +336,7 @@ def test_the_paper_preset_is_the_method_as_published():
         "plugin_focus": 0.0,
         "floor": 1e-20,
         "num_nodes": None,
+        "gate_rank": None,
         "retain_bias_init": 0.0,
     }
 

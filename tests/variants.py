@@ -11,6 +11,7 @@ VARIANTS = [
     "dropmax:posterior=analytic",
     MEAN,
     "dropmax:plugin_share=0.5,plugin_focus=1.0",
+    "dropmax:gate_rank=2",
 ]
 GATED = [name for name in VARIANTS if name == "attention" or name.startswith("dropmax")]
 RANDOM = [name for name in GATED if name not in ("attention", MARGINAL, MEAN)]

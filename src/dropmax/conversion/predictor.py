@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from dropmax import _check
 from dropmax.calibration import Temperature
 from dropmax.conversion.criterion import find_head
-from dropmax.heads import Scores
+from dropmax.heads import Scores, predicting
 
 
 class Predictor(nn.Module):
@@ -68,7 +68,8 @@ class Predictor(nn.Module):
         """Log-probabilities `[*, K]` of what the model takes, in the dtype of its scores."""
         model: Any = self.model
         scorer = model if self._scorer is None else model.get_submodule(self._scorer).scores
-        scores = scorer(*args, **kwargs)
+        with predicting():
+            scores = scorer(*args, **kwargs)
         if not isinstance(scores, Scores):
             remedy = "let the head be the last thing that the model computes"
             _check.fail("Predictor", "model", "return Scores", scores, remedy)

@@ -36,7 +36,7 @@ from dropmax.estimator.network import (
     train_epoch,
 )
 from dropmax.estimator.rows import Rows, dense_where, scaler_for
-from dropmax.heads import Scores
+from dropmax.heads import Scores, predicting
 
 
 class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -265,7 +265,8 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         function = "DropMaxClassifier.retained_classes"
         _check.integer(function, "k", k, low=1)
-        scores = self.head_scores(X)
+        with predicting():
+            scores = self.head_scores(X)
         if scores.retain_logits is None:
             _check.fail(function, "head", "have a gate", self.head, "choose dropmax")
         found = retained_classes(scores, k=k)
@@ -310,5 +311,6 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.__dict__.pop(name, None)
 
     def _log_probs(self, X: Any) -> Tensor:
-        scores = self.head_scores(X)
+        with predicting():
+            scores = self.head_scores(X)
         return find_head(self.network_).log_probs(scores)

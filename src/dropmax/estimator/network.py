@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dropmax.conversion import find_head
 from dropmax.estimator.rows import Rows
-from dropmax.heads import Scores, decay_groups, make_head
+from dropmax.heads import Scores, decay_groups, make_head, predicting
 
 WARM_UP = 0.1
 """The share of the steps in which the step size rises; it falls in the others, by a cosine."""
@@ -105,6 +105,7 @@ def accuracy_of(
     network: nn.Sequential, scaler: Any, table: Any, target: Tensor, weight: Any
 ) -> float:
     """The weighted share of rows whose most probable class is theirs."""
-    scores = scores_of(network, Rows(table, scaler))
+    with predicting():
+        scores = scores_of(network, Rows(table, scaler))
     right = (find_head(network).log_probs(scores).argmax(-1) == target).numpy()
     return float(np.average(right, weights=weight) if weight.any() else right.mean())

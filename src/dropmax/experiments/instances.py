@@ -15,7 +15,7 @@ from dropmax.heads import Scores
 from dropmax.heads.base import Head, required
 from dropmax.predictive import mask_posterior
 from dropmax.training import Run
-from dropmax.training.classifier import predict
+from dropmax.training.classifier import predict, scores_of
 
 INSTANCES = 10
 """How many easy and how many difficult images are shown."""
@@ -89,7 +89,9 @@ def judge(function: str, run: Run, images: Images, rival: Run | None = None) -> 
             got = _check.Verbatim(f"{images.name}, of other classes or sizes")
             _check.fail(function, "images", "be those of the run", got, "load its data set")
     classifier = run.classifier()
-    scores, log_probs = predict(classifier, images.test.images)
+    head = find_head(classifier)
+    scores = scores_of(classifier, images.test.images)
+    log_probs = head.log_probs(scores)
     if scores.retain_logits is None:
         got = _check.Verbatim(repr(run.config.head))
         _check.fail(function, "run", "have a gate", got, "draw it of DropMax or attention")
@@ -97,7 +99,7 @@ def judge(function: str, run: Run, images: Images, rival: Run | None = None) -> 
     if rival is not None:
         rival_log_probs = predict(rival.classifier(), images.test.images).log_probs
     scores = _each(scores, Tensor.double)
-    return Judged(run, find_head(classifier), images, scores, log_probs, rival_log_probs)
+    return Judged(run, head, images, scores, log_probs, rival_log_probs)
 
 
 def instances(judged: Judged) -> dict[str, Any]:

@@ -14,16 +14,26 @@ POSTERIORS = ("learned", "prior", "analytic")
 
 
 def checked_parameters(
-    function: str, features: Tensor, parameters: Mapping[str, Tensor | None], posterior: str
+    function: str,
+    features: Tensor,
+    parameters: Mapping[str, Tensor | None],
+    gate_weight: Tensor | None,
+    posterior: str,
 ) -> None:
-    """The maps are of one shape, dtype and device, fit the features, and suit the posterior."""
+    """The maps fit one another and the features, and suit the posterior."""
     _check.choice(function, "posterior", posterior, POSTERIORS)
     weight = parameters["weight"]
     assert weight is not None
     _check.features(function, features, weight)
-    for name, tensor in parameters.items():
-        shape = weight.shape[: 1 if name.endswith("bias") else 2]
-        optional = name.endswith("bias") or name.startswith("correction")
+    num_classes, in_features = weight.shape
+    rank = in_features
+    if gate_weight is not None:
+        rank = len(gate_weight) if isinstance(gate_weight, Tensor) and gate_weight.ndim else 1
+    shapes = {"weight": (num_classes, in_features), "gate_weight": (rank, in_features)}
+    for name, tensor in {"gate_weight": gate_weight, **parameters}.items():
+        of_gate = (num_classes,) if name.endswith("bias") else (num_classes, rank)
+        shape = shapes.get(name, of_gate)
+        optional = name.endswith("bias") or name.startswith(("correction", "gate"))
         if tensor is None and optional:
             continue
         if (
@@ -34,7 +44,7 @@ def checked_parameters(
         ):
             dtype = str(weight.dtype).removeprefix("torch.")
             must = f"be {dtype}{list(shape)} on {weight.device} like weight"
-            _check.fail(function, name, must, tensor, "give the maps one shape, dtype and device")
+            _check.fail(function, name, must, tensor, "give the maps one dtype and device")
     learned = posterior == "learned"
     if learned != (parameters["correction_weight"] is not None):
         must = f"{'be given' if learned else 'be None'} where posterior is {posterior!r}"

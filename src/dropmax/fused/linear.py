@@ -1,51 +1,17 @@
 """The linear maps and the objective of DropMax in one, over chunks of instances."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dropmax import _check
-from dropmax._precision import at_least_float32
 from dropmax.axis import LOCAL
 from dropmax.functional import Objective
 from dropmax.functional.instances import IGNORE_INDEX, Instances
 from dropmax.fused.arguments import checked_options, checked_parameters
-from dropmax.fused.chunks import Chunk, Options, objective_of
+from dropmax.fused.chunks import Options
 from dropmax.fused.noise import draw_keys
-
-CHUNK = 2**22
-"""So many scores of each map are held at a time, about."""
-FEWEST = 16
-"""Instances of a chunk at least: fewer would read the weights too often."""
-
-
-class Parameters(NamedTuple):
-    """The maps, the biases and the gate's maps None where there is none; in one dtype."""
-
-    weight: Tensor
-    bias: Tensor | None
-    retain_weight: Tensor
-    retain_bias: Tensor | None
-    correction_weight: Tensor | None
-    correction_bias: Tensor | None
-
-
-class Batch(NamedTuple):
-    """The instances `[N]`: labels, weights in the total, and noise, as `Chunk` explains them."""
-
-    target: Tensor
-    class_weight: Tensor | None
-    keys: Tensor | None
-    noise: Tensor | None
-
-    def chunk(self, rows: slice, factor: Tensor) -> Chunk:
-        keys = None if self.keys is None else self.keys[..., rows, :]
-        noise = None if self.noise is None else self.noise[..., rows, :]
-        return Chunk(self.target[rows], factor[rows], self.class_weight, keys, noise)
+from dropmax.fused.passes import Accumulated, Batch, Inputs, Parameters, Recomputed
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -53,12 +19,13 @@ def linear_dropmax_objective(
     features: Float[Tensor, "*batch D"],
     weight: Float[Tensor, "K D"],
     bias: Float[Tensor, " K"] | None,
-    retain_weight: Float[Tensor, "K D"],
+    retain_weight: Float[Tensor, "K R"],
     retain_bias: Float[Tensor, " K"] | None,
-    correction_weight: Float[Tensor, "K D"] | None,
+    correction_weight: Float[Tensor, "K R"] | None,
     correction_bias: Float[Tensor, " K"] | None,
     target: Tensor,
     *,
+    gate_weight: Float[Tensor, "r D"] | None = None,
     posterior: str = "learned",
     masks: str = "relaxed",
     temperature: float = 0.1,
@@ -88,11 +55,12 @@ def linear_dropmax_objective(
         features: `[*, D]`, in a dtype like the maps' or under autocast.
         weight: The map to class scores `[K, D]`.
         bias: `[K]`, or None.
-        retain_weight: The map to retain logits.
+        retain_weight: The map to retain logits `[K, D]`, or `[K, r]` after `gate_weight`.
         retain_bias: Its bias.
         correction_weight: The map to the correction of the posterior "learned"; else None.
         correction_bias: Its bias.
         target: Class indices `[*]`, or class probabilities `[*, K]`.
+        gate_weight: The map `[r, D]` that the maps of the gate share where they are of low rank.
         posterior: "learned", "prior" or "analytic", as in `DropMaxHead`.
         masks: As in `dropmax_objective`, and so the six below.
         temperature: Of the relaxed masks.
@@ -141,7 +109,7 @@ def linear_dropmax_objective(
     parameters = Parameters(
         weight, bias, retain_weight, retain_bias, correction_weight, correction_bias
     )
-    checked_parameters(function, features, parameters._asdict(), posterior)
+    checked_parameters(function, features, parameters._asdict(), gate_weight, posterior)
     options = Options(
         posterior=posterior,
         masks=masks,
@@ -182,137 +150,10 @@ def linear_dropmax_objective(
         noise,
     )
     rows = features.reshape(flat, features.shape[-1])
+    inputs = Inputs(rows, None if gate_weight is None else F.linear(rows, gate_weight))
     if reduction == "none":
-        terms = _Recomputed.apply(options, batch, rows, *parameters)  # type: ignore[no-untyped-call]
+        terms = Recomputed.apply(options, batch, *inputs, *parameters)  # type: ignore[no-untyped-call]
         return instances.reduced(Objective(*(term.reshape(shape) for term in terms)), "none")
     factor = instances.factors(reduction).reshape(flat)
-    summed = _Accumulated.apply(options, batch, factor, rows, *parameters)  # type: ignore[no-untyped-call]
+    summed = Accumulated.apply(options, batch, factor, *inputs, *parameters)  # type: ignore[no-untyped-call]
     return Objective(*summed)
-
-
-class _Accumulated(torch.autograd.Function):
-    """The sum over instances, times their factors; gradients are made in the forward pass."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        options: Options,
-        batch: Batch,
-        factor: Tensor,
-        features: Tensor,
-        *parameters: Tensor | None,
-    ) -> tuple[Tensor, ...]:
-        wanted = ctx.needs_input_grad[3:]
-        terms, gradients = _passed(options, batch, factor, features, parameters, wanted)
-        ctx.save_for_backward(*gradients)
-        counted = [(term.masked_fill(factor == 0.0, 0.0) * factor).sum() for term in terms]
-        ctx.mark_non_differentiable(*counted[1:])
-        return tuple(counted)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        found: Sequence[Tensor | None] = ctx.saved_tensors
-        if not (_check.readable(upstream) and upstream.item() == 1.0):
-            found = [None if saved is None else saved * upstream for saved in found]
-        return None, None, None, *found
-
-
-class _Recomputed(torch.autograd.Function):
-    """The objective of each instance; the backward pass goes over them once more."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        options: Options,
-        batch: Batch,
-        features: Tensor,
-        *parameters: Tensor | None,
-    ) -> tuple[Tensor, ...]:
-        ctx.options, ctx.batch = options, batch
-        ctx.autocast = _autocast(features)
-        ctx.save_for_backward(features, *parameters)
-        factor = features.new_ones(len(features))
-        wanted = [False] * (1 + len(parameters))
-        terms, _ = _passed(options, batch, factor, features, parameters, wanted)
-        ctx.mark_non_differentiable(*terms[1:])
-        return tuple(terms)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        features, *parameters = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[2:]
-        with torch.autocast(features.device.type, **ctx.autocast):
-            passed = _passed(ctx.options, ctx.batch, upstream, features, parameters, wanted)
-        return None, None, *passed[1]
-
-
-def _autocast(features: Tensor) -> dict[str, Any]:
-    """The settings of autocast as they are, for a backward pass that has left them."""
-    device = features.device.type
-    enabled = torch.is_autocast_enabled(device)
-    return {"enabled": enabled, "dtype": torch.get_autocast_dtype(device)}
-
-
-def _passed(
-    options: Options,
-    batch: Batch,
-    factor: Tensor,
-    features: Tensor,
-    parameters: Sequence[Tensor | None],
-    wanted: Sequence[bool],
-) -> tuple[list[Tensor], list[Tensor | None]]:
-    """The terms of every instance, and those gradients that are wanted, of features and parameters.
-
-    A gradient is that of the sum of totals times their factors.
-    """
-    device = features.device.type
-    dtype = features.dtype
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-    inputs = features.to(dtype)
-    maps = [
-        (weight.to(dtype), None if bias is None else bias.to(dtype))
-        for weight, bias in zip(parameters[::2], parameters[1::2], strict=True)
-        if weight is not None
-    ]
-    gradients = [
-        torch.zeros_like(tensor, dtype=at_least_float32(tensor[:0]).dtype)
-        if needed and tensor is not None
-        else None
-        for tensor, needed in zip((features, *parameters), wanted, strict=True)
-    ]
-    to_features, *to_maps = gradients
-    to_weights_and_biases = list(zip(to_maps[::2], to_maps[1::2], strict=True))[: len(maps)]
-    size = max(FEWEST, CHUNK // len(maps[0][0]))
-    terms: list[Objective] = []
-    with torch.autocast(device, enabled=False):
-        for start in range(0, max(len(inputs), 1), size):
-            rows = slice(start, start + size)
-            part = inputs[rows]
-            scores = [F.linear(part, weight, bias) for weight, bias in maps]
-            found, to_scores = objective_of(scores, batch.chunk(rows, factor), options)
-            terms.append(found)
-            if not any(wanted):
-                continue
-            for (weight, _), (to_weight, to_bias), to_score in zip(
-                maps, to_weights_and_biases, to_scores, strict=True
-            ):
-                if to_bias is not None:
-                    to_bias += to_score.sum(0)
-                to_score = to_score.to(dtype)
-                if to_weight is not None:
-                    _add_product(to_weight, to_score.t(), part)
-                if to_features is not None:
-                    _add_product(to_features[rows], to_score, weight)
-    found_terms = [torch.cat(parts) for parts in zip(*terms, strict=True)]
-    return found_terms, gradients
-
-
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """total += left @ right, in place."""
-    if total.dtype == left.dtype:
-        total.addmm_(left, right)
-    else:
-        total += left @ right

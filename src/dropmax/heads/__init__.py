@@ -5,6 +5,7 @@ from dropmax.heads.base import Head
 from dropmax.heads.class_dropout import ClassDropoutHead
 from dropmax.heads.decay import decay_groups
 from dropmax.heads.dropmax import DropMaxHead
+from dropmax.heads.maps import predicting
 from dropmax.heads.registry import HEADS, make_head
 from dropmax.heads.sampled_softmax import SampledSoftmaxHead
 from dropmax.heads.scores import Scores
@@ -25,4 +26,5 @@ __all__ = [
     "SparsemaxHead",
     "decay_groups",
     "make_head",
+    "predicting",
 ]

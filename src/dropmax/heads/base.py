@@ -4,26 +4,25 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from dropmax import _check
 from dropmax._precision import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
 from dropmax.functional import Objective
 from dropmax.functional.instances import IGNORE_INDEX, REDUCTIONS, Instances
+from dropmax.heads.maps import LinearMaps, predicting
 from dropmax.heads.scores import Scores
 
-BRANCHES = ("retain", "correction")
 
-
-class Head(nn.Module, ABC):
+class Head(LinearMaps, ABC):
     """A classification head: `features [*, D] -> Scores`, in the place of the last `nn.Linear`.
 
     Parameters are named like those of nn.Linear, `weight [K, D]` and `bias [K]`, so that the
     checkpoint of a softmax classifier loads as it is; heads with a gate add `retain_weight`,
-    `retain_bias` and, where the objective uses it, `correction_weight` and `correction_bias`.
+    `retain_bias` and, where the objective uses it, `correction_weight` and `correction_bias`; one
+    of low rank adds `gate_weight [r, D]`, and its other two are `[K, r]`.
     Weights start Glorot-uniform and biases at zero, as in the authors' code.
 
     Training and evaluation are two methods, `loss` and `log_probs`: no head looks at
@@ -37,79 +36,31 @@ class Head(nn.Module, ABC):
     predictive_methods: ClassVar[tuple[str, ...]] = ("plugin",)
     axis: ClassAxis = LOCAL
 
-    weight: nn.Parameter
-    bias: nn.Parameter | None
-    retain_weight: nn.Parameter | None
-    retain_bias: nn.Parameter | None
-    correction_weight: nn.Parameter | None
-    correction_bias: nn.Parameter | None
-
     def __init__(
         self,
         in_features: int,
         num_classes: int,
         *,
         branches: tuple[str, ...] = (),
+        gate_rank: int | None = None,
         retain_bias_init: float = 0.0,
         label_smoothing: float = 0.0,
         bias: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        name = type(self).__name__
-        _check.integer(name, "in_features", in_features, low=1)
-        _check.integer(name, "num_classes", num_classes, low=1)
-        _check.boolean(name, "bias", bias)
-        _check.number(name, "label_smoothing", label_smoothing, low=0.0, high=1.0)
-        self.in_features = in_features
-        self.out_features = num_classes
-        self.branches = branches
-        self.retain_bias_init = retain_bias_init
-        self.label_smoothing = label_smoothing
-
-        def parameter(*shape: int) -> nn.Parameter:
-            return nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-
-        self.weight = parameter(num_classes, in_features)
-        self.register_parameter("bias", parameter(num_classes) if bias else None)
-        for branch in BRANCHES:
-            weight = parameter(num_classes, in_features) if branch in branches else None
-            branch_bias = parameter(num_classes) if branch in branches and bias else None
-            self.register_parameter(f"{branch}_weight", weight)
-            self.register_parameter(f"{branch}_bias", branch_bias)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Glorot-uniform weights, zero biases, and the retain bias that was asked for."""
-        for parameter in self.parameters():
-            if parameter.ndim > 1:
-                nn.init.xavier_uniform_(parameter)
-            else:
-                nn.init.zeros_(parameter)
-        if self.retain_bias is not None:
-            nn.init.constant_(self.retain_bias, self.retain_bias_init)
-
-    def gate_parameters(self) -> list[nn.Parameter]:
-        """The parameters of the retain and correction branches, which weight decay spares."""
-        return [
-            parameter
-            for name, parameter in self.named_parameters(recurse=False)
-            if name.startswith(BRANCHES)
-        ]
-
-    def forward(self, features: Float[Tensor, "*batch D"]) -> Scores:
-        """Map features `[*, D]` to scores `[*, K]`.
-
-        Raises:
-            ValueError: If features do not fit the weights.
-        """
-        _check.features(f"{type(self).__name__}.forward", features, self.weight)
-        return Scores(
-            F.linear(features, self.weight, self.bias),
-            _branch(features, self.retain_weight, self.retain_bias),
-            _branch(features, self.correction_weight, self.correction_bias),
+        super().__init__(
+            in_features,
+            num_classes,
+            branches=branches,
+            gate_rank=gate_rank,
+            retain_bias_init=retain_bias_init,
+            bias=bias,
+            device=device,
+            dtype=dtype,
         )
+        _check.number(type(self).__name__, "label_smoothing", label_smoothing, low=0.0, high=1.0)
+        self.label_smoothing = label_smoothing
 
     def loss(
         self,
@@ -244,6 +195,49 @@ class Head(nn.Module, ABC):
         _check.unused(function, options, f"for method {method!r}")
         return self._plugin(scores)
 
+    def predict(
+        self,
+        features: Float[Tensor, "*batch D"],
+        *,
+        method: str = "plugin",
+        num_samples: int | None = None,
+        noise: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        tolerance: float | None = None,
+        num_nodes: int | None = None,
+    ) -> Float[Tensor, "*batch K"]:
+        """`log_probs` of features `[*, D]`, without the map that the loss alone uses.
+
+        Args:
+            features: As `forward` takes them.
+            method: As in `log_probs`, and so the five below.
+            num_samples: The number of masks of "monte_carlo".
+            noise: Uniforms in (0, 1) `[S, *, K]`.
+            generator: The source of the noise.
+            tolerance: Relative error of "exact".
+            num_nodes: Nodes of "exact".
+
+        Raises:
+            ValueError: If features do not fit the weights, or as in `log_probs`.
+
+        Examples:
+            >>> import torch
+            >>> from dropmax.heads import DropMaxHead
+            >>> DropMaxHead(16, 5).predict(torch.randn(8, 16), method="exact").shape
+            torch.Size([8, 5])
+        """
+        with predicting():
+            scores = self(features)
+        return self.log_probs(
+            scores,
+            method=method,
+            num_samples=num_samples,
+            noise=noise,
+            generator=generator,
+            tolerance=tolerance,
+            num_nodes=num_nodes,
+        )
+
     def posterior_logits(self, scores: Scores, target: Tensor) -> Tensor | None:  # noqa: ARG002
         """The logits `[*, K]` of the masks that training draws once the label is known.
 
@@ -293,11 +287,6 @@ class Head(nn.Module, ABC):
     def extra_repr(self) -> str:
         shape = {"in_features": self.in_features, "out_features": self.out_features}
         return ", ".join(f"{name}={value}" for name, value in (shape | self.options()).items())
-
-
-def _branch(features: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor | None:
-    """The scores of a branch that the head may lack."""
-    return None if weight is None else F.linear(features, weight, bias)
 
 
 def nll_only(nll: Tensor) -> Objective:

@@ -65,6 +65,8 @@ class DropMaxHead(FusedHead):
             evaluate at each step; None is 128 there. `dropmax.predictive.error_bound` says what
             they give: below 1e-4 for logits 70 nats apart, 0.5 % for 150 and 15 % for 300, where
             the likelihood may exceed 1; pass more nodes there.
+        gate_rank: The rank r of the retain and correction maps, which then share `gate_weight
+            [r, D]`: less time and memory with very many classes. None is full rank.
         retain_bias_init: Initial retain bias; above 0 the classes start retained.
         label_smoothing: The share of the label that the nll spreads over all classes, in [0, 1].
         bias: Whether the maps have biases.
@@ -116,6 +118,7 @@ class DropMaxHead(FusedHead):
         plugin_share: float | None = None,
         plugin_focus: float | None = None,
         num_nodes: int | None = None,
+        gate_rank: int | None = None,
         retain_bias_init: float = 0.0,
         label_smoothing: float = 0.0,
         bias: bool = True,
@@ -150,6 +153,7 @@ class DropMaxHead(FusedHead):
             in_features,
             num_classes,
             branches=("retain", "correction") if settings.posterior == "learned" else ("retain",),
+            gate_rank=gate_rank,
             retain_bias_init=retain_bias_init,
             label_smoothing=label_smoothing,
             bias=bias,
@@ -280,5 +284,12 @@ class DropMaxHead(FusedHead):
         )
 
     def options(self) -> dict[str, Any]:
-        names = ("objective", *Settings._fields, "floor", "num_nodes", "retain_bias_init")
+        names = (
+            "objective",
+            *Settings._fields,
+            "floor",
+            "num_nodes",
+            "gate_rank",
+            "retain_bias_init",
+        )
         return {**super().options(), **{name: getattr(self, name) for name in names}}

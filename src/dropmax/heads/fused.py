@@ -104,6 +104,7 @@ class FusedHead(Head):
             self.correction_weight,
             self.correction_bias,
             target,
+            gate_weight=self.gate_weight,
             posterior=self.posterior,
             class_weight=weight,
             ignore_index=ignore_index,

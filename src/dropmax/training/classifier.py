@@ -11,7 +11,7 @@ from dropmax import _check
 from dropmax.backbones import make_backbone, out_features
 from dropmax.conversion import find_head
 from dropmax.data import Split
-from dropmax.heads import Scores, make_head
+from dropmax.heads import Scores, make_head, predicting
 from dropmax.training.config import PROTOCOLS, RunConfig, epoch_seed
 
 
@@ -76,7 +76,7 @@ def fit_pixels(classifier: nn.Sequential, config: RunConfig, train: Split) -> No
 
 
 class Prediction(NamedTuple):
-    """Scores and log-probabilities of images, on the CPU."""
+    """Scores, but for the correction, and log-probabilities of images, on the CPU."""
 
     scores: Scores
     log_probs: Tensor
@@ -88,11 +88,10 @@ def method_of(classifier: nn.Module, config: RunConfig) -> str:
     return config.predictive if able else "plugin"
 
 
-@torch.no_grad()
 def predict(
     classifier: nn.Module, images: Tensor, batch_size: int = 100, *, method: str = "plugin"
 ) -> Prediction:
-    """Scores and log-probabilities of images, as a trained classifier sees them.
+    """What a trained classifier says of images.
 
     Raises:
         ValueError: If the head does not predict by that method.
@@ -100,8 +99,17 @@ def predict(
     head = find_head(classifier)
     without_samples = [name for name in head.predictive_methods if name != "monte_carlo"]
     _check.choice("predict", "method", method, without_samples)
+    with predicting():
+        scores = scores_of(classifier, images, batch_size)
+    with torch.no_grad():
+        return Prediction(scores, head.log_probs(scores, method=method))
+
+
+@torch.no_grad()
+def scores_of(classifier: nn.Module, images: Tensor, batch_size: int = 100) -> Scores:
+    """The scores of images, on the CPU, as a trained classifier sees them."""
     training = classifier.training
-    device = head.weight.device
+    device = find_head(classifier).weight.device
     classifier.eval()
     batches: list[Scores] = [
         classifier(part.to(device)) for part in torch.split(images, batch_size)
@@ -109,8 +117,7 @@ def predict(
     classifier.train(training)
     logits, retain_logits, correction_logits = map(_joined, zip(*batches, strict=True))
     assert logits is not None
-    scores = Scores(logits, retain_logits, correction_logits)
-    return Prediction(scores, head.log_probs(scores, method=method))
+    return Scores(logits, retain_logits, correction_logits)
 
 
 def _joined(branch: tuple[Tensor | None, ...]) -> Tensor | None:

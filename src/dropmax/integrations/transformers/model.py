@@ -1,5 +1,6 @@
 """A classifier of Transformers with a head, as one more model of Transformers."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ from transformers.initialization import guard_torch_init_functions, no_init_weig
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from dropmax import _check
-from dropmax.heads import Head, Scores
+from dropmax.heads import Head, Scores, predicting
 from dropmax.integrations.transformers.configuration import DropMaxConfig
 from dropmax.integrations.transformers.host import PackedHead, WithHostArguments, made_host
 
@@ -95,7 +96,9 @@ class DropMaxForClassification(PreTrainedModel):
         Raises:
             ValueError: If num_items_in_batch comes without labels, or the head finds fault.
         """
-        output = self.host(*args, **kwargs, return_dict=True)
+        only_predicts = labels is None and not torch.is_grad_enabled()
+        with predicting() if only_predicts else nullcontext():
+            output = self.host(*args, **kwargs, return_dict=True)
         scores = self._unpacked(output.logits)
         loss = None
         if labels is not None:

@@ -1,0 +1,166 @@
+"""Going over the instances, some at a time: the objective, and the gradients of the maps."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dropmax import _check
+from dropmax._precision import at_least_float32
+from dropmax.functional import Objective
+from dropmax.fused.chunks import Chunk, Options, objective_of
+from dropmax.fused.maps import Map
+
+CHUNK = 2**22
+"""So many scores of each map are held at a time, about."""
+FEWEST = 16
+"""Instances of a chunk at least: fewer would read the weights too often."""
+
+
+class Parameters(NamedTuple):
+    """The maps, the biases and the gate's maps None where there is none; in one dtype."""
+
+    weight: Tensor
+    bias: Tensor | None
+    retain_weight: Tensor
+    retain_bias: Tensor | None
+    correction_weight: Tensor | None
+    correction_bias: Tensor | None
+
+
+class Inputs(NamedTuple):
+    """What is mapped: features `[N, D]`, and `[N, r]` of them for the gate's maps of low rank."""
+
+    features: Tensor
+    gate_features: Tensor | None
+
+
+class Batch(NamedTuple):
+    """The instances `[N]`: labels, weights in the total, and noise, as `Chunk` explains them."""
+
+    target: Tensor
+    class_weight: Tensor | None
+    keys: Tensor | None
+    noise: Tensor | None
+
+    def chunk(self, rows: slice, factor: Tensor) -> Chunk:
+        keys = None if self.keys is None else self.keys[..., rows, :]
+        noise = None if self.noise is None else self.noise[..., rows, :]
+        return Chunk(self.target[rows], factor[rows], self.class_weight, keys, noise)
+
+
+class Accumulated(torch.autograd.Function):
+    """The sum over instances, times their factors; gradients are made in the forward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        options: Options,
+        batch: Batch,
+        factor: Tensor,
+        *tensors: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        wanted = ctx.needs_input_grad[3:]
+        terms, gradients = _passed(options, batch, factor, tensors, wanted)
+        ctx.save_for_backward(*gradients)
+        counted = [(term.masked_fill(factor == 0.0, 0.0) * factor).sum() for term in terms]
+        ctx.mark_non_differentiable(*counted[1:])
+        return tuple(counted)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        found: Sequence[Tensor | None] = ctx.saved_tensors
+        if not (_check.readable(upstream) and upstream.item() == 1.0):
+            found = [None if saved is None else saved * upstream for saved in found]
+        return None, None, None, *found
+
+
+class Recomputed(torch.autograd.Function):
+    """The objective of each instance; the backward pass goes over them once more."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        options: Options,
+        batch: Batch,
+        *tensors: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        ctx.options, ctx.batch = options, batch
+        (features, *_) = tensors
+        assert features is not None
+        ctx.autocast = _autocast(features)
+        ctx.save_for_backward(*tensors)
+        factor = features.new_ones(len(features))
+        wanted = [False] * len(tensors)
+        terms, _ = _passed(options, batch, factor, tensors, wanted)
+        ctx.mark_non_differentiable(*terms[1:])
+        return tuple(terms)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        tensors = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[2:]
+        with torch.autocast(tensors[0].device.type, **ctx.autocast):
+            passed = _passed(ctx.options, ctx.batch, upstream, tensors, wanted)
+        return None, None, *passed[1]
+
+
+def _autocast(features: Tensor) -> dict[str, Any]:
+    """The settings of autocast as they are, for a backward pass that has left them."""
+    device = features.device.type
+    enabled = torch.is_autocast_enabled(device)
+    return {"enabled": enabled, "dtype": torch.get_autocast_dtype(device)}
+
+
+def _passed(
+    options: Options,
+    batch: Batch,
+    factor: Tensor,
+    tensors: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+) -> tuple[list[Tensor], list[Tensor | None]]:
+    """The terms of every instance, and the gradients of `Inputs` and `Parameters` that are wanted.
+
+    A gradient is that of the sum of totals times their factors.
+    """
+    features, gate_features, *parameters = tensors
+    assert features is not None
+    device = features.device.type
+    dtype = features.dtype
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+    gradients = [
+        torch.zeros_like(tensor, dtype=at_least_float32(tensor[:0]).dtype)
+        if needed and tensor is not None
+        else None
+        for tensor, needed in zip(tensors, wanted, strict=True)
+    ]
+    to_features, to_gate_features, *to_parameters = gradients
+    features = features.to(dtype)
+    gate_features, to_gate_features = (
+        (features, to_features)
+        if gate_features is None
+        else (gate_features.to(dtype), to_gate_features)
+    )
+    sources = ((features, to_features), *((gate_features, to_gate_features),) * 2)
+    maps = [
+        Map.of(*source, parameters[n : n + 2], to_parameters[n : n + 2])
+        for source, n in zip(sources, (0, 2, 4), strict=True)
+        if parameters[n] is not None
+    ]
+    size = max(FEWEST, CHUNK // len(maps[0].weight))
+    terms: list[Objective] = []
+    with torch.autocast(device, enabled=False):
+        for start in range(0, max(len(features), 1), size):
+            rows = slice(start, start + size)
+            scores = [mapping.scores(rows) for mapping in maps]
+            found, to_scores = objective_of(scores, batch.chunk(rows, factor), options)
+            terms.append(found)
+            if any(wanted):
+                for mapping, to_score in zip(maps, to_scores, strict=True):
+                    mapping.add_gradients(rows, to_score)
+    found_terms = [torch.cat(parts) for parts in zip(*terms, strict=True)]
+    return found_terms, gradients

@@ -82,7 +82,8 @@ def test_public_docstrings_are_whole(name):
     if name.endswith(("Scores", "Objective", "heads.Head")):
         assert "Attributes:" in text
         return
-    for part in ("Args:", "Raises:", ">>>"):
+    takes_arguments = inspect.isclass(PUBLIC[name]) or inspect.signature(PUBLIC[name]).parameters
+    for part in ("Args:", "Raises:", ">>>") if takes_arguments else (">>>",):
         assert part in text, part
     if name.startswith(("dropmax.functional", "dropmax.predictive")):
         for part in ("Returns:", "Source:", "[*"):

@@ -1,8 +1,10 @@
 """What the benchmarks share: alternating times, result lines, and tables made from them."""
 
 import json
+import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +40,45 @@ def alternate(
 def median_ratio(times: Sequence[float], rival: Sequence[float]) -> float:
     """The median over repeats of a time by the rival's in the same repeat."""
     return statistics.median(t / r for t, r in zip(times, rival, strict=True))
+
+
+def peak_of(script: str, arguments: Sequence[str], *, repeats: int) -> float | None:
+    """The median of what `print_peak` prints in that script, in a process of its own each time.
+
+    The processes give freed memory back at once.
+    """
+    returned_at_once = {
+        "MALLOC_MMAP_THRESHOLD_": "16384",
+        "MALLOC_TRIM_THRESHOLD_": "0",
+        "MALLOC_ARENA_MAX": "1",
+    }
+    command = [sys.executable, script, *arguments]
+    environment = os.environ | returned_at_once
+    printed = [
+        subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True, env=environment
+        ).stdout.strip()
+        for _ in range(repeats)
+    ]
+    return None if "null" in printed else statistics.median(map(float, printed))
+
+
+def print_peak(warm_up: Callable[[], object], step: Callable[[], object]) -> None:
+    """Megabytes that a step needs on top of what is held, or null where nothing tells."""
+    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not clear.exists():
+        print("null")
+        return
+    warm_up()
+
+    def read(field: str) -> int:
+        line = next(x for x in status.read_text().splitlines() if x.startswith(field))
+        return int(line.split()[1])
+
+    clear.write_text("5")  # the peak starts anew
+    before = read("VmRSS")
+    step()
+    print(round((read("VmHWM") - before) / 1024.0, 1))
 
 
 def versions() -> dict[str, Any]:

@@ -13,16 +13,22 @@ square over classes of a probability's, to the exact predictive in float64 at a 
 
 import argparse
 import math
-import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from lines import alternate, median_ratio, versions, with_table, write_lines, write_whole
+from lines import (
+    alternate,
+    median_ratio,
+    peak_of,
+    print_peak,
+    versions,
+    with_table,
+    write_lines,
+    write_whole,
+)
 from torch import Tensor
 
 from dropmax.predictive import exact, plugin
@@ -97,39 +103,9 @@ def cost(num_classes: int) -> list[dict[str, Any]]:
 
 def megabytes(method: str, num_classes: int) -> float | None:
     """The peak memory of a method, each time in a process of its own: the median."""
-    command = [sys.executable, __file__, "--memory", method, "--classes", str(num_classes)]
-    command += ["--threads", str(torch.get_num_threads())]
-    returned_at_once = {
-        "MALLOC_MMAP_THRESHOLD_": "16384",
-        "MALLOC_TRIM_THRESHOLD_": "0",
-        "MALLOC_ARENA_MAX": "1",
-    }
-    printed = [
-        subprocess.run(
-            command, check=True, capture_output=True, text=True, env=os.environ | returned_at_once
-        ).stdout.strip()
-        for _ in range(MEMORY_REPEATS)
-    ]
-    return None if "null" in printed else statistics.median(map(float, printed))
-
-
-def print_memory(method: str, num_classes: int) -> None:
-    """Megabytes that the process needs on top of what it held, or null where nothing tells."""
-    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if not clear.exists():
-        print("null")
-        return
-    inputs = scores(num_classes)
-    METHODS[method](*(x[:2] for x in inputs))
-
-    def read(field: str) -> int:
-        line = next(x for x in status.read_text().splitlines() if x.startswith(field))
-        return int(line.split()[1])
-
-    clear.write_text("5")  # the peak starts anew
-    before = read("VmRSS")
-    METHODS[method](*inputs)
-    print(round((read("VmHWM") - before) / 1024.0, 1))
+    arguments = ["--memory", method, "--classes", str(num_classes)]
+    arguments += ["--threads", str(torch.get_num_threads())]
+    return peak_of(__file__, arguments, repeats=MEMORY_REPEATS)
 
 
 def errors(num_classes: int) -> list[dict[str, Any]]:
@@ -215,7 +191,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory:
-        print_memory(options.memory, options.classes)
+        method, inputs = METHODS[options.memory], scores(options.classes)
+        print_peak(lambda: method(*(x[:2] for x in inputs)), lambda: method(*inputs))
         return
     lines = [line for num_classes in CLASSES for line in cost(num_classes)]
     for line in lines:

@@ -13,6 +13,11 @@ from variants import VARIANTS
 import dropmax
 
 WORLD = 2
+FUSED = [
+    name
+    for name in VARIANTS
+    if name.startswith("dropmax") and getattr(dropmax.make_head(name, 6, 5), "can_fuse", False)
+]
 WEIGHT = torch.tensor([0.2, 1.0, 3.0, 0.5, 1.5], dtype=torch.float64)
 pytestmark = pytest.mark.xdist_group("ranks")  # one test process starts the ranks, once
 
@@ -25,6 +30,20 @@ def problem(name):
     ).double()
     features = torch.randn(8, 4, dtype=torch.float64)
     return model, features, torch.arange(8) % 5, torch.rand(8, 5).clamp(1e-6, 1 - 1e-6)
+
+
+class Training(torch.nn.Module):
+    """A model whose forward is its loss, as DDP and the fused loss want it."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, features, target, noise):
+        *backbone, head = self.model
+        for layer in backbone:
+            features = layer(features)
+        return head.fused_loss(features, target, noise=noise).total
 
 
 def ignoring(target):
@@ -61,6 +80,11 @@ def work(rank, folder):
         head.loss(parallel(features[part]), target[part], noise=noise[part]).total.backward()
         gradients[name] = {key: p.grad.clone() for key, p in model.named_parameters()}
         gradients[f"uneven {name}"] = uneven(parallel, head, features[part], rank, noise[part])
+    for name in FUSED:
+        model, features, target, noise = problem(name)
+        parallel = DistributedDataParallel(Training(model))
+        parallel(features[part], target[part], noise[part]).backward()
+        gradients[f"fused {name}"] = {key: p.grad.clone() for key, p in model.named_parameters()}
     torch.save(gradients, folder / f"{rank}.partial")
     (folder / f"{rank}.partial").replace(folder / f"{rank}.pt")
     os._exit(0)  # gloo workers now and then die at exit after correct results
@@ -96,6 +120,16 @@ def test_two_ranks_that_count_differently_give_the_gradients_of_one_process(name
     for key, parameter in model.named_parameters():
         for rank in ranks:
             assert_close(rank[f"uneven {name}"][key], parameter.grad, "value")
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_the_fused_loss_in_the_wrapped_forward_gives_the_gradients_of_one_process(name, ranks):
+    model, features, target, noise = problem(name)
+    dropmax.find_head(model).loss(model(features), target, noise=noise).total.backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad.abs().sum() > 0
+        for rank in ranks:
+            assert_close(rank[f"fused {name}"][key], parameter.grad, "value")
 
 
 if __name__ == "__main__":

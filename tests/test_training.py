@@ -17,7 +17,8 @@ from variants import VARIANTS
 
 from dropmax import HEADS, find_head
 from dropmax.data import load_images
-from dropmax.training import PROTOCOLS, RunConfig, TrainingError, load_run, train
+from dropmax.heads import DropMaxHead
+from dropmax.training import PROTOCOLS, RunConfig, TrainingError, load_run, module, train
 from dropmax.training.classifier import Pixels, flipped_and_cropped, make_classifier, predict
 
 DIGITS = load_images("digits")
@@ -78,6 +79,33 @@ def test_terms_are_logged_raw_and_weighted_and_the_gate_beside_them(tmp_path):
             "saturated",
         }
     assert rows[-1]["weighted"]["total"] < rows[0]["weighted"]["total"]
+
+
+def test_many_classes_are_trained_by_the_fused_loss_to_the_same_end(tmp_path, monkeypatch):
+    """With masks that are not drawn both losses are the same numbers."""
+    options = {"head": "dropmax:masks=mean,kl_weight=0.5", "epochs": 3}
+    plain = run(tmp_path / "plain", **options)
+    monkeypatch.setattr(module, "ENOUGH", 300)
+    assert run(tmp_path / "few", "softmax", epochs=1).history[0]["raw"] is not None
+    calls = []
+    keep = DropMaxHead.fused_loss
+
+    def watched(self, features, target):
+        calls.append(len(target))
+        return keep(self, features, target)
+
+    monkeypatch.setattr(DropMaxHead, "fused_loss", watched)
+    fused = run(tmp_path / "fused", **options)
+    assert calls == 3 * [30, 30, 30, 10]
+    assert load_run(tmp_path / "fused") == fused
+    for one, other in zip(plain.history, fused.history, strict=True):
+        assert other["raw"] is None
+        for term, value in one["weighted"].items():
+            assert other["weighted"][term] == pytest.approx(value, rel=1e-4, abs=1e-6)
+        for name, value in one["gate"].items():
+            assert other["gate"][name] == pytest.approx(value, rel=0.05, abs=0.05)
+    run(tmp_path / "marginal", "dropmax:objective=marginal", epochs=1)
+    assert len(calls) == 12
 
 
 def test_one_seed_gives_every_head_the_same_backbone_and_another_seed_another():

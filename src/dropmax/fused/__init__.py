@@ -5,6 +5,7 @@ outlives its turn, and the gradient is made in the forward pass.
 """
 
 from dropmax.fused.arguments import POSTERIORS
+from dropmax.fused.compiled import ENOUGH
 from dropmax.fused.linear import linear_dropmax_objective
 
-__all__ = ["POSTERIORS", "linear_dropmax_objective"]
+__all__ = ["ENOUGH", "POSTERIORS", "linear_dropmax_objective"]

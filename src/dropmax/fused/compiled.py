@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 ENOUGH = 2**18
-"""Scores of a call from which on the seconds that compilation takes are worth it."""
+"""Scores of a call from which on compiling is worth its seconds, and the fused loss pays."""
 
 
 class Compiled:

@@ -42,6 +42,19 @@ class FusedHead(Head):
         options = {name: getattr(self, name) for name in names}
         return {name: value for name, value in options.items() if value is not None}
 
+    @property
+    def can_fuse(self) -> bool:
+        """Whether `fused_loss` takes this head, by its objective, its posterior and its axis."""
+        return all(value in able for _, value, able in self._fused_needs())
+
+    def _fused_needs(self) -> list[tuple[str, Any, tuple[Any, ...]]]:
+        """Attributes, their values, and the values that they may have."""
+        return [
+            ("objective", self.objective, ("variational",)),
+            ("posterior", self.posterior, POSTERIORS),
+            ("axis", self.axis, (LOCAL,)),
+        ]
+
     def fused_loss(
         self,
         features: Float[Tensor, "*batch D"],
@@ -86,11 +99,7 @@ class FusedHead(Head):
         """
         function = "DropMaxHead.fused_loss"
         self._check_weights(function)
-        for argument, value, able in (
-            ("objective", self.objective, ("variational",)),
-            ("posterior", self.posterior, POSTERIORS),
-            ("axis", self.axis, (LOCAL,)),
-        ):
+        for argument, value, able in self._fused_needs():
             if value not in able:
                 must = f"be {' or '.join(map(str, able))}"
                 remedy = "call loss of the scores, head.loss(head(features), target)"

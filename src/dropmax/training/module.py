@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 from dropmax.conversion import find_head
 from dropmax.data import Splits
 from dropmax.functional import Objective
-from dropmax.heads import Scores, decay_groups
+from dropmax.fused import ENOUGH
+from dropmax.heads import DropMaxHead, Scores, decay_groups
 from dropmax.metrics import evaluate, gate_health
 from dropmax.training.classifier import flipped_and_cropped, method_of, predict
 from dropmax.training.config import PROTOCOLS, RunConfig, TrainingError, epoch_seed
@@ -35,6 +36,9 @@ class RunModule(LightningModule):
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         self._started = 0.0
+        head = find_head(classifier)
+        enough = config.batch_size * head.out_features >= ENOUGH
+        self.fuses = enough and isinstance(head, DropMaxHead) and head.can_fuse
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         dataset = TensorDataset(*self.splits.train)
@@ -86,23 +90,29 @@ class RunModule(LightningModule):
         images, target = batch
         if self.config.augments and images.ndim == 4 and images.shape[1] == 3:
             images = flipped_and_cropped(images)
-        scores: Scores = self.classifier(images)
         head = find_head(self.classifier)
-        raw = head.raw_loss(scores, target)
-        weighted = head.weighted(raw)
-        self._record(scores, target, raw, weighted)
+        if self.fuses:
+            assert isinstance(head, DropMaxHead)
+            features = self.classifier[:-1](images)
+            weighted = head.fused_loss(features, target)
+            self._last = features.detach(), target
+        else:
+            scores: Scores = self.classifier(images)
+            raw = head.raw_loss(scores, target)
+            weighted = head.weighted(raw)
+            self._raw += _stacked(raw)
+            self._last = scores, target
+        self._record(weighted)
         return weighted.total
 
     @torch.no_grad()
-    def _record(self, scores: Scores, target: Tensor, raw: Objective, weighted: Objective) -> None:
+    def _record(self, weighted: Objective) -> None:
         """Add up the terms, and keep which of them was the first to be no number; no sync."""
-        terms = torch.stack(tuple(weighted)).double()
+        terms = _stacked(weighted)
         broken = ~terms.isfinite()
         self._broken = torch.where(self._broken.any(), self._broken, broken)
         self._weighted += terms
-        self._raw += torch.stack(tuple(raw)).double()
         self._steps += 1
-        self._last = scores, target
 
     def on_train_epoch_end(self) -> None:
         if self._broken.any():
@@ -118,10 +128,12 @@ class RunModule(LightningModule):
             )
         row: dict[str, Any] = {
             "epoch": self.current_epoch + 1,
-            "raw": self._means(self._raw),
+            "raw": None if self.fuses else self._means(self._raw),
             "weighted": self._means(self._weighted),
         }
-        scores, target = self._last
+        last, target = self._last
+        with torch.no_grad():
+            scores = last if isinstance(last, Scores) else self.classifier[-1](last)
         if scores.retain_logits is not None:
             posterior = find_head(self.classifier).posterior_logits(scores, target)
             row["gate"] = gate_health(scores, target, posterior_logits=posterior)._asdict()
@@ -155,3 +167,8 @@ class RunModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = checkpoint["dropmax"]["history"]
         self.seconds = checkpoint["dropmax"]["seconds"]
+
+
+def _stacked(objective: Objective) -> Tensor:
+    """The terms, without gradient, in float64 for sums over many steps."""
+    return torch.stack(tuple(term.detach() for term in objective)).double()

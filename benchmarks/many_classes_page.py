@@ -1,0 +1,131 @@
+"""The settings of `many_classes.py`, and what is made of its lines: tables and a figure."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lines import with_table
+
+RANK = 32
+RIVAL = "linear + cross_entropy"
+PLAIN = "plain"
+FUSED = "fused"
+LOW_RANK = f"fused, rank {RANK}"
+ALONE = "maps alone"
+METHODS = (
+    RIVAL,
+    "F.linear_cross_entropy",
+    PLAIN,
+    FUSED,
+    "fused, defaults",
+    "fused, no compiler",
+    LOW_RANK,
+    ALONE,
+)
+
+
+class Setting(NamedTuple):
+    """N instances with features of width D, and K classes."""
+
+    instances: int
+    width: int
+    classes: int
+
+
+WIDE = [Setting(1_024, 512, classes) for classes in (1_024, 4_096, 16_384, 32_768, 65_536)]
+NARROW = [Setting(64, 64, 4**n) for n in range(5, 11)]
+NAMED = Setting(1_024, 512, 32_768)
+"""The setting of the table."""
+LINEAR_FROM = 16_384
+"""Time and memory are fitted by a power of the number of classes from here on."""
+
+
+def exponent(lines: Sequence[Mapping[str, Any]], method: str, quantity: str) -> float:
+    """The power of the number of classes that time or memory follows, by least squares."""
+    found = [
+        (math.log(line["classes"]), math.log(line[quantity]))
+        for line in lines
+        if line["kind"] == "cost"
+        and line["method"] == method
+        and line["width"] == NARROW[0].width
+        and line["classes"] >= LINEAR_FROM
+    ]
+    return statistics.linear_regression(*zip(*found, strict=True)).slope
+
+
+def draw(lines: Sequence[Mapping[str, Any]], stem: Path) -> None:
+    """The ratio to the rival against the number of classes, and the limit."""
+    from dropmax.report.figures import COLORS, axes_of, save
+
+    figure, axes = axes_of(2, width=6.0, height=4.0)
+    for ax, settings in zip(axes, (WIDE, NARROW), strict=True):
+        mine = [line for line in lines if line["kind"] == "cost" and of(line) in settings]
+        for n, method in enumerate(METHODS):
+            points = [(x["classes"], x["ratio"]) for x in mine if x["method"] == method]
+            style = (
+                {"ls": "--", "color": "#000000"} if method == ALONE else {"marker": "o", "ms": 3}
+            )
+            ax.plot(*zip(*points, strict=True), label=method, **{"color": COLORS[n], **style})
+        ax.set_xscale("log", base=2)
+        ax.set_yscale("log", base=2)
+        ticks = [0.5, 1, 2, 3, 4, 8, 16]
+        ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.minorticks_off()
+        ax.set_xlabel("classes", fontsize=9)
+        ax.set_title(f"{settings[0].instances:,} instances, width {settings[0].width}", fontsize=9)
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel(f"time, in that of {RIVAL}", fontsize=9)
+    axes[1].legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    save({stem.name: figure}, stem.parent)
+
+
+def of(line: Mapping[str, Any]) -> Setting:
+    return Setting(line["instances"], line["width"], line["classes"])
+
+
+def with_tables(page: str, lines: Sequence[Mapping[str, Any]]) -> str:
+    """The page with its tables."""
+    costs = [line for line in lines if line["kind"] == "cost"]
+    named = [line for line in costs if of(line) == NAMED]
+    header = ("method", "milliseconds", "ratio", "peak, MB")
+    page = with_table(page, "many_classes: named", header, [row(line) for line in named])
+    for name, settings in (("wide", WIDE), ("narrow", NARROW)):
+        by_method = [
+            (
+                method,
+                *(
+                    ratio_of([x for x in costs if of(x) == s and x["method"] == method])
+                    for s in settings
+                ),
+            )
+            for method in METHODS
+        ]
+        header = ("method", *(f"{setting.classes:,}" for setting in settings))
+        page = with_table(page, f"many_classes: {name}", header, by_method)
+    powers = [
+        (method, *(f"{exponent(lines, method, q):.2f}" for q in ("milliseconds", "megabytes")))
+        for method in (RIVAL, FUSED, LOW_RANK)
+    ]
+    page = with_table(page, "many_classes: powers", ("method", "time", "memory"), powers)
+    trained = [
+        (
+            f"{line['classes']:,}",
+            str(line["seconds"]),
+            *(f"{line['loss'][n]:.2f}" for n in (0, 9, 49, -1)),
+        )
+        for line in lines
+        if line["kind"] == "training"
+    ]
+    header = ("classes", "seconds a step", "loss at step 1", "10", "50", "100")
+    return with_table(page, "many_classes: training", header, trained)
+
+
+def row(line: Mapping[str, Any]) -> tuple[str, ...]:
+    memory = "" if line["megabytes"] is None else f"{line['megabytes']:,.0f}"
+    return line["method"], f"{line['milliseconds']:,.0f}", f"{line['ratio']:.2f}", memory
+
+
+def ratio_of(found: Sequence[Mapping[str, Any]]) -> str:
+    return f"{found[0]['ratio']:.2f}" if found else "-"

@@ -34,7 +34,7 @@ class Setting(NamedTuple):
     classes: int
 
 
-WIDE = [Setting(1_024, 512, classes) for classes in (1_024, 4_096, 16_384, 32_768, 65_536)]
+WIDE = [Setting(1_024, 512, classes) for classes in (1_024, 4_096, 16_384, 32_768)]
 NARROW = [Setting(64, 64, 4**n) for n in range(5, 11)]
 NAMED = Setting(1_024, 512, 32_768)
 """The setting of the table."""

@@ -49,8 +49,9 @@ LABELS = ("index", "ignored", "soft", "smooth", "class weights", "sample weights
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    """Chunks of three instances, the last one smaller."""
+    """Chunks of three instances, the last one smaller, in parts."""
     monkeypatch.setattr(passes, "CHUNK", 1)
+    monkeypatch.setattr(chunks, "PART", 2 * K)  # and parts of two
     monkeypatch.setattr(passes, "FEWEST", 3)
 
 
@@ -388,7 +389,9 @@ def test_heads_that_go_over_the_classes_many_times_refuse(option):
 @pytest.mark.usefixtures("untyped")
 def test_compiled_code_gives_the_same(monkeypatch):
     monkeypatch.setattr(compiled, "ENOUGH", 1)
-    monkeypatch.setattr(chunks, "in_one_pass", compiled.Compiled(chunks.in_one_pass.function))
+    plain = chunks.in_one_pass
+    again = compiled.Compiled(plain.function, otherwise=plain.otherwise)
+    monkeypatch.setattr(chunks, "in_one_pass", again)
     torch.manual_seed(3)
     for options in ({"preset": "paper"}, {"preset": "default"}, {"posterior": "prior"}):
         head = DropMaxHead(D, 40, **options)

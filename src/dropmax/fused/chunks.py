@@ -20,7 +20,43 @@ from dropmax.fused.compiled import Compiled
 from dropmax.fused.elementwise import Scalars, objective_and_gradient
 from dropmax.fused.noise import uniforms
 
-in_one_pass = Compiled(objective_and_gradient)
+PART = 2**18
+"""So many scores of each map plain code goes over at a time, about."""
+
+
+def _over_the_scores(
+    logits: Tensor,
+    retain_logits: Tensor,
+    correction_logits: Tensor | None,
+    *arguments: Any,
+    **options: Any,
+) -> list[Tensor]:
+    """The terms of `objective_and_gradient`; its gradients are written over the scores."""
+    scores = logits, retain_logits, correction_logits
+    terms, gradients = objective_and_gradient(*scores, *arguments, **options)
+    for score, gradient in zip(scores, gradients, strict=False):
+        assert score is not None
+        score.copy_(gradient)
+    return terms
+
+
+def _in_parts(*tensors: Tensor | None, scalars: Tensor, **options: Any) -> list[Tensor]:
+    """The same, a few instances at a time, so that what plain code holds in between is small."""
+    (logits, *_) = tensors
+    assert logits is not None
+    size = max(1, PART // logits.shape[-1])
+    parts = [
+        _over_the_scores(*part, scalars=scalars, **options)
+        for part in zip(*(_split(tensor, size, len(logits)) for tensor in tensors), strict=True)
+    ]
+    return [torch.cat(term) for term in zip(*parts, strict=True)]
+
+
+def _split(tensor: Tensor | None, size: int, count: int) -> Sequence[Tensor | None]:
+    return [None] * max(1, math.ceil(count / size)) if tensor is None else torch.split(tensor, size)
+
+
+in_one_pass = Compiled(_over_the_scores, otherwise=_in_parts)
 
 
 class Options(NamedTuple):
@@ -76,6 +112,7 @@ def objective_of(
 ) -> tuple[Objective, Sequence[Tensor]]:
     """The weighted objective of each instance `[N]`, and the gradients of scores `[N, K]`.
 
+    The scores are not to be read afterwards.
     In one pass where the label is one class and there is one mask, else by autograd through
     `functional`.
     """
@@ -88,7 +125,8 @@ def objective_of(
 def _in_one_pass(
     scores: Sequence[Tensor], chunk: Chunk, options: Options
 ) -> tuple[Objective, Sequence[Tensor]]:
-    logits, retain_logits, *correction = (at_least_float32(branch) for branch in scores)
+    gradients = [at_least_float32(branch) for branch in scores]  # what they become
+    logits, retain_logits, *correction = gradients
     learned = options.posterior == "learned"
     if options.posterior == "analytic":
         correction = [analytic_correction(logits, retain_logits, chunk.target)]
@@ -103,7 +141,7 @@ def _in_one_pass(
         options.plugin_focus,
         options.aux_shift(logits.shape[-1]),
     )
-    terms, gradients = in_one_pass(
+    terms = in_one_pass(
         logits,
         retain_logits,
         correction[0] if correction else None,
@@ -111,7 +149,7 @@ def _in_one_pass(
         chunk.factor if weight is None else chunk.factor * weight,
         None if mean else chunk.keys,
         None if mean else chunk.noise,
-        logits.new_tensor(scalars),
+        scalars=logits.new_tensor(scalars),
         floor=options.floor,
         learned=learned,
         with_plugin=options.plugin_share > 0.0,

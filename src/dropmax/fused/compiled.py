@@ -11,16 +11,20 @@ ENOUGH = 2**18
 
 
 class Compiled:
-    """A function of tensors that is compiled at its first call on many scores, if it can be."""
+    """A function of tensors that is compiled at its first call on many scores, if it can be.
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    `otherwise` is its plain form.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, otherwise: Callable[..., Any]) -> None:
         self.function = function
+        self.otherwise = otherwise
         self.compiled: Callable[..., Any] | None = None
         self.possible = True
 
     def __call__(self, scores: Tensor, *arguments: Any, **options: Any) -> Any:
         if not self.possible or scores.numel() < ENOUGH:
-            return self.function(scores, *arguments, **options)
+            return self.otherwise(scores, *arguments, **options)
         from torch._dynamo.exc import TorchDynamoException
         from torch._inductor.exc import InductorError
 
@@ -30,4 +34,4 @@ class Compiled:
             return self.compiled(scores, *arguments, **options)
         except (TorchDynamoException, InductorError):  # there is no compiler on this machine
             self.possible = False
-            return self.function(scores, *arguments, **options)
+            return self.otherwise(scores, *arguments, **options)

@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 
 class Map(NamedTuple):
-    """A linear map of inputs `[N, D]`, and the gradients it adds to; None where none is wanted."""
+    """A linear map of inputs `[N, D]`, and the gradients it adds to; None where none is wanted.
+
+    The gradient of the weight is overwritten by the first instances, the others are zeros at first;
+    `held` is the memory of the scores `[n, K]` of a few instances.
+    """
 
     inputs: Tensor
     weight: Tensor
@@ -16,6 +20,7 @@ class Map(NamedTuple):
     to_inputs: Tensor | None
     to_weight: Tensor | None
     to_bias: Tensor | None
+    held: Tensor
 
     @classmethod
     def of(
@@ -24,17 +29,24 @@ class Map(NamedTuple):
         to_inputs: Tensor | None,
         parameters: Sequence[Tensor | None],
         to_parameters: Sequence[Tensor | None],
+        at_once: int,
     ) -> "Map":
-        """The map by a weight and a bias, done in the dtype of the inputs."""
+        """The map by a weight and a bias, done in the dtype of the inputs, so many at once."""
         weight, bias = (
             None if tensor is None else tensor.to(inputs.dtype) for tensor in parameters
         )
         assert weight is not None
-        return cls(inputs, weight, bias, to_inputs, *to_parameters)
+        to_weight, to_bias = to_parameters
+        held = inputs.new_empty(min(at_once, len(inputs)), len(weight))
+        return cls(inputs, weight, bias, to_inputs, to_weight, to_bias, held)
 
     def scores(self, rows: slice) -> Tensor:
-        """Those of the instances in `rows`."""
-        return F.linear(self.inputs[rows], self.weight, self.bias)
+        """Those of the instances in `rows`, in the memory of the last ones."""
+        inputs = self.inputs[rows]
+        scores = self.held[: len(inputs)]
+        if self.bias is None:
+            return torch.mm(inputs, self.weight.t(), out=scores)
+        return torch.addmm(self.bias, inputs, self.weight.t(), out=scores)
 
     def add_gradients(self, rows: slice, to_scores: Tensor) -> None:
         """Add what the gradient of these scores gives."""
@@ -42,14 +54,17 @@ class Map(NamedTuple):
             self.to_bias.add_(to_scores.sum(0))
         to_scores = to_scores.to(self.inputs.dtype)
         if self.to_weight is not None:
-            _add_product(self.to_weight, to_scores.t(), self.inputs[rows])
+            keep = rows.start > 0
+            _add_product(self.to_weight, to_scores.t(), self.inputs[rows], keep=keep)
         if self.to_inputs is not None:
             _add_product(self.to_inputs[rows], to_scores, self.weight)
 
 
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """total += left @ right, in place."""
+def _add_product(total: Tensor, left: Tensor, right: Tensor, *, keep: bool = True) -> None:
+    """total += left @ right in place, or total = left @ right."""
     if total.dtype == left.dtype:
-        total.addmm_(left, right)
-    else:
+        total.addmm_(left, right, beta=1.0 if keep else 0.0)
+    elif keep:
         total += left @ right
+    else:
+        total.copy_(left @ right)

@@ -12,10 +12,13 @@ from dropmax.functional import Objective
 from dropmax.fused.chunks import Chunk, Options, objective_of
 from dropmax.fused.maps import Map
 
-CHUNK = 2**22
+CHUNK = 2**23
 """So many scores of each map are held at a time, about."""
 FEWEST = 16
 """Instances of a chunk at least: fewer would read the weights too often."""
+
+SPACES = (torch.zeros_like, torch.zeros_like, *(torch.empty_like, torch.zeros_like) * 3)
+"""Of the gradients of `Inputs` and `Parameters`: those of weights are overwritten at first."""
 
 
 class Parameters(NamedTuple):
@@ -127,16 +130,17 @@ def _passed(
     A gradient is that of the sum of totals times their factors.
     """
     features, gate_features, *parameters = tensors
-    assert features is not None
+    weight = parameters[0]
+    assert features is not None and weight is not None  # noqa: PT018
     device = features.device.type
     dtype = features.dtype
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
     gradients = [
-        torch.zeros_like(tensor, dtype=at_least_float32(tensor[:0]).dtype)
+        make(tensor, dtype=at_least_float32(tensor[:0]).dtype)
         if needed and tensor is not None
         else None
-        for tensor, needed in zip(tensors, wanted, strict=True)
+        for make, tensor, needed in zip(SPACES, tensors, wanted, strict=True)
     ]
     to_features, to_gate_features, *to_parameters = gradients
     features = features.to(dtype)
@@ -146,12 +150,12 @@ def _passed(
         else (gate_features.to(dtype), to_gate_features)
     )
     sources = ((features, to_features), *((gate_features, to_gate_features),) * 2)
+    size = max(FEWEST, CHUNK // len(weight))
     maps = [
-        Map.of(*source, parameters[n : n + 2], to_parameters[n : n + 2])
+        Map.of(*source, parameters[n : n + 2], to_parameters[n : n + 2], size)
         for source, n in zip(sources, (0, 2, 4), strict=True)
         if parameters[n] is not None
     ]
-    size = max(FEWEST, CHUNK // len(maps[0].weight))
     terms: list[Objective] = []
     with torch.autocast(device, enabled=False):
         for start in range(0, max(len(features), 1), size):

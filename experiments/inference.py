@@ -1,12 +1,13 @@
 """What the trained gates of a comparison infer: predictive distributions, bound, posterior.
 
-    python experiments/inference.py experiments/results/mnist-exact --data-root FOLDER
+    python experiments/inference.py experiments/results/mnist-exact --data-root FOLDER \
+        --figure docs/images
 
 Reads the runs that `dropmax compare` left there and writes `inference.jsonl`, a line a run whose
 head has masks: metrics on the test images by plug-in, Monte Carlo and exactly; on training and
 test images the bound and its gap, and how often each posterior retains rivals: the strongest, the
-strongest where it is the wrong answer, and the others; and, of the first seed of the paper's
-DropMax, the figure `docs/images/posterior`. A run that has its line is left alone.
+strongest where it is the wrong answer, and the others. A run that has its line is left alone.
+`--figure` draws `posterior` there, of the first seed of the paper's DropMax.
 """
 
 import argparse
@@ -28,11 +29,10 @@ from dropmax.heads import Scores
 from dropmax.metrics import evaluate
 from dropmax.report import draw_posterior
 from dropmax.training import RunConfig, check, load_data, load_run
-from dropmax.training.classifier import predict
+from dropmax.training.classifier import predict, scores_of
 from dropmax.training.run import Run, versions
 
 LINES = "inference.jsonl"
-IMAGES = Path(__file__).parent.parent / "docs" / "images"
 SAMPLES = (1, 10, 100, 1_000)
 SHOWN = "dropmax:preset=paper"
 """The head whose posterior the figure shows."""
@@ -55,9 +55,10 @@ def metrics(run: Run, test: Split) -> dict[str, dict[str, float]]:
 def inference(run: Run, split: Split) -> dict[str, Any]:
     """Bound, gap and posteriors on images whose labels are known."""
     classifier = run.classifier()
-    found_scores, _ = predict(classifier, split.images)
     target = split.target
-    scores = Scores(*(None if x is None else x.double() for x in found_scores))
+    scores = Scores(
+        *(None if x is None else x.double() for x in scores_of(classifier, split.images))
+    )
     prior = scores.retain_logits
     assert prior is not None
     posterior = find_head(classifier).posterior_logits(scores, target)
@@ -131,6 +132,7 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, help="what compare wrote, with the runs")
     parser.add_argument("--data-root", type=Path, help="where folders of data lie")
+    parser.add_argument("--figure", type=Path, help="folder for the figure")
     options = parser.parse_args()
     configs = [RunConfig.from_dict(line["config"]) for line in read_lines(options.folder / RESULTS)]
     gated = [config for config in configs if config.head.startswith("dropmax")]
@@ -142,11 +144,11 @@ def main() -> None:
             run = load_run(run_folder(options.folder, config))
             append_line(options.folder / LINES, line_of(run, images))
     print(file=sys.stderr)
-    for config in gated:
+    for config in gated if options.figure else ():
         rival = run_folder(options.folder, RunConfig(**{**config.to_dict(), "head": "softmax"}))
         if config.head == SHOWN and config.seed == 0 and rival.is_dir():
             run = load_run(run_folder(options.folder, config))
-            draw_posterior(run, images, IMAGES, rival=load_run(rival))
+            draw_posterior(run, images, options.figure, rival=load_run(rival))
 
 
 if __name__ == "__main__":

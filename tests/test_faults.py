@@ -486,6 +486,24 @@ FAULTS = {
         "range(0, max(len(features) - 1, 1), size)",
         "test_fused.py::test_values_and_gradients_are_those_of_the_composition",
     ),
+    "fused gradient of the last chunk alone": (
+        "fused/maps.py",
+        "keep = rows.start > 0",
+        "keep = False",
+        "test_fused.py::test_values_and_gradients_are_those_of_the_composition",
+    ),
+    "fused gradient of low rank left out": (
+        "fused/passes.py",
+        "else (gate_features.to(dtype), to_gate_features)",
+        "else (gate_features.to(dtype), None)",
+        "test_fused.py::test_values_and_gradients_are_those_of_the_composition",
+    ),
+    "the map of the correction done to predict": (
+        "heads/maps.py",
+        "left_out = not torch.compiler.is_compiling() and _predicting.get()",
+        "left_out = False",
+        "test_heads.py::test_prediction_never_does_the_map_of_the_correction",
+    ),
     "noise by one key alone": (
         "fused/noise.py",
         "_hash(_hash(place ^ keys[..., :1]) ^ keys[..., 1:])",

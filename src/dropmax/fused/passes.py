@@ -14,7 +14,7 @@ from dropmax.fused.maps import Map
 
 CHUNK = 2**23
 """So many scores of each map are held at a time, about."""
-FEWEST = 16
+FEWEST = 32
 """Instances of a chunk at least: fewer would read the weights too often."""
 
 SPACES = (torch.zeros_like, torch.zeros_like, *(torch.empty_like, torch.zeros_like) * 3)

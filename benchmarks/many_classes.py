@@ -41,7 +41,7 @@ from many_classes_page import (
 from torch import Tensor, nn
 
 import dropmax
-from dropmax.fused import chunks
+from dropmax.fused import ENOUGH, chunks
 from dropmax.fused.maps import Map
 from dropmax.fused.passes import CHUNK, FEWEST
 
@@ -140,6 +140,13 @@ def maps_alone(setting: Setting) -> Step:
     return step
 
 
+def is_compiled(method: str, setting: Setting) -> bool:
+    """Whether what is not a product ran as compiled code."""
+    fused_ones = (FUSED, "fused, defaults", LOW_RANK)
+    enough = setting.instances * setting.classes >= ENOUGH
+    return method in fused_ones and enough and chunks.in_one_pass.possible
+
+
 def methods_for(setting: Setting) -> list[str]:
     """Those that fit into memory."""
     few = setting.instances * setting.classes <= MOST_SCORES
@@ -165,7 +172,7 @@ def cost(setting: Setting) -> list[dict[str, Any]]:
             "ratio": round(median_ratio(times[method], times[RIVAL]), 3),
             "megabytes": megabytes(method, setting),
             "repeats": REPEATS,
-            "compiled": chunks.in_one_pass.possible,
+            "compiled": is_compiled(method, setting),
             **versions(),
         }
         for method in times

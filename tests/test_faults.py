@@ -464,7 +464,7 @@ FAULTS = {
     ),
     "fused gradient of the mask without its floor": (
         "fused/elementwise.py",
-        "return mask / (mask + floor) if floor > 0.0 else 1.0",
+        "return mask / (mask + floor)",
         "return 1.0",
         "test_fused.py::test_values_and_gradients_are_those_of_the_composition",
     ),
@@ -488,8 +488,8 @@ FAULTS = {
     ),
     "fused gradient of the last chunk alone": (
         "fused/maps.py",
-        "keep = rows.start > 0",
-        "keep = False",
+        "keep=rows.start > 0",
+        "keep=False",
         "test_fused.py::test_values_and_gradients_are_those_of_the_composition",
     ),
     "fused gradient of low rank left out": (

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from tolerances import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import dropmax
 from dropmax.fused import chunks, compiled, linear_dropmax_objective, noise, passes
@@ -37,6 +38,7 @@ HEADS = {
     },
     "base rate": {"preset": "paper", "aux_prior": "base_rate", "temperature": 1.0},
     "no floor": {"preset": "paper", "floor": 0.0, "plugin_share": 0.5},
+    "a floor below float32": {"preset": "paper", "floor": 1e-46, "plugin_share": 0.5},
     "high floor": {"preset": "paper", "floor": 0.2, "plugin_share": 0.5},
     "no biases": {"preset": "paper", "bias": False},
     "low rank": {"preset": "paper", "gate_rank": 3},
@@ -119,7 +121,7 @@ def test_values_and_gradients_are_those_of_the_composition(record_property):
                 assert difference < limit, (name, kind, reduction, dtype, difference)
         count += 1
     record_property("combinations in which the fused loss equals the composition", count)
-    assert count == 636
+    assert count == 672
 
 
 def test_gradients_are_those_of_differences():
@@ -305,24 +307,113 @@ def test_batch_axes_empty_batches_and_frozen_maps():
         assert not head.fused_loss(features, target).total.requires_grad
 
 
-def test_nothing_of_the_size_of_all_scores_is_held(monkeypatch):
-    """No tensor of a chunk has more rows than the chunk."""
-    seen = []
-    keep = chunks.objective_of
+class Largest(TorchDispatchMode):
+    """Records the size of the largest tensor that is made."""
 
-    def watched(scores, chunk, options):
-        seen.append(len(scores[0]))
-        return keep(scores, chunk, options)
+    elements = 0
 
-    monkeypatch.setattr(passes, "objective_of", watched)
-    head = dropmax.make_head("dropmax:preset=paper", D, K)
-    head.fused_loss(torch.randn(N, D), torch.arange(N) % K).total.backward()
-    assert seen == [3, 3, 1]
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for tensor in torch.utils._pytree.tree_leaves(made):
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.untyped_storage().size() // 4)
+        return made
+
+
+@pytest.mark.parametrize("name", ["paper", "samples", "analytic", "low rank"])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_nothing_of_the_size_of_all_scores_is_made(name, reduction):
+    count, classes = 100, 50
+    head = DropMaxHead(D, classes, **HEADS[name])
+    features, target = torch.randn(count, D), torch.arange(count) % classes
+    with Largest() as largest:
+        head.fused_loss(features, target, reduction=reduction).total.sum().backward()
+    samples = head.num_samples or 1
+    assert 3 * classes <= largest.elements <= samples * 4 * count * D < count * classes * samples
+
+
+def test_where_no_gradient_is_wanted_none_is_computed(monkeypatch):
+    def fails(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(passes.Map, "add_gradients", fails)
+    monkeypatch.setattr(torch.autograd, "grad", fails)
+    target = torch.arange(N) % K
+    for name, options in (("paper", {}), ("default", {"label_smoothing": 0.1}), ("samples", {})):
+        head = DropMaxHead(D, K, **HEADS[name])
+        samples = (3,) if name == "samples" else ()
+        features = torch.randn(N, D)
+        given = {"noise": torch.rand(*samples, N, K), **options}
+        expected = head.loss(head(features), target, **given).total.detach()
+        for mode in (torch.no_grad(), torch.inference_mode()):
+            with mode:
+                assert_close(head.fused_loss(features, target, **given).total, expected, "compiled")
+        head.fused_loss(features, target, reduction="none", **given)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_second_derivatives_are_refused(reduction):
+    head = DropMaxHead(D, K)
+    features = torch.randn(N, D, requires_grad=True)
+    total = head.fused_loss(features, torch.arange(N) % K, reduction=reduction).total.sum()
+    with pytest.raises(ValueError, match="create_graph must be False"):
+        torch.autograd.grad(total, features, create_graph=True)
+
+
+def test_retained_backward_passes_add_up():
+    head = DropMaxHead(D, K, gate_rank=2)
+    features = torch.randn(N, D, requires_grad=True)
+    total = head.fused_loss(features, torch.arange(N) % K).total
+    total.backward(retain_graph=True)
+    tensors = features, *head.parameters()
+    once = [tensor.grad.clone() for tensor in tensors]
+    features.grad.zero_()
+    total.backward(retain_graph=True)
+    total.backward()
+    for n, (tensor, gradient) in enumerate(zip(tensors, once, strict=True)):
+        assert_close(tensor.grad, (3 if n else 2) * gradient, "reordered")
+
+
+def test_scaled_float16_keeps_the_gradients_of_many_classes():
+    torch.manual_seed(4)
+    classes = 4096
+    head, features = DropMaxHead(D, classes), torch.randn(64, D)
+    target, uniforms = torch.randint(classes, (64,)), torch.rand(64, classes)
+    gradients = []
+    for half in (False, True):
+        head.zero_grad()
+        with torch.autocast("cpu", dtype=torch.float16, enabled=half):
+            total = head.fused_loss(features, target, noise=uniforms).total
+        (total * 65_536.0).backward()
+        gradients.append([parameter.grad / 65_536.0 for parameter in head.parameters()])
+    for expected, got in zip(*gradients, strict=True):
+        assert ((got - expected).norm() / expected.norm()).item() < 0.01
+
+
+def test_float64_weights_leave_the_objective_in_the_dtype_of_the_head():
+    head, weight = DropMaxHead(D, K), torch.ones(K, dtype=torch.float64)
+    objective = head.fused_loss(torch.randn(N, D), torch.arange(N) % K, weight=weight)
+    assert {term.dtype for term in objective} == {torch.float32}
+
+
+def test_importing_dropmax_imports_no_compiler():
+    code = "import sys, dropmax.heads; assert 'torch._dynamo' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 WRONG = {
     "no such posterior": ({"posterior": "exact"}, "posterior must be one of learned, prior, ana"),
     "a correction too many": ({"posterior": "prior"}, "correction_weight must be None where post"),
+    "a bias of no correction": (
+        {"posterior": "prior", "correction_weight": None, "correction_bias": torch.zeros(K)},
+        "correction_bias must",
+    ),
+    "an aux_prior without aux": (
+        {"posterior": "prior", "correction_weight": None, "aux_prior": "base_rate"},
+        "aux_prior must",
+    ),
+    "no weight": ({"weight": None}, "weight must be a matrix"),
+    "no classes": ({"weight": torch.zeros(0, D)}, "weight must be a matrix"),
     "no correction": (
         {"correction_weight": None},
         "correction_weight must be given where posterior is 'learned'",
@@ -389,8 +480,7 @@ def test_heads_that_go_over_the_classes_many_times_refuse(option):
 @pytest.mark.usefixtures("untyped")
 def test_compiled_code_gives_the_same(monkeypatch):
     monkeypatch.setattr(compiled, "ENOUGH", 1)
-    plain = chunks.in_one_pass
-    again = compiled.Compiled(plain.function, otherwise=plain.otherwise)
+    again = compiled.Compiled(chunks.in_one_pass.function)
     monkeypatch.setattr(chunks, "in_one_pass", again)
     torch.manual_seed(3)
     for options in ({"preset": "paper"}, {"preset": "default"}, {"posterior": "prior"}):

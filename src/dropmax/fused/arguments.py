@@ -23,7 +23,9 @@ def checked_parameters(
     """The maps fit one another and the features, and suit the posterior."""
     _check.choice(function, "posterior", posterior, POSTERIORS)
     weight = parameters["weight"]
-    assert weight is not None
+    if not isinstance(weight, Tensor) or weight.ndim != 2 or not len(weight):
+        must = "be a matrix [K, D] of one class or more"
+        _check.fail(function, "weight", must, weight, "pass the map to class scores")
     _check.features(function, features, weight)
     num_classes, in_features = weight.shape
     rank = in_features
@@ -50,6 +52,9 @@ def checked_parameters(
         must = f"{'be given' if learned else 'be None'} where posterior is {posterior!r}"
         remedy = "pass the map of the correction for the learned posterior alone"
         _check.fail(function, "correction_weight", must, parameters["correction_weight"], remedy)
+    if not learned:
+        unused = {"correction_bias": parameters["correction_bias"]}
+        _check.unused(function, unused, f"where posterior is {posterior!r}")
 
 
 def checked_options(
@@ -66,6 +71,9 @@ def checked_options(
     _check.choice(function, "reduction", reduction, REDUCTIONS)
     _check.choice(function, "masks", options.masks, MASKS)
     _check.choice_or_number(function, "aux_prior", options.aux_prior, AUX_PRIORS)
+    if options.posterior != "learned" and options.aux_prior != "label":
+        unused = {"aux_prior": options.aux_prior}
+        _check.unused(function, unused, f"where posterior is {options.posterior!r}")
     _check.number(function, "temperature", options.temperature, low=0.0, open_low=True)
     _check.number(function, "floor", options.floor, low=0.0, high=1.0, open_high=True)
     _check.integer(function, "num_samples", options.num_samples, low=1)

@@ -21,7 +21,7 @@ from dropmax.fused.elementwise import Scalars, objective_and_gradient
 from dropmax.fused.noise import uniforms
 
 PART = 2**18
-"""So many scores of each map plain code goes over at a time, about."""
+"""So many scores of each map are gone over at a time, about, with what lies in between."""
 
 
 def _over_the_scores(
@@ -40,13 +40,16 @@ def _over_the_scores(
     return terms
 
 
+in_one_pass = Compiled(_over_the_scores)
+
+
 def _in_parts(*tensors: Tensor | None, scalars: Tensor, **options: Any) -> list[Tensor]:
-    """The same, a few instances at a time, so that what plain code holds in between is small."""
+    """The same a few instances at a time, so that what lies in between is small."""
     (logits, *_) = tensors
     assert logits is not None
     size = max(1, PART // logits.shape[-1])
     parts = [
-        _over_the_scores(*part, scalars=scalars, **options)
+        in_one_pass(*part, scalars=scalars, of=logits.numel(), **options)
         for part in zip(*(_split(tensor, size, len(logits)) for tensor in tensors), strict=True)
     ]
     return [torch.cat(term) for term in zip(*parts, strict=True)]
@@ -54,9 +57,6 @@ def _in_parts(*tensors: Tensor | None, scalars: Tensor, **options: Any) -> list[
 
 def _split(tensor: Tensor | None, size: int, count: int) -> Sequence[Tensor | None]:
     return [None] * max(1, math.ceil(count / size)) if tensor is None else torch.split(tensor, size)
-
-
-in_one_pass = Compiled(_over_the_scores, otherwise=_in_parts)
 
 
 class Options(NamedTuple):
@@ -108,18 +108,18 @@ class Chunk(NamedTuple):
 
 
 def objective_of(
-    scores: Sequence[Tensor], chunk: Chunk, options: Options
+    scores: Sequence[Tensor], chunk: Chunk, options: Options, *, differentiates: bool
 ) -> tuple[Objective, Sequence[Tensor]]:
     """The weighted objective of each instance `[N]`, and the gradients of scores `[N, K]`.
 
-    The scores are not to be read afterwards.
     In one pass where the label is one class and there is one mask, else by autograd through
-    `functional`.
+    `functional`. The scores are not to be read afterwards, nor the gradients where they are not
+    asked for.
     """
     one_class = not chunk.target.is_floating_point() and options.label_smoothing == 0.0
     if one_class and options.num_samples == 1 and options.masks != "straight_through":
         return _in_one_pass(scores, chunk, options)
-    return _by_autograd(scores, chunk, options)
+    return _by_autograd(scores, chunk, options, differentiates)
 
 
 def _in_one_pass(
@@ -130,7 +130,9 @@ def _in_one_pass(
     learned = options.posterior == "learned"
     if options.posterior == "analytic":
         correction = [analytic_correction(logits, retain_logits, chunk.target)]
-    weight = None if chunk.class_weight is None else chunk.class_weight[chunk.target]
+    weight = (
+        None if chunk.class_weight is None else chunk.class_weight[chunk.target].to(logits.dtype)
+    )
     mean = options.masks == "mean"
     scalars = Scalars(
         options.kl_weight,
@@ -141,7 +143,7 @@ def _in_one_pass(
         options.plugin_focus,
         options.aux_shift(logits.shape[-1]),
     )
-    terms = in_one_pass(
+    terms = _in_parts(
         logits,
         retain_logits,
         correction[0] if correction else None,
@@ -160,9 +162,11 @@ def _in_one_pass(
 
 
 def _by_autograd(
-    scores: Sequence[Tensor], chunk: Chunk, options: Options
+    scores: Sequence[Tensor], chunk: Chunk, options: Options, differentiates: bool
 ) -> tuple[Objective, Sequence[Tensor]]:
-    leaves = [at_least_float32(branch.detach()).requires_grad_() for branch in scores]
+    leaves = [at_least_float32(branch.detach()) for branch in scores]
+    if differentiates:
+        leaves = [leaf.requires_grad_() for leaf in leaves]
     logits, retain_logits, *correction = leaves
     noise = chunk.noise
     if chunk.keys is not None:
@@ -180,7 +184,7 @@ def _by_autograd(
         "weight": chunk.class_weight,
         "label_smoothing": options.label_smoothing,
     }
-    with torch.enable_grad():
+    with torch.set_grad_enabled(differentiates):
         if options.posterior == "analytic":
             function = "linear_dropmax_objective"
             checked = Label.of(function, chunk.target, logits, **label, axis=LOCAL)
@@ -205,5 +209,5 @@ def _by_autograd(
             )
         weighted = options.weighted(raw)
         total = weighted.total.masked_fill(chunk.factor == 0.0, 0.0)
-    gradients = torch.autograd.grad(total, leaves, chunk.factor)
+    gradients = torch.autograd.grad(total, leaves, chunk.factor) if differentiates else ()
     return Objective(*(term.detach() for term in weighted)), gradients

@@ -4,34 +4,30 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 ENOUGH = 2**18
 """Scores of a call from which on compiling is worth its seconds, and the fused loss pays."""
 
 
 class Compiled:
-    """A function of tensors that is compiled at its first call on many scores, if it can be.
+    """A function of tensors that is compiled when first called for many scores, if it can be."""
 
-    `otherwise` is its plain form.
-    """
-
-    def __init__(self, function: Callable[..., Any], *, otherwise: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.otherwise = otherwise
         self.compiled: Callable[..., Any] | None = None
         self.possible = True
 
-    def __call__(self, scores: Tensor, *arguments: Any, **options: Any) -> Any:
-        if not self.possible or scores.numel() < ENOUGH:
-            return self.otherwise(scores, *arguments, **options)
+    def __call__(self, *arguments: Any, of: int, **options: Any) -> Any:
+        """Its value; the call is one part of what is done with `of` scores."""
+        if not self.possible or of < ENOUGH:
+            return self.function(*arguments, **options)
         from torch._dynamo.exc import TorchDynamoException
         from torch._inductor.exc import InductorError
 
         if self.compiled is None:
             self.compiled = torch.compile(self.function)
         try:
-            return self.compiled(scores, *arguments, **options)
+            return self.compiled(*arguments, **options)
         except (TorchDynamoException, InductorError):  # there is no compiler on this machine
             self.possible = False
-            return self.otherwise(scores, *arguments, **options)
+            return self.function(*arguments, **options)

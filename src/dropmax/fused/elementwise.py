@@ -111,7 +111,9 @@ def objective_and_gradient(
 
     share_of_total = torch.exp(masked - log_total[:, None]) * kept
     to_logits = share_of_total - indicator * kept
-    to_posterior = share_of_total * (1.0 - mask) * _unfloored(mask, floor) / temperature
+    to_posterior = (
+        share_of_total * (1.0 - mask) * _unfloored(mask, mask_logits, floor) / temperature
+    )
     to_prior = entropy_weight * spread * retain_logits
     if correction_logits is None:
         kl = torch.where(is_target, kl_of_target, 0.0).sum(-1)
@@ -128,7 +130,7 @@ def objective_and_gradient(
         taken = (shares * factor)[:, None]
         to_plugin = (torch.exp(plugin - log_plugin_total[:, None]) - indicator) * taken
         to_logits = to_logits + to_plugin
-        to_prior = to_prior + to_plugin * prior.negative * _unfloored(rho, floor)
+        to_prior = to_prior + to_plugin * prior.negative * _unfloored(rho, retain_logits, floor)
     aux, gradients = torch.zeros_like(nll), [to_logits, to_prior]
     if correction_logits is not None and learned:
         shifted = correction_logits + aux_shift
@@ -173,9 +175,15 @@ def _log_floored(
     if floor >= SMALL_FLOOR:
         return torch.log(mask + floor)
     log_mask = F.logsigmoid(mask_logits)
-    return torch.logaddexp(log_mask, torch.full_like(log_mask, floor).log())
+    if floor == 0.0:
+        return log_mask
+    return torch.logaddexp(log_mask, torch.full_like(log_mask, math.log(floor)))
 
 
-def _unfloored(mask: Float[Tensor, "N K"], floor: float) -> Float[Tensor, "N K"] | float:
+def _unfloored(
+    mask: Float[Tensor, "N K"], mask_logits: Float[Tensor, "N K"], floor: float
+) -> Float[Tensor, "N K"] | float:
     """mask / (mask + floor)."""
-    return mask / (mask + floor) if floor > 0.0 else 1.0
+    if floor >= SMALL_FLOOR:
+        return mask / (mask + floor)
+    return 1.0 if floor == 0.0 else torch.sigmoid(F.logsigmoid(mask_logits) - math.log(floor))

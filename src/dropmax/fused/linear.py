@@ -154,6 +154,7 @@ def linear_dropmax_objective(
     if reduction == "none":
         terms = Recomputed.apply(options, batch, *inputs, *parameters)  # type: ignore[no-untyped-call]
         return instances.reduced(Objective(*(term.reshape(shape) for term in terms)), "none")
+    differentiates = torch.is_grad_enabled()
     factor = instances.factors(reduction).reshape(flat)
-    summed = Accumulated.apply(options, batch, factor, *inputs, *parameters)  # type: ignore[no-untyped-call]
+    summed = Accumulated.apply(options, batch, differentiates, factor, *inputs, *parameters)  # type: ignore[no-untyped-call]
     return Objective(*summed)

@@ -52,12 +52,14 @@ class Map(NamedTuple):
         """Add what the gradient of these scores gives."""
         if self.to_bias is not None:
             self.to_bias.add_(to_scores.sum(0))
-        to_scores = to_scores.to(self.inputs.dtype)
+        inputs, weight = self.inputs[rows], self.weight
+        if inputs.dtype == torch.float16:  # no scaled loss keeps these gradients off 0 in its range
+            inputs, weight = inputs.float(), weight.float()
+        to_scores = to_scores.to(inputs.dtype)
         if self.to_weight is not None:
-            keep = rows.start > 0
-            _add_product(self.to_weight, to_scores.t(), self.inputs[rows], keep=keep)
+            _add_product(self.to_weight, to_scores.t(), inputs, keep=rows.start > 0)
         if self.to_inputs is not None:
-            _add_product(self.to_inputs[rows], to_scores, self.weight)
+            _add_product(self.to_inputs[rows], to_scores, weight)
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor, *, keep: bool = True) -> None:

@@ -53,6 +53,14 @@ class Batch(NamedTuple):
         return Chunk(self.target[rows], factor[rows], self.class_weight, keys, noise)
 
 
+def _only_once() -> None:
+    """A second derivative would be wrong: the gradients are no function of what they are of."""
+    if torch.is_grad_enabled():
+        must = "be False, as the fused loss has first derivatives alone"
+        remedy = "call loss of the scores, head.loss(head(features), target)"
+        _check.fail("linear_dropmax_objective", "create_graph", must, True, remedy)
+
+
 class Accumulated(torch.autograd.Function):
     """The sum over instances, times their factors; gradients are made in the forward pass."""
 
@@ -61,10 +69,11 @@ class Accumulated(torch.autograd.Function):
         ctx: Any,
         options: Options,
         batch: Batch,
+        differentiates: bool,
         factor: Tensor,
         *tensors: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        wanted = ctx.needs_input_grad[3:]
+        wanted = [differentiates and needed for needed in ctx.needs_input_grad[4:]]
         terms, gradients = _passed(options, batch, factor, tensors, wanted)
         ctx.save_for_backward(*gradients)
         counted = [(term.masked_fill(factor == 0.0, 0.0) * factor).sum() for term in terms]
@@ -72,12 +81,21 @@ class Accumulated(torch.autograd.Function):
         return tuple(counted)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        _only_once()
         found: Sequence[Tensor | None] = ctx.saved_tensors
-        if not (_check.readable(upstream) and upstream.item() == 1.0):
-            found = [None if saved is None else saved * upstream for saved in found]
-        return None, None, None, *found
+        by_one = _check.readable(upstream) and upstream.item() == 1.0
+        of_inputs = len(Inputs._fields)  # copied: the caller may go on with them in place
+        return (
+            None,
+            None,
+            None,
+            None,
+            *(
+                saved if saved is None or (by_one and n >= of_inputs) else saved * upstream
+                for n, saved in enumerate(found)
+            ),
+        )
 
 
 class Recomputed(torch.autograd.Function):
@@ -102,8 +120,8 @@ class Recomputed(torch.autograd.Function):
         return tuple(terms)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        _only_once()
         tensors = ctx.saved_tensors
         wanted = ctx.needs_input_grad[2:]
         with torch.autocast(tensors[0].device.type, **ctx.autocast):
@@ -161,7 +179,8 @@ def _passed(
         for start in range(0, max(len(features), 1), size):
             rows = slice(start, start + size)
             scores = [mapping.scores(rows) for mapping in maps]
-            found, to_scores = objective_of(scores, batch.chunk(rows, factor), options)
+            chunk = batch.chunk(rows, factor)
+            found, to_scores = objective_of(scores, chunk, options, differentiates=any(wanted))
             terms.append(found)
             if any(wanted):
                 for mapping, to_score in zip(maps, to_scores, strict=True):

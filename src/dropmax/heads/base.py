@@ -274,7 +274,8 @@ class Head(LinearMaps, ABC):
         for branch in branches:
             if getattr(scores, f"{branch}_logits") is None:
                 argument = f"scores.{branch}_logits"
-                _check.fail(function, argument, "be given", None, "pass what this head returned")
+                remedy = "pass what this head returned, called outside predicting()"
+                _check.fail(function, argument, "be given", None, remedy)
         num_classes = self.axis.num_classes(scores.logits)
         if num_classes != self.out_features:
             must = f"have {self.out_features} classes"

@@ -11,7 +11,6 @@ from dropmax import _check
 from dropmax.axis import LOCAL
 from dropmax.functional import Objective
 from dropmax.functional.instances import IGNORE_INDEX
-from dropmax.fused import POSTERIORS, linear_dropmax_objective
 from dropmax.heads.base import Head, required
 from dropmax.heads.settings import WEIGHTS
 
@@ -51,7 +50,7 @@ class FusedHead(Head):
         """Attributes, their values, and the values that they may have."""
         return [
             ("objective", self.objective, ("variational",)),
-            ("posterior", self.posterior, POSTERIORS),
+            ("posterior", self.posterior, ("learned", "prior", "analytic")),
             ("axis", self.axis, (LOCAL,)),
         ]
 
@@ -87,7 +86,8 @@ class FusedHead(Head):
 
         Raises:
             ValueError: If an argument does not fit, or the head's objective or posterior needs
-                more than one pass over the classes ("marginal", "exact"), or has no such maps.
+                more than one pass over the classes ("marginal", "exact"), or has no such maps;
+                in the backward pass if a second derivative is asked for.
 
         Examples:
             >>> import torch
@@ -97,6 +97,8 @@ class FusedHead(Head):
             >>> head.weight.grad.shape
             torch.Size([1000, 16])
         """
+        from dropmax.fused import linear_dropmax_objective  # late: it takes the compiler along
+
         function = "DropMaxHead.fused_loss"
         self._check_weights(function)
         for argument, value, able in self._fused_needs():

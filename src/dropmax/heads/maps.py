@@ -21,6 +21,9 @@ _predicting: ContextVar[bool] = ContextVar("predicting", default=False)
 def predicting() -> Iterator[None]:
     """Within, heads leave out the map of the correction, which the loss alone uses.
 
+    In this thread, and not in compiled code, where what nothing uses is left out anyway: compile a
+    function that ends with `log_probs` or `predict`.
+
     Examples:
         >>> import torch
         >>> from dropmax.heads import DropMaxHead, predicting
@@ -29,7 +32,7 @@ def predicting() -> Iterator[None]:
         ...     head(torch.randn(8, 16)).correction_logits is None
         True
     """
-    if torch.compiler.is_compiling():  # which leaves out by itself what nothing uses
+    if torch.compiler.is_compiling():
         yield
         return
     before = _predicting.set(True)

@@ -41,8 +41,6 @@ bench: env
 	$(BIN)/python benchmarks/step.py --out benchmarks/results/step.jsonl --tables docs/how-to/which-head.md
 	$(BIN)/python benchmarks/predictive.py --out benchmarks/results/predictive.jsonl \
 		--tables docs/method/exact.md --figure docs/images/monte_carlo
-	$(BIN)/python benchmarks/many_classes.py --out benchmarks/results/many_classes.jsonl \
-		--tables docs/many-classes.md --figure docs/images/many_classes
 	$(BIN)/python benchmarks/estimators.py --out benchmarks/results/estimators.jsonl \
 		--tables docs/how-to/scikit-learn.md $(if $(DROPMAX_DATA),--data-root $(DROPMAX_DATA))
 

@@ -4,8 +4,8 @@
         --tables docs/many-classes.md --figure docs/images/many_classes
 
 Features, linear maps, loss, forward and backward, float32. The rival is F.linear and
-F.cross_entropy. "maps alone" is DropMax without all that is not a matrix product: what no
-implementation of three maps falls below. The methods take turns, each setting in a process of its
+F.cross_entropy. "maps alone" is the same products over the same chunks of instances and
+nothing else. The methods take turns, each setting in a process of its
 own; a ratio is the median over repeats of a method's time by the rival's in the same repeat. Memory
 is the rise of the peak in a process of its own over what it holds after one step, weights and
 gradients (on Linux, elsewhere null). "training" are 100 steps of Adam at the most classes.

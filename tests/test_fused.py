@@ -483,20 +483,24 @@ def test_compiled_code_gives_the_same(monkeypatch):
     again = compiled.Compiled(chunks.in_one_pass.function)
     monkeypatch.setattr(chunks, "in_one_pass", again)
     torch.manual_seed(3)
-    for options in ({"preset": "paper"}, {"preset": "default"}, {"posterior": "prior"}):
+    stats = torch._dynamo.utils.counters["stats"]
+    cases = [(HEADS[n], {}) for n in ("paper", "default", "prior", "analytic", "mean", "no floor")]
+    for options, given in (*cases, (HEADS["paper"], {"noise": torch.rand(N, 40)})):
         head = DropMaxHead(D, 40, **options)
         features, target = torch.randn(N, D), torch.arange(N)
         results = []
+        graphs = stats["unique_graphs"]
         for possible in (True, False):
             chunks.in_one_pass.possible = possible
 
-            def fused(x, head=head, target=target):
-                generator = torch.Generator().manual_seed(5)
-                return head.fused_loss(x, target, generator=generator)
+            def fused(x, head=head, target=target, given=given):
+                random = given or {"generator": torch.Generator().manual_seed(5)}
+                return head.fused_loss(x, target, **random)
 
             terms, gradients = found(fused, head, features, "mean")
             assert chunks.in_one_pass.possible == possible
             results.append([*terms, *gradients])
+        assert stats["unique_graphs"] > graphs, options
         for one, other in zip(*results, strict=True):
             assert ((one - other).abs().max() / (1.0 + other.abs().max())).item() < 1e-5
 
@@ -504,12 +508,15 @@ def test_compiled_code_gives_the_same(monkeypatch):
 @pytest.mark.slow
 def test_without_a_compiler_it_goes_on_in_plain_code(tmp_path):
     code = (
-        "import torch, dropmax\n"
+        "import torch, dropmax, warnings\n"
         "from dropmax.fused import chunks, compiled\n"
         "compiled.ENOUGH = 1\n"
+        "caught = warnings.catch_warnings(record=True)\n"
+        "found = caught.__enter__()\n"
         "head = dropmax.make_head('dropmax', 5, 40)\n"
         "head.fused_loss(torch.randn(7, 5), torch.arange(7)).total.backward()\n"
         "assert not chunks.in_one_pass.possible\n"
+        "assert ['plain code runs' in str(w.message) for w in found].count(True) == 1, found\n"
         "assert head.weight.grad.abs().sum() > 0\n"
     )
     environment = os.environ | {"CXX": "/no/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}

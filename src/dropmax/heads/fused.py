@@ -48,9 +48,11 @@ class FusedHead(Head):
 
     def _fused_needs(self) -> list[tuple[str, Any, tuple[Any, ...]]]:
         """Attributes, their values, and the values that they may have."""
+        from dropmax.fused import POSTERIORS  # late: it takes the compiler along
+
         return [
             ("objective", self.objective, ("variational",)),
-            ("posterior", self.posterior, ("learned", "prior", "analytic")),
+            ("posterior", self.posterior, POSTERIORS),
             ("axis", self.axis, (LOCAL,)),
         ]
 
@@ -97,7 +99,7 @@ class FusedHead(Head):
             >>> head.weight.grad.shape
             torch.Size([1000, 16])
         """
-        from dropmax.fused import linear_dropmax_objective  # late: it takes the compiler along
+        from dropmax.fused import linear_dropmax_objective  # late, too
 
         function = "DropMaxHead.fused_loss"
         self._check_weights(function)

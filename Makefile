@@ -43,6 +43,8 @@ bench: env
 		--tables docs/method/exact.md --figure docs/images/monte_carlo
 	$(BIN)/python benchmarks/estimators.py --out benchmarks/results/estimators.jsonl \
 		--tables docs/how-to/scikit-learn.md $(if $(DROPMAX_DATA),--data-root $(DROPMAX_DATA))
+	$(BIN)/python benchmarks/many_classes.py --out benchmarks/results/many_classes.jsonl \
+		--tables docs/many-classes.md --figure docs/images/many_classes
 
 clean:
 	rm -rf .venv demo site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

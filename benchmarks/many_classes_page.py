@@ -56,29 +56,40 @@ def exponent(lines: Sequence[Mapping[str, Any]], method: str, quantity: str) -> 
 
 
 def draw(lines: Sequence[Mapping[str, Any]], stem: Path) -> None:
-    """The ratio to the rival against the number of classes, and the limit."""
-    from dropmax.report.figures import COLORS, axes_of, save
+    """Milliseconds, and their ratio to the rival's, against the number of classes."""
+    from dropmax.report.figures import axes_of, save
 
-    figure, axes = axes_of(2, width=6.0, height=4.0)
-    for ax, settings in zip(axes, (WIDE, NARROW), strict=True):
-        mine = [line for line in lines if line["kind"] == "cost" and of(line) in settings]
-        for n, method in enumerate(METHODS):
-            points = [(x["classes"], x["ratio"]) for x in mine if x["method"] == method]
-            style = (
-                {"ls": "--", "color": "#000000"} if method == ALONE else {"marker": "o", "ms": 3}
-            )
-            ax.plot(*zip(*points, strict=True), label=method, **{"color": COLORS[n], **style})
-        ax.set_xscale("log", base=2)
-        ax.set_yscale("log", base=2)
+    costs = [line for line in lines if line["kind"] == "cost"]
+    figure, axes = axes_of(2, 2, width=6.0, height=3.2)
+    for n, settings in enumerate((WIDE, NARROW)):
+        mine = [line for line in costs if of(line) in settings]
+        above, below = axes[n], axes[n + 2]
+        _draw_methods(above, mine, "milliseconds")
+        _draw_methods(below, mine, "ratio")
         ticks = [0.5, 1, 2, 3, 4, 8, 16]
-        ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-        ax.minorticks_off()
-        ax.set_xlabel("classes", fontsize=9)
-        ax.set_title(f"{settings[0].instances:,} instances, width {settings[0].width}", fontsize=9)
-        ax.grid(alpha=0.3)
-    axes[0].set_ylabel(f"time, in that of {RIVAL}", fontsize=9)
+        below.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        below.minorticks_off()
+        below.set_xlabel("classes", fontsize=9)
+        title = f"{settings[0].instances:,} instances, width {settings[0].width}"
+        above.set_title(title, fontsize=9)
+    axes[0].set_ylabel("a step, milliseconds", fontsize=9)
+    axes[2].set_ylabel(f"in that of {RIVAL}", fontsize=9)
     axes[1].legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     save({stem.name: figure}, stem.parent)
+
+
+def _draw_methods(ax: Any, lines: Sequence[Mapping[str, Any]], quantity: str) -> None:
+    """A line a method; the limit is dashed."""
+    from dropmax.report.figures import COLORS
+
+    for n, method in enumerate(METHODS):
+        points = [(x["classes"], x[quantity]) for x in lines if x["method"] == method]
+        limit = {"ls": "--", "color": "#000000"}
+        style = limit if method == ALONE else {"marker": "o", "ms": 3, "color": COLORS[n]}
+        ax.plot(*zip(*points, strict=True), label=method, **style)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.grid(alpha=0.3)
 
 
 def of(line: Mapping[str, Any]) -> Setting:

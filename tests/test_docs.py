@@ -116,6 +116,7 @@ def test_python_of_the_pages_runs(block, tmp_path, monkeypatch):
         ("step", "docs/how-to/which-head.md"),
         ("predictive", "docs/method/exact.md"),
         ("estimators", "docs/how-to/scikit-learn.md"),
+        ("many_classes", "docs/many-classes.md"),
     ],
 )
 def test_tables_of_benchmarks_are_those_of_the_committed_lines(benchmark, page, monkeypatch):

@@ -486,6 +486,13 @@ FAULTS = {
         "range(0, max(len(features) - 1, 1), size)",
         "test_fused.py::test_values_and_gradients_are_those_of_the_composition",
     ),
+    "scores kept by the fused loss": (
+        "fused/passes.py",
+        "            terms.append(found)\n",
+        "            terms.append(found)\n"
+        "            tensors = (*tensors, *(score.clone() for score in scores))\n",
+        "test_fused.py::test_nothing_of_the_size_of_scores_outlives_its_chunk",
+    ),
     "fused gradient of the last chunk alone": (
         "fused/maps.py",
         "keep=rows.start > 0",

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from tolerances import assert_close
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dropmax
@@ -309,29 +310,41 @@ def test_batch_axes_empty_batches_and_frozen_maps():
         assert not head.fused_loss(features, target).total.requires_grad
 
 
-class Largest(TorchDispatchMode):
-    """Records the size of the largest tensor that is made."""
+class Alive(TorchDispatchMode):
+    """Records how many numbers are held at most by tensors that are made and still alive."""
 
-    elements = 0
+    def __init__(self):
+        super().__init__()
+        self.most, self.held = 0, {}
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         made = function(*args, **(kwargs or {}))
         for tensor in torch.utils._pytree.tree_leaves(made):
             if isinstance(tensor, torch.Tensor):
-                self.elements = max(self.elements, tensor.untyped_storage().size() // 4)
+                storage = tensor.untyped_storage()
+                self.held[storage.data_ptr()] = StorageWeakRef(storage), storage.size() // 4
+        self.held = {key: held for key, held in self.held.items() if not held[0].expired()}
+        self.most = max(self.most, sum(size for _, size in self.held.values()))
         return made
 
 
 @pytest.mark.parametrize("name", ["paper", "samples", "analytic", "low rank"])
 @pytest.mark.parametrize("reduction", ["mean", "none"])
-def test_nothing_of_the_size_of_all_scores_is_made(name, reduction):
-    count, classes = 100, 50
+def test_nothing_of_the_size_of_scores_outlives_its_chunk(name, reduction):
+    """Twice the instances hold more by what a few numbers an instance need."""
+    classes = 500
     head = DropMaxHead(D, classes, **HEADS[name])
-    features, target = torch.randn(count, D), torch.arange(count) % classes
-    with Largest() as largest:
-        head.fused_loss(features, target, reduction=reduction).total.sum().backward()
-    samples = head.num_samples or 1
-    assert 3 * classes <= largest.elements <= samples * 4 * count * D < count * classes * samples
+
+    def alive(count):
+        features, target = torch.randn(count, D), torch.arange(count) % classes
+        head.zero_grad()
+        with Alive() as alive:
+            head.fused_loss(features, target, reduction=reduction).total.sum().backward()
+        return alive.most
+
+    few, many = alive(60), alive(120)
+    assert few > 3 * 3 * classes  # scores of three instances for each of the maps
+    assert 0 <= many - few < 60 * 50 < 60 * classes
 
 
 def test_where_no_gradient_is_wanted_none_is_computed(monkeypatch):

@@ -486,6 +486,30 @@ FAULTS = {
         "range(0, max(len(features) - 1, 1), size)",
         "test_fused.py::test_values_and_gradients_are_those_of_the_composition",
     ),
+    "fused logistic noise of another scale": (
+        "fused/elementwise.py",
+        "mask_logits + logistics(keys, num_classes, dtype)",
+        "mask_logits + logistics(keys, num_classes, dtype) / 4.0",
+        "test_fused.py::test_noise_of_keys_is_the_uniforms_of_these_keys",
+    ),
+    "the same noise at every step": (
+        "fused/linear.py",
+        "features.device, generator)",
+        "features.device, torch.Generator().manual_seed(0))",
+        "test_fused.py::test_noise_of_keys_is_the_uniforms_of_these_keys",
+    ),
+    "fused uniforms of a part of (0, 1)": (
+        "fused/chunks.py",
+        "noise = uniforms(chunk.keys, logits.shape[-1], logits.dtype)",
+        "noise = uniforms(chunk.keys, logits.shape[-1], logits.dtype) / 2.0",
+        "test_fused.py::test_noise_of_keys_is_the_uniforms_of_these_keys",
+    ),
+    "autocast lowers float64": (
+        "fused/passes.py",
+        " and dtype != torch.float64",
+        "",
+        "test_fused.py::test_autocast_leaves_float64_alone",
+    ),
     "scores kept by the fused loss": (
         "fused/passes.py",
         "            terms.append(found)\n",

@@ -199,6 +199,69 @@ def test_a_seed_gives_the_same_masks_whatever_the_chunks(reduction, monkeypatch)
     assert not torch.isclose(results[0][0].mean(), other, rtol=1e-4)
 
 
+NOISY = ("paper", "default", "prior", "analytic", "straight through", "samples", "low rank")
+
+
+@pytest.mark.parametrize(
+    ("name", "smoothing"),
+    [(name, 0.0) for name in NOISY] + [(name, 0.1) for name in ("paper", "analytic", "samples")],
+)
+def test_noise_of_keys_is_the_uniforms_of_these_keys(name, smoothing):
+    """What is drawn is the law that is tested below, and is drawn anew at every call."""
+    head = DropMaxHead(D, K, **HEADS[name], dtype=torch.float64)
+    features, target = torch.randn(N, D, dtype=torch.float64), torch.arange(N) % K
+    samples = () if head.num_samples in (None, 1) else (head.num_samples,)
+    keys = noise.draw_keys((*samples, N), torch.device("cpu"), torch.Generator().manual_seed(5))
+    uniforms = noise.uniforms(keys, K, torch.float64)
+
+    def gradient(objective):
+        head.zero_grad()
+        objective.total.backward()
+        return objective.total.detach(), head.weight.grad.clone()
+
+    drawn = gradient(
+        head.fused_loss(
+            features,
+            target,
+            label_smoothing=smoothing,
+            generator=torch.Generator().manual_seed(5),
+        )
+    )
+    given = gradient(head.loss(head(features), target, label_smoothing=smoothing, noise=uniforms))
+    assert_close(drawn[0], given[0], "reordered")
+    assert_close(drawn[1], given[1], "reordered")
+    first, second = (
+        head.fused_loss(features, target, label_smoothing=smoothing).total for _ in range(2)
+    )
+    assert not torch.isclose(first, second, rtol=1e-6)
+
+
+def test_what_lies_between_the_passes_may_not_be_changed():
+    head = dropmax.make_head("dropmax:preset=paper", D, K)
+    uniforms = torch.rand(N, K)
+    loss = head.fused_loss(torch.randn(N, D), torch.arange(N) % K, reduction="none", noise=uniforms)
+    uniforms.uniform_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.total.sum().backward()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_autocast_leaves_float64_alone(reduction):
+    head = DropMaxHead(D, K, preset="paper", dtype=torch.float64)
+    features, target = torch.randn(N, D, dtype=torch.float64), torch.arange(N) % K
+    given = {"noise": torch.rand(N, K, dtype=torch.float64), "reduction": reduction}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        lowered = head.fused_loss(features, target, **given).total
+    assert_close(lowered, head.fused_loss(features, target, **given).total, "reordered")
+
+
+def test_masks_that_are_not_drawn_read_no_noise():
+    head = DropMaxHead(D, K, preset="paper", masks="mean")
+    features, target = torch.randn(N, D), torch.arange(N) % K
+    read = head.fused_loss(features, target, noise=torch.zeros(1)).total
+    assert read == head.fused_loss(features, target).total
+
+
 def test_the_backward_pass_of_none_sees_the_masks_of_the_forward_pass():
     """The gradient of the sum of "none" is that of "sum" under the same keys."""
     head = dropmax.make_head("dropmax:preset=paper", D, K)
@@ -461,6 +524,18 @@ WRONG = {
         "class_weight must be",
     ),
     "a negative weight": ({"kl_weight": -1.0}, "kl_weight must be"),
+    "a label that is learned": (
+        {"target": torch.full((N, K), 1.0 / K, requires_grad=True)},
+        "target must not require a gradient",
+    ),
+    "class weights that are learned": (
+        {"class_weight": torch.ones(K, requires_grad=True)},
+        "class_weight must not require a gradient",
+    ),
+    "weights of instances that are learned": (
+        {"sample_weight": torch.ones(N, requires_grad=True)},
+        "sample_weight must not require a gradient",
+    ),
 }
 
 

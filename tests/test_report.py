@@ -1,5 +1,6 @@
 """Tables and figures of a comparison, against numbers worked out by hand."""
 
+import json
 import math
 import re
 
@@ -9,8 +10,9 @@ from tolerances import assert_close
 
 from dropmax.data import load_images
 from dropmax.experiments import RESULTS, append_line
-from dropmax.report import draw, draw_posterior, summarize, table
+from dropmax.report import draw, draw_posterior, summarize, table, with_blocks
 from dropmax.report.classes import by_classes_figure
+from dropmax.report.figures import colors_of
 from dropmax.report.uncertainty import uncertainty_table
 from dropmax.training import RunConfig, train
 
@@ -65,6 +67,9 @@ def test_differences_are_paired_by_seed_and_not_by_place():
     assert (only_one.mean, only_one.seeds) == (-2.0, 1)
     assert_number((only_one.ratio,), (3.0 / 5.0,))
     assert math.isnan(only_one.low)
+    two = summarize([line for line in LINES if line["config"]["seed"] < 2])[1].differences["error"]
+    assert (two.mean, two.seeds) == (-1.5, 2)
+    assert math.isnan(two.low)
     assert summarize(LINES[3:])[0].differences == {}
 
 
@@ -89,6 +94,30 @@ def test_figures_are_written_whole_and_again_the_same(tmp_path):
     before = {file: file.read_bytes() for file in files if file.suffix == ".png"}
     draw(LINES, tmp_path)
     assert {file: file.read_bytes() for file in before} == before
+
+
+def test_a_head_has_the_same_color_in_every_figure():
+    alone, among = (
+        colors_of(["dropmax"]),
+        colors_of(["attention", "softmax", "sparsemax", "dropmax"]),
+    )
+    assert alone["dropmax"] == among["dropmax"]
+    assert len(set(among.values())) == 4
+
+
+def test_the_poster_stands_beside_ratios_of_the_same_seeds(tmp_path):
+    """A head of two seeds is compared with softmax at these two."""
+    folder = tmp_path / "results" / "study" / "part"
+    folder.mkdir(parents=True)
+    for one in (*LINES, line("sparsemax", 2, 3.5)):
+        append_line(folder / RESULTS, one)
+    poster = {"column": [("softmax", 8.0), ("dropmax", 6.0), ("sparsemax", 4.0)]}
+    rows = {k: [{"method": h, "head": h, "error": e} for h, e in v] for k, v in poster.items()}
+    (tmp_path / "poster.json").write_text(json.dumps(rows))
+    made = with_blocks("<!-- poster: study/part column --><!-- end -->", tmp_path).splitlines()
+    assert made[4] == "| softmax | 8.00 | 6.00 ± 1.00 | 3 |  | 1.000 | 1.000 |"
+    assert made[5].endswith("| 3 | -1.00 [-3.48, +1.48] | 0.750 | 0.833 |")
+    assert made[6] == "| sparsemax | 4.00 | 3.50 | 1 | -3.50 | 0.500 | 0.500 |"
 
 
 def test_what_the_number_of_classes_does_is_drawn_of_parts_by_regime(tmp_path):

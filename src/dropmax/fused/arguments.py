@@ -91,7 +91,18 @@ def checked_options(
         _check.fail(function, "masks", must, options.masks, "pass class indices, without smoothing")
     if class_weight is not None:
         _check.class_weight(function, class_weight, like, "class_weight")
+    if options.masks == "mean":
+        return
     _check.random_source(function, noise, generator, like.device)
     if noise is not None:
         samples = () if options.num_samples == 1 else (options.num_samples,)
         _check.uniform_noise(function, noise, (*samples, *like.shape), like.device)
+
+
+def no_gradient_wanted(function: str, **tensors: Tensor | None) -> None:
+    """Where gradients are recorded, none of these has one: the fused loss makes the maps' alone."""
+    for name, tensor in tensors.items():
+        if torch.is_grad_enabled() and isinstance(tensor, Tensor) and tensor.requires_grad:
+            must = "not require a gradient, which the fused loss would not give it"
+            remedy = "detach it, or call loss of the scores, head.loss(head(features), target)"
+            _check.fail(function, name, must, tensor, remedy)

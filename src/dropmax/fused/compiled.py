@@ -27,13 +27,12 @@ class Compiled:
         if not self.possible or of < ENOUGH:
             return self.function(*arguments, **options)
         from torch._dynamo.exc import TorchDynamoException
-        from torch._inductor.exc import InductorError
 
         if self.compiled is None:
             self.compiled = _compiled(self.function)
         try:
             return self.compiled(*arguments, **options)
-        except (TorchDynamoException, InductorError) as error:  # no compiler, or a broken one
+        except TorchDynamoException as error:  # no compiler, or a broken one
             self.possible = False
             first_line = str(error).strip().partition("\n")[0]
             warnings.warn(

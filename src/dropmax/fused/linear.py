@@ -8,7 +8,7 @@ from torch import Tensor
 from dropmax.axis import LOCAL
 from dropmax.functional import Objective
 from dropmax.functional.instances import IGNORE_INDEX, Instances
-from dropmax.fused.arguments import checked_options, checked_parameters
+from dropmax.fused.arguments import checked_options, checked_parameters, no_gradient_wanted
 from dropmax.fused.chunks import Options
 from dropmax.fused.noise import draw_keys
 from dropmax.fused.passes import Accumulated, Batch, Inputs, Parameters, Recomputed
@@ -127,6 +127,9 @@ def linear_dropmax_objective(
     shape = features.shape[:-1]
     like = features.new_empty(1).expand(*shape, len(weight))  # of the scores' shape, without memory
     checked_options(function, options, target, like, class_weight, reduction, noise, generator)
+    no_gradient_wanted(function, target=target, class_weight=class_weight, noise=noise)
+    if reduction != "none":
+        no_gradient_wanted(function, sample_weight=sample_weight)
     instances = Instances.of(
         function,
         target,
@@ -138,6 +141,8 @@ def linear_dropmax_objective(
     )
     flat = shape.numel()
     samples = () if num_samples == 1 else (num_samples,)
+    if masks == "mean":
+        noise = None
     if noise is not None:
         noise = noise.reshape(*samples, flat, len(weight))
     keys = None

@@ -108,11 +108,11 @@ class Recomputed(torch.autograd.Function):
         batch: Batch,
         *tensors: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        ctx.options, ctx.batch = options, batch
+        ctx.options = options
         (features, *_) = tensors
         assert features is not None
         ctx.autocast = _autocast(features)
-        ctx.save_for_backward(*tensors)
+        ctx.save_for_backward(*batch, *tensors)
         factor = features.new_ones(len(features))
         wanted = [False] * len(tensors)
         terms, _ = _passed(options, batch, factor, tensors, wanted)
@@ -122,10 +122,11 @@ class Recomputed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         _only_once()
-        tensors = ctx.saved_tensors
+        count = len(Batch._fields)
+        batch, tensors = Batch(*ctx.saved_tensors[:count]), ctx.saved_tensors[count:]
         wanted = ctx.needs_input_grad[2:]
         with torch.autocast(tensors[0].device.type, **ctx.autocast):
-            passed = _passed(ctx.options, ctx.batch, upstream, tensors, wanted)
+            passed = _passed(ctx.options, batch, upstream, tensors, wanted)
         return None, None, *passed[1]
 
 
@@ -152,7 +153,7 @@ def _passed(
     assert features is not None and weight is not None  # noqa: PT018
     device = features.device.type
     dtype = features.dtype
-    if torch.is_autocast_enabled(device):
+    if torch.is_autocast_enabled(device) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)
     gradients = [
         make(tensor, dtype=at_least_float32(tensor[:0]).dtype)

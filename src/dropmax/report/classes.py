@@ -7,7 +7,7 @@ from typing import Any
 
 from dropmax import _check
 from dropmax.experiments import RESULTS, read_lines
-from dropmax.report.figures import COLORS, axes_of
+from dropmax.report.figures import COLORS, axes_of, colors_of
 from dropmax.report.summary import METRICS, RIVAL, summarize
 
 PART = re.compile(r"(?P<regime>[a-z]+)-(?P<classes>\d+)")
@@ -37,8 +37,9 @@ def by_classes_figure(folder: Path, metric: str = "error") -> Any:
                     point = classes, summary.differences[metric].mean
                     curves.setdefault(summary.head, []).append(point)
         ax.axhline(0.0, color=COLORS[0], lw=1, ls="--")
-        for n, (head, points) in enumerate(curves.items(), 1):
-            ax.plot(*zip(*points, strict=True), "-o", ms=4, color=COLORS[n], label=head)
+        colors = colors_of(curves)
+        for head, points in curves.items():
+            ax.plot(*zip(*points, strict=True), "-o", ms=4, color=colors[head], label=head)
         ax.set_xscale("log")
         numbers = sorted(regimes[regime])
         ax.set_xticks(numbers, [str(number) for number in numbers], minor=False)

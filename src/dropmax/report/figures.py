@@ -1,7 +1,8 @@
 """The figures of a comparison, each as PNG and as SVG."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ COLORS = (
     "#7b4173",
 )
 """Told apart by people who do not see all colors alike (Okabe and Ito), and three more."""
+
+FIRST = ("softmax", "softmax:label_smoothing=0.1", "dropmax:preset=paper", "dropmax")
+"""Heads that have the first colors in every figure."""
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -77,21 +81,29 @@ def axes_of(
     axes = figure.subplots(rows, columns, squeeze=False, width_ratios=ratios).ravel().tolist()
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
-        ax.tick_params(labelsize=8)
+        ax.tick_params(which="both", labelsize=8)
     return figure, axes
+
+
+def colors_of(heads: Iterable[str]) -> dict[str, str]:
+    """The color of each head: of `FIRST` always the same, of the others by their order."""
+    first = dict(zip(FIRST, COLORS, strict=False))
+    others = cycle(COLORS[len(FIRST) :])
+    return {head: first.get(head) or next(others) for head in heads}
 
 
 def _error(lines: Lines) -> Any:
     """A dot a seed and a line at the mean, for error and for calibration error."""
     summaries = summarize(lines)
     heads = dict(by_head(lines))
+    colors = colors_of(heads)
     figure, axes = axes_of(2, width=4.5, height=0.9 + 0.32 * len(heads))
     for ax, metric, label in zip(
         axes, ("error", "ece"), ("test error, %", "calibration error, %"), strict=True
     ):
         for n, summary in enumerate(summaries):
             values = [line["test"][metric] for line in heads[summary.head]]
-            color = COLORS[n % len(COLORS)]
+            color = colors[summary.head]
             ax.plot(values, [n] * len(values), "o", color=color, alpha=0.5, markersize=4)
             ax.plot([summary.metrics[metric].mean] * 2, [n - 0.3, n + 0.3], color=color, lw=2)
         ax.set_yticks(range(len(summaries)), [summary.head for summary in summaries])
@@ -107,8 +119,9 @@ def _reliability(lines: Lines) -> Any:
     """Accuracy against confidence, the bins of all seeds together, a panel a head."""
     heads = by_head(lines)
     columns = min(len(heads), 5)
+    colors = colors_of(head for head, _ in heads)
     figure, axes = axes_of(columns, -(-len(heads) // columns), width=2.4, height=2.6)
-    for n, (ax, (head, runs)) in enumerate(zip(axes, heads, strict=False)):
+    for ax, (head, runs) in zip(axes, heads, strict=False):
         bins = [line["reliability"] for line in runs]
         counts = [sum(column) for column in zip(*(b["instances"] for b in bins), strict=True)]
         confidence, accuracy = (
@@ -127,10 +140,11 @@ def _reliability(lines: Lines) -> Any:
         sizes = [4 + 120 * counts[k] / sum(counts) for k in filled]
         points = [confidence[k] for k in filled], [accuracy[k] for k in filled]
         ax.plot([0, 1], [0, 1], color="#999999", lw=1, ls="--")
-        ax.plot(*points, color=COLORS[n % len(COLORS)], lw=1)
-        ax.scatter(*points, sizes, color=COLORS[n % len(COLORS)], clip_on=False, zorder=3)
+        ax.plot(*points, color=colors[head], lw=1)
+        ax.scatter(*points, sizes, color=colors[head], clip_on=False, zorder=3)
         ece = statistics.mean(line["test"]["ece"] for line in runs)
-        ax.set_title(f"{head}\nECE {ece:.2f} %", fontsize=8)
+        name = head.replace(",", ",\n")
+        ax.set_title(f"{name}\nECE {ece:.2f} %", fontsize=8)
         ax.set_xlim(0, 1.03)
         ax.set_ylim(0, 1.03)
         ax.set_xlabel("confidence", fontsize=8)
@@ -143,18 +157,20 @@ def _reliability(lines: Lines) -> Any:
 
 def _learning_curves(lines: Lines) -> Any:
     """NLL over epochs, on training and on test images, the mean over seeds."""
+    heads = by_head(lines)
+    colors = colors_of(head for head, _ in heads)
     figure, axes = axes_of(2, width=5.2, height=3.2)
     for ax, split in zip(axes, ("train", "test"), strict=True):
-        for n, (head, runs) in enumerate(by_head(lines)):
+        for n, (head, runs) in enumerate(heads):
             curves = [line["curve"][f"{split}_nll"] for line in runs]
             means = [statistics.mean(values) for values in zip(*curves, strict=True)]
             epochs = runs[0]["curve"]["epoch"]
-            color, again = COLORS[n % len(COLORS)], n >= len(COLORS)
-            style = {"ls": "--" if again else "-", "color": color, "label": head}
+            again = colors[head] in list(colors.values())[:n]
+            style = {"ls": "--" if again else "-", "color": colors[head], "label": head}
             ax.plot(epochs, means, marker="o", ms=2.5, lw=1.2, **style)
         ax.set_title(f"{split} images", fontsize=9)
         ax.set_xlabel("epoch", fontsize=9)
-        ax.set_ylim(bottom=0.0)
+        ax.set_yscale("log")
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("NLL, nats", fontsize=9)
     handles = axes[0].get_lines()

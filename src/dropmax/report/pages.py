@@ -132,16 +132,33 @@ def poster_block(studies: Path, part: str, column: str, metric: str = "error") -
     """`poster: STUDY/PART COLUMN [METRIC]`: the paper's figures beside ours, and the ratios."""
     poster = json.loads((studies / "poster.json").read_text())
     _check.choice("update_pages", "a column of the poster", column, poster)
-    found = {s.head: s.metrics[metric] for s in summarize(_lines(studies, part))}
-    rows = [["method", "paper, %", "ours, %", "paper / softmax", "ours / softmax"]]
+    lines = _lines(studies, part)
+    found = {summary.head: summary for summary in summarize(lines)}
+    rows = [
+        [
+            "method",
+            "paper, %",
+            "ours, %",
+            "seeds",
+            "minus softmax [95 %]",
+            "paper / softmax",
+            "ours / softmax",
+        ]
+    ]
     for row in poster[column]:
         ours = found[row["head"]]
-        ratios = (
-            row[metric] / poster[column][0][metric],
-            ours.mean / found[poster[column][0]["head"]].mean,
+        difference = ours.differences.get(metric)
+        rows.append(
+            [
+                row["method"],
+                f"{row[metric]:.2f}",
+                spread(ours.metrics[metric], DIGITS[metric]),
+                str(ours.seeds),
+                interval(difference, DIGITS[metric]) if difference else "",
+                f"{row[metric] / poster[column][0][metric]:.3f}",
+                f"{difference.ratio if difference else 1.0:.3f}",
+            ]
         )
-        shown = (f"{row[metric]:.2f}", spread(ours, DIGITS[metric]))
-        rows.append([row["method"], *shown, *(f"{ratio:.3f}" for ratio in ratios)])
     return f"\n\n{markdown(rows)}\n"
 
 

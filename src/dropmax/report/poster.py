@@ -112,7 +112,9 @@ def _shown(image: Mapping[str, Any]) -> list[int]:
 def _correlation(line: Mapping[str, Any]) -> Any:
     figure, axes = axes_of(1, width=5.2, height=4.2)
     matrix = np.array(line["matrix"], dtype=float)
-    shown = axes[0].imshow(matrix, cmap="RdBu_r", vmin=-1.0, vmax=1.0, aspect="auto")
+    np.fill_diagonal(matrix, np.nan)  # 1, beside which the others would look alike
+    most = np.nanmax(np.abs(matrix))
+    shown = axes[0].imshow(matrix, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
     for axis in (axes[0].xaxis, axes[0].yaxis):
         name_classes(axis, line["class_names"])
     axes[0].set_title("classes retained together", fontsize=9)
@@ -126,14 +128,21 @@ def _retained(line: Mapping[str, Any]) -> Any:
     figure, axes = axes_of(len(images), 2, width=2.1, height=2.0)
     for picture, ax, image in zip(axes, axes[len(images) :], images, strict=False):
         _picture(picture, image)
-        bars = image["most"] + image["least"][::-1]
-        colors = [COLORS[1]] * len(image["most"]) + [COLORS[2]] * len(image["least"])
-        places = range(len(bars))
-        ax.barh(places, [bar["rho"] for bar in bars], color=colors)
-        ax.set_yticks(places, [bar["class"] for bar in bars], fontsize=7)
+        first = 0
+        for name, bars, color in (
+            ("most retained", image["most"], COLORS[1]),
+            ("least retained", image["least"][::-1], COLORS[2]),
+        ):
+            places = range(first, first + len(bars))
+            ax.barh(places, [bar["rho"] for bar in bars], color=color, label=name)
+            first += len(bars)
+        names = [bar["class"] for bar in image["most"] + image["least"][::-1]]
+        ax.set_yticks(range(len(names)), names, fontsize=7)
         ax.invert_yaxis()
         ax.set_xlim(0.0, 1.0)
         ax.set_xlabel("retain probability", fontsize=8)
+    handles = axes[-1].containers
+    figure.legend(handles=handles, fontsize=8, frameon=False, ncols=2, loc="outside lower center")
     return figure
 
 

@@ -25,7 +25,8 @@ class Difference(NamedTuple):
 
     Attributes:
         mean: Over the seeds that both have.
-        low: Lower end of the 95 % interval of Student's t; NaN for one seed.
+        low: Lower end of the 95 % interval of Student's t; NaN for fewer than three seeds, of whose
+            two differences it would say next to nothing.
         high: Upper end of it.
         wins: Seeds in which the head is lower.
         seeds: How many they are.
@@ -149,7 +150,7 @@ def _difference(
     differences = [mine - other for mine, other in zip(of_head, of_rival, strict=True)]
     mean, std = spread_of(differences)
     count = len(shared)
-    half = float(t.ppf(0.975, count - 1)) * std / math.sqrt(count) if count > 1 else math.nan
+    half = float(t.ppf(0.975, count - 1)) * std / math.sqrt(count) if count > 2 else math.nan
     wins = sum(difference < 0.0 for difference in differences)
     level = statistics.mean(of_rival)
     ratio = statistics.mean(of_head) / level if level else math.nan

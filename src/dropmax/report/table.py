@@ -76,7 +76,7 @@ def spread(found: Spread, digits: int) -> str:
 
 
 def interval(difference: Difference, digits: int) -> str:
-    """A mean difference with its 95 % interval."""
+    """A mean difference with its 95 % interval, where there is one."""
     mean = f"{difference.mean:+.{digits}f}"
     if math.isnan(difference.low):
         return mean

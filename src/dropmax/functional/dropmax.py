@@ -9,10 +9,10 @@ from dropmax._precision import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
 from dropmax.functional.label import Label
 from dropmax.functional.objective import Objective
+from dropmax.functional.ranges import check_ranges
 from dropmax.functional.terms import (
     AUX_PRIORS,
     CERTAIN,
-    MASKS,
     corrected_logits,
     correction_aux,
     mask_kl,
@@ -256,15 +256,18 @@ def _objective(
     num_samples: int,
 ) -> Objective:
     """The objective under a posterior, from arguments whose shapes are checked."""
-    _check.choice(function, "masks", masks, MASKS)
+    check_ranges(
+        function,
+        masks=masks,
+        temperature=temperature,
+        floor=floor,
+        num_samples=num_samples,
+        plugin_share=plugin_share,
+        plugin_focus=plugin_focus,
+    )
     if masks == "straight_through" and not label.is_one_class:
         must = "not be 'straight_through' where the label is not one class"
         _check.fail(function, "masks", must, masks, "pass class indices, without smoothing")
-    _check.number(function, "temperature", temperature, low=0.0, open_low=True)
-    _check.number(function, "floor", floor, low=0.0, high=1.0, open_high=True)
-    _check.number(function, "plugin_share", plugin_share, low=0.0, high=1.0, open_high=True)
-    _check.number(function, "plugin_focus", plugin_focus, low=0.0)
-    _check.integer(function, "num_samples", num_samples, low=1)
     logits = at_least_float32(logits)
     if masks == "mean":
         noise = None

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax.functional.instances import REDUCTIONS
-from dropmax.functional.terms import AUX_PRIORS, MASKS
+from dropmax.functional.ranges import check_ranges
+from dropmax.functional.terms import AUX_PRIORS
 from dropmax.fused.chunks import Options
 
 POSTERIORS = ("learned", "prior", "analytic")
@@ -69,17 +70,19 @@ def checked_options(
 ) -> None:
     """The options are numbers and names of their ranges; `like` is of the scores' shape."""
     _check.choice(function, "reduction", reduction, REDUCTIONS)
-    _check.choice(function, "masks", options.masks, MASKS)
+    check_ranges(
+        function,
+        masks=options.masks,
+        temperature=options.temperature,
+        floor=options.floor,
+        num_samples=options.num_samples,
+        plugin_share=options.plugin_share,
+        plugin_focus=options.plugin_focus,
+    )
     _check.choice_or_number(function, "aux_prior", options.aux_prior, AUX_PRIORS)
     if options.posterior != "learned" and options.aux_prior != "label":
         unused = {"aux_prior": options.aux_prior}
         _check.unused(function, unused, f"where posterior is {options.posterior!r}")
-    _check.number(function, "temperature", options.temperature, low=0.0, open_low=True)
-    _check.number(function, "floor", options.floor, low=0.0, high=1.0, open_high=True)
-    _check.integer(function, "num_samples", options.num_samples, low=1)
-    share = options.plugin_share
-    _check.number(function, "plugin_share", share, low=0.0, high=1.0, open_high=True)
-    _check.number(function, "plugin_focus", options.plugin_focus, low=0.0)
     for name in ("kl_weight", "entropy_weight", "aux_weight"):
         _check.number(function, name, getattr(options, name), low=0.0)
     _check.number(function, "label_smoothing", options.label_smoothing, low=0.0, high=1.0)

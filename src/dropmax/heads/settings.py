@@ -5,7 +5,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from dropmax import _check
-from dropmax.functional.terms import AUX_PRIORS, MASKS
+from dropmax.functional.ranges import check_ranges
+from dropmax.functional.terms import AUX_PRIORS
 
 OBJECTIVES = ("variational", "marginal")
 POSTERIORS = ("learned", "prior", "exact", "analytic")
@@ -113,11 +114,13 @@ def settle(
 def _check_values(function: str, settings: Settings) -> None:
     _check.choice(function, "posterior", settings.posterior, POSTERIORS)
     _check.choice_or_number(function, "aux_prior", settings.aux_prior, AUX_PRIORS)
-    _check.choice(function, "masks", settings.masks, MASKS)
     for weight in WEIGHTS:
         _check.number(function, weight, getattr(settings, weight), low=0.0)
-    _check.number(function, "temperature", settings.temperature, low=0.0, open_low=True)
-    _check.integer(function, "num_samples", settings.num_samples, low=1)
-    share = settings.plugin_share
-    _check.number(function, "plugin_share", share, low=0.0, high=1.0, open_high=True)
-    _check.number(function, "plugin_focus", settings.plugin_focus, low=0.0)
+    check_ranges(
+        function,
+        masks=settings.masks,
+        temperature=settings.temperature,
+        num_samples=settings.num_samples,
+        plugin_share=settings.plugin_share,
+        plugin_focus=settings.plugin_focus,
+    )

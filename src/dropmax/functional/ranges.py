@@ -1,0 +1,27 @@
+"""The ranges of the options of the objective, checked by all who take them."""
+
+from dropmax import _check
+from dropmax.functional.terms import MASKS
+
+
+def check_ranges(
+    function: str,
+    *,
+    masks: str,
+    temperature: float,
+    num_samples: int,
+    plugin_share: float,
+    plugin_focus: float,
+    floor: float = 0.0,
+) -> None:
+    """Raise the function's ValueError unless each lies in its range.
+
+    Raises:
+        ValueError: If one does not.
+    """
+    _check.choice(function, "masks", masks, MASKS)
+    _check.number(function, "temperature", temperature, low=0.0, open_low=True)
+    _check.number(function, "floor", floor, low=0.0, high=1.0, open_high=True)
+    _check.integer(function, "num_samples", num_samples, low=1)
+    _check.number(function, "plugin_share", plugin_share, low=0.0, high=1.0, open_high=True)
+    _check.number(function, "plugin_focus", plugin_focus, low=0.0)

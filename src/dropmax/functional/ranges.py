@@ -7,12 +7,12 @@ from dropmax.functional.terms import MASKS
 def check_ranges(
     function: str,
     *,
-    masks: str,
-    temperature: float,
-    num_samples: int,
-    plugin_share: float,
-    plugin_focus: float,
-    floor: float = 0.0,
+    masks: object,
+    temperature: object,
+    num_samples: object,
+    plugin_share: object,
+    plugin_focus: object,
+    floor: object = 0.0,
 ) -> None:
     """Raise the function's ValueError unless each lies in its range.
 

@@ -102,6 +102,9 @@ def test_a_head_has_the_same_color_in_every_figure():
         colors_of(["attention", "softmax", "sparsemax", "dropmax"]),
     )
     assert alone["dropmax"] == among["dropmax"]
+    assert (
+        alone["dropmax"] != colors_of(["dropmax", "dropmax:kl_weight=2.0"])["dropmax:kl_weight=2.0"]
+    )
     assert len(set(among.values())) == 4
 
 
@@ -126,11 +129,14 @@ def test_what_the_number_of_classes_does_is_drawn_of_parts_by_regime(tmp_path):
         (tmp_path / part).mkdir()
         for head, error in zip(("softmax", "dropmax"), errors, strict=True):
             append_line(tmp_path / part / RESULTS, line(head, 0, error))
+    for head, error in (("softmax", 8.0), ("dropmax", 8.5)):
+        append_line(tmp_path / "plain-20" / RESULTS, line(head, 1, error))
     (ax,) = by_classes_figure(tmp_path).axes
-    zero, dropmax = ax.get_lines()
+    zero, dropmax, seeds = ax.get_lines()
     assert ax.get_title() == "plain"
     assert list(dropmax.get_xdata()) == [5, 20]
-    assert list(dropmax.get_ydata()) == [-2.0, 1.5]
+    assert list(dropmax.get_ydata()) == [-2.0, 1.0]
+    assert list(zip(*seeds.get_data(), strict=True)) == [(5, -2.0), (20, 1.5), (20, 0.5)]
     assert list(zero.get_ydata()) == [0.0, 0.0]
     with pytest.raises(ValueError, match="parts named REGIME-K"):
         by_classes_figure(tmp_path / "choice")

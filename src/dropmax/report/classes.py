@@ -8,13 +8,15 @@ from typing import Any
 from dropmax import _check
 from dropmax.experiments import RESULTS, read_lines
 from dropmax.report.figures import COLORS, axes_of, colors_of
-from dropmax.report.summary import METRICS, RIVAL, summarize
+from dropmax.report.summary import METRICS, RIVAL, Difference, summarize
 
 PART = re.compile(r"(?P<regime>[a-z]+)-(?P<classes>\d+)")
 
 
 def by_classes_figure(folder: Path, metric: str = "error") -> Any:
-    """A metric less softmax's, paired by seed, against the number of classes; a panel a regime.
+    """A metric less softmax's by the number of classes: a point a seed, a line through the means.
+
+    A panel a regime.
 
     Raises:
         ValueError: If no part of the study is named REGIME-K.
@@ -30,16 +32,19 @@ def by_classes_figure(folder: Path, metric: str = "error") -> Any:
         _check.fail("by_classes_figure", "folder", "hold parts named REGIME-K", got, "run some")
     figure, axes = axes_of(len(regimes), width=4.2, height=3.2)
     for ax, regime in zip(axes, sorted(regimes, reverse=True), strict=True):
-        curves: dict[str, list[tuple[int, float]]] = {}
+        curves: dict[str, list[tuple[int, Difference]]] = {}
         for classes, of_part in sorted(regimes[regime].items()):
             for summary in summarize(of_part):
                 if summary.head != RIVAL:
-                    point = classes, summary.differences[metric].mean
+                    point = classes, summary.differences[metric]
                     curves.setdefault(summary.head, []).append(point)
         ax.axhline(0.0, color=COLORS[0], lw=1, ls="--")
         colors = colors_of(curves)
         for head, points in curves.items():
-            ax.plot(*zip(*points, strict=True), "-o", ms=4, color=colors[head], label=head)
+            means = [(classes, difference.mean) for classes, difference in points]
+            seeds = [(classes, each) for classes, difference in points for each in difference.each]
+            ax.plot(*zip(*means, strict=True), "-", color=colors[head], label=head)
+            ax.plot(*zip(*seeds, strict=True), "o", ms=4, alpha=0.5, color=colors[head])
         ax.set_xscale("log")
         numbers = sorted(regimes[regime])
         ax.set_xticks(numbers, [str(number) for number in numbers], minor=False)

@@ -18,11 +18,23 @@ COLORS = (
     "#56b4e9",
     "#8c6d31",
     "#7b4173",
+    "#b3b3b3",
 )
-"""Told apart by people who do not see all colors alike (Okabe and Ito), and three more."""
+"""Told apart by people who do not see all colors alike (Okabe and Ito), and four more."""
 
-FIRST = ("softmax", "softmax:label_smoothing=0.1", "dropmax:preset=paper", "dropmax")
-"""Heads that have the first colors in every figure."""
+STANDING = (
+    "softmax",
+    "softmax:label_smoothing=0.1",
+    "dropmax:preset=paper",
+    "dropmax",
+    "dropmax:preset=paper,aux_prior=base_rate",
+    "sparsemax",
+    "sampled_softmax",
+    "class_dropout",
+    "attention",
+    "dropmax_prior:preset=paper",
+)
+"""Heads that have their color, the one at their place, in every figure."""
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -86,10 +98,12 @@ def axes_of(
 
 
 def colors_of(heads: Iterable[str]) -> dict[str, str]:
-    """The color of each head: of `FIRST` always the same, of the others by their order."""
-    first = dict(zip(FIRST, COLORS, strict=False))
-    others = cycle(COLORS[len(FIRST) :])
-    return {head: first.get(head) or next(others) for head in heads}
+    """The color of each head: of `STANDING` always the same, of the others one that is free."""
+    heads = list(heads)
+    standing = dict(zip(STANDING, COLORS, strict=True))
+    taken = {standing[head] for head in heads if head in standing}
+    others = cycle([color for color in COLORS if color not in taken] or COLORS)
+    return {head: standing.get(head) or next(others) for head in heads}
 
 
 def _error(lines: Lines) -> Any:
@@ -156,7 +170,7 @@ def _reliability(lines: Lines) -> Any:
 
 
 def _learning_curves(lines: Lines) -> Any:
-    """NLL over epochs, on training and on test images, the mean over seeds."""
+    """NLL over epochs, on training and on test images, the mean over n seeds."""
     heads = by_head(lines)
     colors = colors_of(head for head, _ in heads)
     figure, axes = axes_of(2, width=5.2, height=3.2)
@@ -166,8 +180,9 @@ def _learning_curves(lines: Lines) -> Any:
             means = [statistics.mean(values) for values in zip(*curves, strict=True)]
             epochs = runs[0]["curve"]["epoch"]
             again = colors[head] in list(colors.values())[:n]
-            style = {"ls": "--" if again else "-", "color": colors[head], "label": head}
-            ax.plot(epochs, means, marker="o", ms=2.5, lw=1.2, **style)
+            style = {"ls": "--" if again else "-", "color": colors[head]}
+            label = f"{head}, n = {len(runs)}"
+            ax.plot(epochs, means, marker="o", ms=2.5, lw=1.2, label=label, **style)
         ax.set_title(f"{split} images", fontsize=9)
         ax.set_xlabel("epoch", fontsize=9)
         ax.set_yscale("log")

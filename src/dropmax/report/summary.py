@@ -31,6 +31,7 @@ class Difference(NamedTuple):
         wins: Seeds in which the head is lower.
         seeds: How many they are.
         ratio: The head's mean over the rival's.
+        each: The difference of each of the seeds.
     """
 
     mean: float
@@ -39,6 +40,7 @@ class Difference(NamedTuple):
     wins: int
     seeds: int
     ratio: float
+    each: tuple[float, ...]
 
 
 class Summary(NamedTuple):
@@ -154,4 +156,4 @@ def _difference(
     wins = sum(difference < 0.0 for difference in differences)
     level = statistics.mean(of_rival)
     ratio = statistics.mean(of_head) / level if level else math.nan
-    return Difference(mean, mean - half, mean + half, wins, count, ratio)
+    return Difference(mean, mean - half, mean + half, wins, count, ratio, tuple(differences))

@@ -122,7 +122,7 @@ def _error(lines: Lines) -> Any:
             ax.plot([summary.metrics[metric].mean] * 2, [n - 0.3, n + 0.3], color=color, lw=2)
         ax.set_yticks(range(len(summaries)), [summary.head for summary in summaries])
         ax.invert_yaxis()
-        ax.set_xlim(left=0.0)
+        ax.set_xlim(0.0, 1.04 * max(line["test"][metric] for line in lines) or 1.0)
         ax.set_xlabel(label, fontsize=9)
         ax.grid(axis="x", alpha=0.3)
     axes[1].tick_params(labelleft=False)

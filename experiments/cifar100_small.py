@@ -59,7 +59,7 @@ def keys_of(split: Split, names: tuple[str, ...]) -> list[Key]:
 def rebuild(out: Path, source: str) -> None:
     """Write the listed images as a folder of parquet files, whole or not at all."""
     if out.exists():
-        _check.fail("cifar100_small", "--out", "not exist yet", str(out), "name another folder")
+        _check.fail("--out", "not exist yet", str(out), "name another folder")
     listed = read_list()
     images = load_images(source, image_column="img", label_column="fine_label")
     whole = Split(*(torch.cat(parts) for parts in zip(images.train, images.test, strict=True)))
@@ -69,7 +69,7 @@ def rebuild(out: Path, source: str) -> None:
     if missing:
         got = _check.Verbatim(f"{len(missing):,} missing, the first {' '.join(missing[0])}")
         must = f"hold the {len(wanted):,} listed images"
-        _check.fail("cifar100_small", f"--source {source}", must, got, "pass CIFAR-100 as it is")
+        _check.fail(f"--source {source}", must, got, "pass CIFAR-100 as it is")
     features = datasets.Features(
         image=datasets.Image(), label=datasets.ClassLabel(names=list(class_names(listed)))
     )
@@ -104,7 +104,7 @@ def verify(folder: Path) -> None:
     if absent == others == 0:
         got = "them, but rows or classes in another order"
     must = f"hold the {wanted.total():,} listed images"
-    _check.fail("cifar100_small", str(folder), must, _check.Verbatim(got), "rebuild it with --out")
+    _check.fail(str(folder), must, _check.Verbatim(got), "rebuild it with --out")
 
 
 def main(arguments: list[str] | None = None) -> int:

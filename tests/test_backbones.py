@@ -80,10 +80,10 @@ def test_a_seed_gives_the_same_network():
     ("name", "shape", "message"),
     [
         ("lenett", (1, 28, 28), "did you mean 'lenet'?"),
-        ("lenet", (1, 8, 8), "lenet: shape must be (C, H, W) of at least 16 x 16 pixels"),
-        ("cnn", (20,), "cnn: shape must be (C, H, W)"),
-        ("mlp", (), "mlp: shape must be (C, H, W) or (D,)"),
-        ("mlp", (0,), "mlp: shape must be an integer of at least 1"),
+        ("lenet", (1, 8, 8), "make_backbone: shape must be (C, H, W) of at least 16 x 16 pixels"),
+        ("cnn", (20,), "make_backbone: shape must be (C, H, W)"),
+        ("mlp", (), "make_backbone: shape must be (C, H, W) or (D,)"),
+        ("mlp", (0,), "make_backbone: shape must be an integer of at least 1"),
     ],
 )
 def test_wrong_input(name, shape, message):

@@ -39,7 +39,7 @@ def test_kl_is_positive_where_the_logits_differ():
 def test_hard_masks_follow_their_law(retain_logit):
     """One in 10^6 seeds would fail (4.9 sigma)."""
     logits = torch.full((200_000,), retain_logit)
-    mask = bernoulli.hard_mask(logits, bernoulli.uniforms_like("test", logits))
+    mask = bernoulli.hard_mask(logits, bernoulli.uniforms_like(logits))
     rho = reference.sigmoid(retain_logit)
     sigma = math.sqrt(rho * (1 - rho) / 200_000)
     assert abs(mask.float().mean().item() - rho) < 4.9 * sigma
@@ -53,7 +53,7 @@ def test_relaxed_masks_follow_their_law(temperature, retain_logit):
     One in 10^6 seeds would fail at each (4.9 sigma).
     """
     logits = torch.full((200_000,), retain_logit)
-    noise = bernoulli.uniforms_like("test", logits)
+    noise = bernoulli.uniforms_like(logits)
     mask = bernoulli.relaxed_mask_logits(logits, noise, temperature).sigmoid()
     for x in (0.25, 0.5, 0.75):
         law = reference.sigmoid(temperature * math.log(x / (1 - x)) - retain_logit)
@@ -63,7 +63,7 @@ def test_relaxed_masks_follow_their_law(temperature, retain_logit):
 
 def test_a_relaxed_mask_is_hard_at_low_temperature():
     logits = torch.randn(1000)
-    noise = bernoulli.uniforms_like("test", logits)
+    noise = bernoulli.uniforms_like(logits)
     relaxed = bernoulli.relaxed_mask_logits(logits, noise, 1e-6).sigmoid()
     assert torch.equal(relaxed > 0.5, bernoulli.hard_mask(logits, noise))
     assert ((relaxed < 1e-6) | (relaxed > 1 - 1e-6)).float().mean() > 0.999
@@ -71,10 +71,10 @@ def test_a_relaxed_mask_is_hard_at_low_temperature():
 
 def test_drawn_noise_is_float32_and_off_both_ends(monkeypatch):
     half = torch.zeros(4, dtype=torch.bfloat16)
-    noise = bernoulli.uniforms_like("test", half, num_samples=3)
+    noise = bernoulli.uniforms_like(half, num_samples=3)
     assert noise.dtype == torch.float32
     assert noise.shape == (3, 4)
     monkeypatch.setattr(torch, "rand", lambda shape, **_: torch.tensor([0.0, 1.0]).expand(shape))
-    ends = bernoulli.uniforms_like("test", torch.zeros(2))
+    ends = bernoulli.uniforms_like(torch.zeros(2))
     assert 0 < ends[0] < ends[1] < 1
     assert bernoulli.relaxed_mask_logits(torch.zeros(2), ends, 0.1).isfinite().all()

@@ -16,6 +16,7 @@ from dropmax.analysis import (
     retained_classes,
     scope_suspicion,
 )
+from dropmax.errors import DropmaxError
 from dropmax.metrics import coverage, detection
 
 
@@ -197,5 +198,5 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_arguments_are_named(name):
     make, message = WRONG[name]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(DropmaxError, match=message):
         make()

@@ -11,6 +11,7 @@ from variants import GATED
 
 import dropmax
 from dropmax import Criterion, Predictor, convert, revert
+from dropmax.errors import DropmaxError
 
 
 class Block(nn.Module):
@@ -298,7 +299,7 @@ class Logits(nn.Module):
 @pytest.mark.usefixtures("untyped")
 def test_wrong_use_is_one_clear_sentence(case):
     call, message = WRONG[case]
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(DropmaxError) as error:
         call()
     assert message in str(error.value)
     assert "\n" not in str(error.value)

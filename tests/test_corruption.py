@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 
 from dropmax.corruption import CORRUPTIONS, _rotated, _textured, corrupted
+from dropmax.errors import DropmaxError
 
 FAILURE_RATE = 1e-6
 """Of each test of a law, over seeds."""
@@ -127,7 +128,7 @@ def test_angles_are_uniform_over_the_whole_turn():
     ],
 )
 def test_wrong_input(images, options, message):
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises(DropmaxError) as raised:
         corrupted(images, **({"name": "background", "seed": 0} | options))
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)

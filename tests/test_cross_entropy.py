@@ -15,7 +15,7 @@ import dropmax
 TERMS = ("nll", "kl", "neg_entropy", "aux")
 OPEN = {
     "softmax": {},
-    "sampled_softmax": {"num_sampled": 1.0},
+    "sampled_softmax": {"sampled_share": 1.0},
     "class_dropout": {"retain_prob": 1.0},
     "attention": {"floor": 0.0},
     "dropmax_prior": {},

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dropmax.corruption import CORRUPTIONS, corrupted
 from dropmax.data import BrokenRows, load_images
+from dropmax.errors import DropmaxError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real data sets at {SHARED}")
@@ -260,7 +261,7 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_input(name, tmp_path):
     make, options, message = WRONG[name]
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises(DropmaxError) as raised:
         load_images(make(tmp_path), **options)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -293,7 +294,7 @@ def test_wrong_draws(options, message):
     ],
 )
 def test_wrong_numbers_of_classes(num_classes, seed, message):
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises(DropmaxError) as raised:
         load_images("digits").of_classes(num_classes, seed=seed)
     assert message in str(raised.value)
 

@@ -22,6 +22,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import dropmax
 from dropmax import DropMaxClassifier
+from dropmax.errors import DropmaxError
 
 SEEDED = {
     "check_sample_weight_equivalence_on_dense_data",
@@ -216,7 +217,7 @@ def test_a_network_is_saved_as_it_was_made(wine, tmp_path):
     assert np.array_equal(DropMaxClassifier.load(tmp_path / "file").predict_proba(X_test), before)
     with pytest.raises(ValueError, match="must stay as they were when the network was made"):
         classifier.set_params(warm_start=True).fit(X, y)
-    with pytest.raises(ValueError, match="path must be in a folder"):
+    with pytest.raises(FileNotFoundError, match="path must be in a folder"):
         classifier.save(tmp_path / "absent" / "file")
 
 
@@ -300,7 +301,7 @@ def test_files_that_are_no_classifiers_are_named(fitted, tmp_path):
     metadata = {"dropmax": json.dumps(described)}
     safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "later", metadata)
     for name in ("absent", "cut", "other", "later"):
-        with pytest.raises(ValueError, match="path must be a file that save wrote, got"):
+        with pytest.raises(DropmaxError, match="path must be a file that save wrote, got"):
             DropMaxClassifier.load(tmp_path / name)
 
 
@@ -323,7 +324,7 @@ WRONG = {
 def test_wrong_parameters_are_named(name, wine):
     parameters, message = WRONG[name]
     X, _, y, _ = wine
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(DropmaxError, match=message):
         DropMaxClassifier(**parameters).fit(X, y)
 
 

@@ -75,16 +75,16 @@ def test_sparsemax_keeps_its_digits_at_large_logits():
     assert_close(sparsemax_loss(logits, torch.tensor(0)), 0.0625, "value")
 
 
-@pytest.mark.parametrize("num_sampled", [0.01, 0.5, 1.0])
+@pytest.mark.parametrize("sampled_share", [0.01, 0.5, 1.0])
 @pytest.mark.parametrize("given_proposal", [False, True])
 @pytest.mark.parametrize("num_classes", [1, 2, 8])
-def test_sampled_softmax_loss(num_sampled, given_proposal, num_classes):
+def test_sampled_softmax_loss(sampled_share, given_proposal, num_classes):
     logits, target, noise = case(6, num_classes)
     proposal = torch.randn(num_classes).log_softmax(-1) if given_proposal else None
     loss = sampled_softmax_loss(
-        logits, target, num_sampled=num_sampled, log_proposal=proposal, noise=noise
+        logits, target, sampled_share=sampled_share, log_proposal=proposal, noise=noise
     )
-    num_negatives = max(1, round(num_sampled * (num_classes - 1)))
+    num_negatives = max(1, round(sampled_share * (num_classes - 1)))
     expected = [
         reference.sampled_softmax_loss(
             row, t, u, num_negatives, proposal.tolist() if given_proposal else [0.0] * num_classes
@@ -94,7 +94,7 @@ def test_sampled_softmax_loss(num_sampled, given_proposal, num_classes):
     assert_close(loss, expected, "value")
     assert gradcheck(
         lambda x: sampled_softmax_loss(
-            x, target, num_sampled=num_sampled, log_proposal=proposal, noise=noise
+            x, target, sampled_share=sampled_share, log_proposal=proposal, noise=noise
         ),
         logits,
     )
@@ -102,7 +102,7 @@ def test_sampled_softmax_loss(num_sampled, given_proposal, num_classes):
 
 def test_sampled_softmax_against_every_rival_is_softmax():
     logits, target, noise = case(5, 7)
-    loss = sampled_softmax_loss(logits, target, num_sampled=1.0, noise=noise)
+    loss = sampled_softmax_loss(logits, target, sampled_share=1.0, noise=noise)
     assert_close(loss, softmax_loss(logits, target).detach(), "value")
 
 
@@ -114,7 +114,7 @@ def test_sampled_softmax_draws_from_its_proposal(uniform):
     target = torch.zeros(draws, dtype=torch.long)
     logits = torch.zeros(draws, 4, requires_grad=True)
     loss = sampled_softmax_loss(
-        logits, target, num_sampled=0.1, log_proposal=None if uniform else probs.log()
+        logits, target, sampled_share=0.1, log_proposal=None if uniform else probs.log()
     )
     (gradient,) = torch.autograd.grad(loss.sum(), logits)
     counts = (gradient[:, 1:] > 0).sum(0)

@@ -13,6 +13,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dropmax
+from dropmax.errors import DropmaxError
 from dropmax.fused import chunks, compiled, linear_dropmax_objective, noise, passes
 from dropmax.heads import DropMaxHead
 
@@ -553,7 +554,7 @@ def test_wrong_input(case):
         "correction_bias": None,
         "target": torch.zeros(N, dtype=torch.int64),
     }
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises(DropmaxError) as raised:
         linear_dropmax_objective(**(arguments | changes))
     assert str(raised.value).startswith("linear_dropmax_objective: ")
     assert message in str(raised.value)

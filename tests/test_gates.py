@@ -62,7 +62,7 @@ def run_of(folder, head, seed):
 
 def judged_of(part, seed):
     folder, images, _ = part
-    return judge("test", run_of(folder, HEAD, seed), images, run_of(folder, "softmax", seed))
+    return judge(run_of(folder, HEAD, seed), images, run_of(folder, "softmax", seed))
 
 
 def test_the_file_holds_the_lines_with_settings_seed_and_versions(gray):
@@ -265,7 +265,7 @@ def test_what_is_missing_is_named_and_nothing_is_written(colored, tmp_path):
             write_gates(folder, data, head, seeds=seeds)
     assert read_lines(folder / GATES) == lines
     shutil.copy(folder / "results.jsonl", tmp_path)
-    with pytest.raises(ValueError, match="be the directory of a run"):
+    with pytest.raises(FileNotFoundError, match="be the directory of a run"):
         write_gates(tmp_path, images, HEAD, seeds=SEEDS)
     assert [file.name for file in tmp_path.iterdir()] == ["results.jsonl"]
     with pytest.raises(ValueError, match="hold those of write_gates, got no spread"):

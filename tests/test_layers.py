@@ -10,6 +10,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "dropmax"
 
 ROOMS = [
+    "errors",
     "_check",
     "_precision",
     "_files",
@@ -64,8 +65,10 @@ def room(path):
 
 
 def imported(path):
-    """The modules that a file imports, wherever in it the import stands."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """The modules that a file imports, wherever in it the import stands; not for types alone."""
+    tree = ast.parse(path.read_text())
+    tree.body = [node for node in tree.body if ast.unparse(node)[:16] != "if TYPE_CHECKING"]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -109,9 +112,17 @@ def test_optional_dependencies_are_imported_where_they_are_used():
                 assert not module.startswith(IMPORTED_LATE), path
 
 
-def test_no_file_has_outgrown_one_job():
-    lengths = {path.name: len(path.read_text().splitlines()) for path in FILES}
-    assert max(lengths.values()) <= 320, lengths
+def test_every_room_is_an_attribute_that_is_imported_where_it_is_asked_for():
+    code = (
+        "import sys, dropmax; "
+        "before = set(sys.modules); "
+        "rooms = [name for name in dropmax.__all__ if name.islower()]; "
+        "assert set(dropmax.__all__) <= set(dir(dropmax)); "
+        "assert not {'sklearn', 'datasets', 'lightning'} & before; "
+        "[getattr(dropmax, name) for name in rooms]; "
+        "dropmax.metrics.evaluate, dropmax.fused.linear_dropmax_objective, dropmax.data.Images"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_importing_draws_no_random_numbers_and_starts_no_threads():

@@ -76,7 +76,7 @@ def plain_terms(o, r, c, target, noise):
 @pytest.mark.parametrize("scale", [1.0, 10.0, 300.0])
 def test_dropmax_objective(term, dtype, scale):
     scores, scores64, target = case(scale, dtype)
-    noise = bernoulli.uniforms_like("test", torch.zeros(200, 20))
+    noise = bernoulli.uniforms_like(torch.zeros(200, 20))
     truth = getattr(dropmax_objective(*scores64, target, noise=noise), term)
     ours = getattr(dropmax_objective(*scores, target, noise=noise), term)
     plain = plain_terms(*scores, target, noise)[term]

@@ -14,6 +14,7 @@ import torch
 from dropmax import text
 from dropmax.cli import main
 from dropmax.data import BrokenRows, load_images, load_numbers
+from dropmax.errors import DropmaxError
 from dropmax.experiments import RESULTS, read_lines, run_folder
 from dropmax.text import load_texts
 from dropmax.training import RunConfig, describe_predictions, load_data, load_run, train
@@ -418,7 +419,7 @@ def test_a_class_with_one_row_cannot_be_halved(tmp_path):
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_input(case, tmp_path):
     make, message = WRONG[case]
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises(DropmaxError) as raised:
         load_numbers(make(tmp_path))
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)

@@ -17,6 +17,7 @@ from transformers import Trainer, TrainingArguments, pipeline
 
 import dropmax
 from dropmax import Criterion, Predictor, convert, find_head, revert
+from dropmax.errors import DropmaxError
 from dropmax.integrations.transformers import DropMaxForClassification
 
 BANKING = Path(__file__).parents[2] / "shared" / "data" / "banking77"
@@ -584,7 +585,7 @@ def predicting(method):
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_use_is_one_clear_sentence(case):
     call, message = WRONG[case]
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(DropmaxError) as error:
         call()
     assert message in str(error.value)
     assert "\n" not in str(error.value)

@@ -1,18 +1,34 @@
 """DropMax: a softmax whose classes are dropped per instance with learned probabilities.
 
 Variational training and prediction after Lee et al., "DropMax: Adaptive Variational Softmax",
-NeurIPS 2018, with the rival heads of the paper behind one interface.
+NeurIPS 2018, with the baseline heads of the paper behind one interface. Every room is an attribute,
+`dropmax.metrics` say, and is imported when it is asked for.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from dropmax import analysis, axis, bernoulli, calibration, functional, heads, predictive
+from dropmax import _check, analysis, axis, bernoulli, calibration, functional, heads, predictive
 from dropmax.conversion import Criterion, Predictor, convert, find_head, revert
+from dropmax.errors import DropmaxError
 from dropmax.export import export_onnx
 from dropmax.functional import Objective
 from dropmax.heads import HEADS, Head, Scores, decay_groups, make_head
 
 if TYPE_CHECKING:
+    from dropmax import (
+        backbones,
+        corruption,
+        data,
+        estimator,
+        experiments,
+        fused,
+        integrations,
+        metrics,
+        report,
+        text,
+        training,
+    )
     from dropmax.estimator import DropMaxClassifier
 
 __version__ = "0.1.0"
@@ -21,6 +37,7 @@ __all__ = [
     "HEADS",
     "Criterion",
     "DropMaxClassifier",
+    "DropmaxError",
     "Head",
     "Objective",
     "Predictor",
@@ -28,24 +45,40 @@ __all__ = [
     "__version__",
     "analysis",
     "axis",
+    "backbones",
     "bernoulli",
     "calibration",
     "convert",
+    "corruption",
+    "data",
     "decay_groups",
+    "estimator",
+    "experiments",
     "export_onnx",
     "find_head",
     "functional",
+    "fused",
     "heads",
+    "integrations",
     "make_head",
+    "metrics",
     "predictive",
+    "report",
     "revert",
+    "text",
+    "training",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """`DropMaxClassifier`, which needs scikit-learn, where it is asked for."""
+    """A room, or `DropMaxClassifier`, where it is asked for first."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "DropMaxClassifier":
-        from dropmax.estimator import DropMaxClassifier
+        return importlib.import_module("dropmax.estimator").DropMaxClassifier
+    with _check.extra("sklearn"):
+        return importlib.import_module(f"{__name__}.{name}")
 
-        return DropMaxClassifier
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

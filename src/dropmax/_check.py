@@ -5,21 +5,125 @@ alone, and neither under torch.compile nor inside a functorch transform.
 """
 
 import difflib
+import inspect
 import math
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Integral, Real
+from types import FrameType, UnionType
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
+from dropmax.errors import (
+    DropmaxError,
+    DropmaxFileNotFoundError,
+    DropmaxImportError,
+    DropmaxOSError,
+    DropmaxTypeError,
+    DropmaxValueError,
+)
+
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
-def fail(function: str, argument: str, must: str, got: object, remedy: str) -> NoReturn:
-    """Raise the ValueError that every public function raises, in the house's one form."""
-    raise ValueError(f"{function}: {argument} must {must}, got {_describe(got)}; {remedy}.")
+def fail(
+    argument: str,
+    must: str,
+    got: object,
+    remedy: str,
+    *,
+    of: type | UnionType = object,
+    error: type[DropmaxError] = DropmaxValueError,
+) -> NoReturn:
+    """Raise the error of the public function that takes the argument, in the house's one form.
+
+    Args:
+        argument: Its name, or what it is where it has none.
+        must: What it has to be or do.
+        got: What came.
+        remedy: What to do.
+        of: The type that it has to be of; another one is a `DropmaxTypeError`.
+        error: What is raised where the type fits.
+    """
+    stop = "" if remedy.endswith("?") else "."
+    message = f"{caller(argument)}: {argument} must {must}, got {_describe(got)}; {remedy}{stop}"
+    raise (error if isinstance(got, of) else DropmaxTypeError)(message)
+
+
+def caller(argument: str) -> str:
+    """The public function that an error about an argument is of, as the user called it.
+
+    It is the innermost public one on the stack, or the public function that called it, where that
+    has a parameter of the same name, and so on: who was given the value, not who looked at it.
+    Code that is being compiled has no stack to read.
+    """
+    named = "dropmax"
+    if torch.compiler.is_compiling():
+        return named
+    frame: FrameType | None = sys._getframe(1)
+    innermost = True
+    while frame is not None:
+        public = _public_name(frame)
+        if public is not None:
+            if not innermost and argument.partition(".")[0] not in _parameters(frame):
+                break
+            named, innermost = public, False
+        frame = frame.f_back
+    return named
+
+
+def _public_name(frame: FrameType) -> str | None:
+    """The name of a frame's function if it, or its class, stands in an `__all__` of dropmax."""
+    module = frame.f_globals.get("__name__", "")
+    if module.partition(".")[0] != "dropmax":
+        return None
+    name, *inner = frame.f_code.co_qualname.split(".")
+    if not inner:
+        return name if _is_exported(module, name) else None
+    bound = frame.f_locals.get(next(iter(_parameters(frame)), ""))
+    owner = bound if inspect.isclass(bound) else type(bound)
+    exported = any(_is_exported(base.__module__, base.__name__) for base in owner.__mro__)
+    if inner != [method := frame.f_code.co_name] or not exported:
+        return None
+    if method in ("__init__", "__post_init__"):
+        return owner.__name__
+    return None if method.startswith("_") else f"{owner.__name__}.{method}"
+
+
+def _is_exported(module: str, name: str) -> bool:
+    """Whether a name stands in the `__all__` of its module or of a package around it."""
+    parts = module.split(".")
+    around = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return any(name in getattr(sys.modules.get(place), "__all__", ()) for place in around)
+
+
+def _parameters(frame: FrameType) -> tuple[str, ...]:
+    code = frame.f_code
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+
+def kind_of(error: BaseException) -> type[DropmaxError]:
+    """Ours of the kind of an error that was met in reading or writing."""
+    if isinstance(error, FileNotFoundError):
+        return DropmaxFileNotFoundError
+    return DropmaxOSError if isinstance(error, OSError) else DropmaxValueError
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Within, packages of an extra are imported; where one is missing the error names the extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "dropmax").partition(".")[0] == "dropmax":
+            raise
+        got = Verbatim(f"no module {error.name}")
+        remedy = f"pip install 'dropmax[{name}]'"
+        fail(f"the extra {name}", "be installed", got, remedy, error=DropmaxImportError)
 
 
 class Verbatim(str):
@@ -54,7 +158,7 @@ def concrete(tensor: Tensor) -> bool:
     )
 
 
-def features(function: str, features: Tensor, weight: Tensor) -> None:
+def features(features: Tensor, weight: Tensor) -> None:
     """`features` [*, D] fit a weight [K, D]; under autocast their dtype may differ."""
     autocast = torch.is_autocast_enabled(weight.device.type)
     if (
@@ -68,15 +172,16 @@ def features(function: str, features: Tensor, weight: Tensor) -> None:
         dtype = str(weight.dtype).removeprefix("torch.")
         must = f"be {dtype}[*, {weight.shape[1]}] on {weight.device}"
         remedy = "give the head the width, dtype and device of its features"
-        fail(function, "features", must, features, remedy)
+        fail("features", must, features, remedy, of=Tensor)
 
 
-def class_tensors(function: str, logits: Tensor, **others: Tensor) -> None:
+def class_tensors(logits: Tensor, **others: Tensor) -> None:
     """`logits` is a floating tensor [*, K], and the others are like it."""
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
-        fail(function, "logits", "be a floating-point tensor [*, K]", logits, "pass raw scores")
+        must = "be a floating-point tensor [*, K]"
+        fail("logits", must, logits, "pass raw scores", of=Tensor)
     if logits.ndim == 0 or logits.shape[-1] == 0:
-        fail(function, "logits", "have a last dimension of K >= 1 classes", logits, "add it")
+        fail("logits", "have a last dimension of K >= 1 classes", logits, "add it")
     for argument, tensor in others.items():
         if (
             not isinstance(tensor, Tensor)
@@ -85,11 +190,11 @@ def class_tensors(function: str, logits: Tensor, **others: Tensor) -> None:
             or tensor.device != logits.device
         ):
             must = f"match logits, {_describe(logits)}"
-            fail(function, argument, must, tensor, "give both the same shape, dtype and device")
+            remedy = "give both the same shape, dtype and device"
+            fail(argument, must, tensor, remedy, of=Tensor)
 
 
 def class_indices(
-    function: str,
     target: Tensor,
     logits: Tensor,
     remedy: str = "pass indices, or floating-point class probabilities [*, K]",
@@ -105,49 +210,47 @@ def class_indices(
             f"be integer class indices {list(logits.shape[:-1])} on {logits.device} "
             f"to match logits {list(logits.shape)}"
         )
-        fail(function, "target", must, target, remedy)
+        fail("target", must, target, remedy, of=Tensor)
 
 
-def class_target(function: str, target: Tensor, logits: Tensor, num_classes: int) -> None:
+def class_target(target: Tensor, logits: Tensor, num_classes: int) -> None:
     """`target` holds class indices [*] of the logits [*, K]."""
-    class_indices(function, target, logits, "pass indices, not one-hot rows")
+    class_indices(target, logits, "pass indices, not one-hot rows")
     if target.numel() and readable(target):
         low, high = (int(bound) for bound in torch.aminmax(target))
         if low < 0 or high >= num_classes:
             must = f"lie in 0 ... {num_classes - 1}"
             got = Verbatim(f"values from {low} to {high}")
-            fail(function, "target", must, got, "number the classes from 0")
+            fail("target", must, got, "number the classes from 0")
 
 
-def label(function: str, target: Tensor, logits: Tensor, num_classes: int) -> None:
+def label(target: Tensor, logits: Tensor, num_classes: int) -> None:
     """`target` holds class indices [*] of the logits [*, K], or class probabilities [*, K]."""
     if not isinstance(target, Tensor) or not target.is_floating_point():
-        class_indices(function, target, logits)
-        class_target(function, target, logits, num_classes)
+        class_indices(target, logits)
+        class_target(target, logits, num_classes)
         return
     if target.shape != logits.shape or target.device != logits.device:
         must = (
             f"be class probabilities {list(logits.shape)} on {logits.device} like logits, "
             f"or integer class indices {list(logits.shape[:-1])}"
         )
-        fail(function, "target", must, target, "pass one of the two, classes last")
-    not_negative(function, "target", target)
+        fail("target", must, target, "pass one of the two, classes last")
+    not_negative("target", target)
 
 
-def class_weight(function: str, weight: Tensor, logits: Tensor, argument: str = "weight") -> None:
+def class_weight(weight: Tensor, logits: Tensor, argument: str = "weight") -> None:
     """`weight` holds a weight for each class of the logits [*, K]."""
-    _weights(function, argument, weight, logits, logits.shape[-1:], "pass one weight a class")
+    _weights(argument, weight, logits, logits.shape[-1:], "pass one weight a class")
 
 
-def sample_weight(function: str, sample_weight: Tensor, logits: Tensor) -> None:
+def sample_weight(sample_weight: Tensor, logits: Tensor) -> None:
     """`sample_weight` holds a weight for each instance of the logits [*, K]."""
     remedy = "pass one weight an instance"
-    _weights(function, "sample_weight", sample_weight, logits, logits.shape[:-1], remedy)
+    _weights("sample_weight", sample_weight, logits, logits.shape[:-1], remedy)
 
 
-def _weights(
-    function: str, argument: str, weight: Tensor, logits: Tensor, shape: torch.Size, remedy: str
-) -> None:
+def _weights(argument: str, weight: Tensor, logits: Tensor, shape: torch.Size, remedy: str) -> None:
     if (
         not isinstance(weight, Tensor)
         or not weight.is_floating_point()
@@ -155,22 +258,20 @@ def _weights(
         or weight.device != logits.device
     ):
         must = f"be floating-point {list(shape)} on {logits.device}"
-        fail(function, argument, must, weight, remedy)
-    not_negative(function, argument, weight)
+        fail(argument, must, weight, remedy, of=Tensor)
+    not_negative(argument, weight)
 
 
-def not_negative(function: str, argument: str, tensor: Tensor) -> None:
+def not_negative(argument: str, tensor: Tensor) -> None:
     """The entries of a floating-point tensor are finite and at least 0."""
     if tensor.numel() and readable(tensor):
         low, high = (float(bound) for bound in torch.aminmax(tensor.detach()))
         if not (low >= 0.0 and high < math.inf):
             got = Verbatim(f"values from {low:g} to {high:g}")
-            fail(function, argument, "be finite and at least 0", got, "look at its entries")
+            fail(argument, "be finite and at least 0", got, "look at its entries")
 
 
-def uniform_noise(
-    function: str, noise: Tensor, shape: tuple[int, ...], device: torch.device
-) -> None:
+def uniform_noise(noise: Tensor, shape: tuple[int, ...], device: torch.device) -> None:
     """`noise` holds uniforms strictly between 0 and 1."""
     if (
         not isinstance(noise, Tensor)
@@ -179,16 +280,16 @@ def uniform_noise(
         or noise.device != device
     ):
         must = f"be float32 or float64 uniforms {list(shape)} on {device}"
-        fail(function, "noise", must, noise, "draw it with torch.rand")
+        fail("noise", must, noise, "draw it with torch.rand", of=Tensor)
     if noise.numel() and readable(noise):
         low, high = (float(bound) for bound in torch.aminmax(noise.detach()))
         if not (low > 0.0 and high < 1.0):
             got = Verbatim(f"values from {low:g} to {high:g}")
             must = "lie strictly between 0 and 1"
-            fail(function, "noise", must, got, "clamp the uniforms off both ends")
+            fail("noise", must, got, "clamp the uniforms off both ends")
 
 
-def log_proposal(function: str, log_proposal: Tensor, logits: Tensor) -> None:
+def log_proposal(log_proposal: Tensor, logits: Tensor) -> None:
     """`log_proposal` holds a finite log-probability for each class of the logits [*, K]."""
     if (
         not isinstance(log_proposal, Tensor)
@@ -197,57 +298,58 @@ def log_proposal(function: str, log_proposal: Tensor, logits: Tensor) -> None:
         or log_proposal.device != logits.device
     ):
         must = f"be floating-point [{logits.shape[-1]}] on {logits.device}"
-        fail(function, "log_proposal", must, log_proposal, "pass one log-probability a class")
+        remedy = "pass one log-probability a class"
+        fail("log_proposal", must, log_proposal, remedy, of=Tensor)
     if readable(log_proposal) and not bool(log_proposal.isfinite().all()):
         remedy = "give every class a probability above 0"
-        fail(function, "log_proposal", "be finite", Verbatim("infinite or NaN entries"), remedy)
+        fail("log_proposal", "be finite", Verbatim("infinite or NaN entries"), remedy)
 
 
 def random_source(
-    function: str, noise: Tensor | None, generator: torch.Generator | None, device: torch.device
+    noise: Tensor | None, generator: torch.Generator | None, device: torch.device
 ) -> None:
     """At most one of `noise` and `generator`; a generator on the device, outside compiled code."""
     if generator is None:
         return
     if noise is not None:
-        fail(function, "generator", "be None where noise is given", generator, "pass one of them")
+        fail("generator", "be None where noise is given", generator, "pass one of them")
     if torch.compiler.is_compiling():
         remedy = "pass noise, or seed the default generator"
-        fail(function, "generator", "be None in compiled code", Verbatim("a generator"), remedy)
+        fail("generator", "be None in compiled code", Verbatim("a generator"), remedy)
     if generator.device.type != device.type:
         got = Verbatim(f"one on {generator.device}")
-        fail(function, "generator", f"live on {device.type}", got, "make it on that device")
+        fail("generator", f"live on {device.type}", got, "make it on that device")
 
 
-def unused(function: str, options: Mapping[str, object], where: str) -> None:
+def unused(options: Mapping[str, object], where: str) -> None:
     """None of the options is given, since nothing would read it."""
     for argument, value in options.items():
         if value is not None:
-            fail(function, argument, f"be None {where}", value, "leave it out")
+            fail(argument, f"be None {where}", value, "leave it out")
 
 
-def default(function: str, argument: str, value: object, expected: object, where: str) -> None:
+def default(argument: str, value: object, expected: object, where: str) -> None:
     """`value` is the default, since nothing would read another."""
     if value != expected:
-        fail(function, argument, f"be {expected!r} {where}", value, "leave it out")
+        fail(argument, f"be {expected!r} {where}", value, "leave it out")
 
 
-def boolean(function: str, argument: str, value: object) -> None:
+def boolean(argument: str, value: object) -> None:
     """`value` is True or False."""
     if not isinstance(value, bool):
-        fail(function, argument, "be True or False", value, "pass a bool")
+        fail(argument, "be True or False", value, "pass a bool", of=bool)
 
 
-def integer(function: str, argument: str, value: Any, *, low: int | None = None) -> None:
+def integer(argument: str, value: Any, *, low: int | None = None) -> None:
     """`value` is a whole number, of at least `low` if that is given."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or (low is not None and value < low):
         must = "be an integer" + ("" if low is None else f" of at least {low}")
-        fail(function, argument, must, value, "pass a whole number")
+        error = DropmaxValueError if whole else DropmaxTypeError
+        fail(argument, must, value, "pass a whole number", error=error)
 
 
 def number(
-    function: str,
     argument: str,
     value: Any,
     *,
@@ -259,8 +361,9 @@ def number(
     """`value` is a finite real number in the interval from `low` to `high`."""
     if torch.compiler.is_compiling():
         return
+    real = isinstance(value, Real) and not isinstance(value, bool)
     inside = (
-        _is_real(value)
+        real
         and math.isfinite(value)
         and (low < value if open_low else low <= value)
         and (value < high if open_high else value <= high)
@@ -269,27 +372,23 @@ def number(
         left = "(" if open_low or low == -math.inf else "["
         right = ")" if open_high or high == math.inf else "]"
         must = f"be a number in {left}{low:g}, {high:g}{right}"
-        fail(function, argument, must, value, "choose a value inside")
+        error = DropmaxValueError if real else DropmaxTypeError
+        fail(argument, must, value, "choose a value inside", error=error)
 
 
-def choice(function: str, argument: str, value: object, options: Iterable[str]) -> None:
+def choice(argument: str, value: object, options: Iterable[str]) -> None:
     """`value` is one of the names in `options`; a near miss is named."""
     options = list(options)
     if isinstance(value, str) and value in options:
         return
     near = difflib.get_close_matches(str(value), options, n=1)
     remedy = f"did you mean {near[0]!r}?" if near else "choose one of them"
-    message = f"{function}: {argument} must be one of {', '.join(options)}, got {_describe(value)}"
-    raise ValueError(f"{message}; {remedy}" + ("" if near else "."))
+    fail(argument, f"be one of {', '.join(options)}", value, remedy, of=str)
 
 
-def choice_or_number(function: str, argument: str, value: object, options: Iterable[str]) -> None:
+def choice_or_number(argument: str, value: object, options: Iterable[str]) -> None:
     """`value` is one of the names in `options`, or a number in the open interval from 0 to 1."""
     if isinstance(value, str):
-        choice(function, argument, value, options)
+        choice(argument, value, options)
     else:
-        number(function, argument, value, low=0.0, high=1.0, open_low=True, open_high=True)
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+        number(argument, value, low=0.0, high=1.0, open_low=True, open_high=True)

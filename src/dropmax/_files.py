@@ -1,10 +1,58 @@
-"""A file is written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from dropmax import _check
+from dropmax.errors import DropmaxOSError
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Within, a file or folder is written; where that fails the error names it, and the reason.
+
+    Raises:
+        DropmaxOSError: If the disk is full, or it may not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "disk full" if full else error.strerror or type(error).__name__
+        remedy = "free some space, then run it again" if full else "choose another place"
+        got = _check.Verbatim(f"{reason} at {path}")
+        _check.fail("path", "be written", got, remedy, error=DropmaxOSError)
 
 
 def write_whole(file: Path, data: str | bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all: beside its place, onto the disk, and then into its place.
+
+    Raises:
+        DropmaxOSError: If it cannot be written; what stood there before still does.
+    """
     partial = file.with_name(file.name + ".partial")
-    partial.write_bytes(data.encode() if isinstance(data, str) else data)
-    partial.replace(file)
+    with writing(file):
+        try:
+            with partial.open("wb") as stream:
+                stream.write(data.encode() if isinstance(data, str) else data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.replace(file)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder, and those around it, where it is not there yet.
+
+    Raises:
+        DropmaxOSError: If it cannot be made.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder

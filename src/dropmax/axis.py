@@ -10,6 +10,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+__all__ = [
+    "LOCAL",
+    "ClassAxis",
+    "LocalAxis",
+]
+
 
 @runtime_checkable
 class ClassAxis(Protocol):

@@ -13,6 +13,19 @@ from torch import nn
 
 from dropmax import _check
 
+__all__ = [
+    "BACKBONES",
+    "backbone_for",
+    "cnn",
+    "hidden",
+    "identity",
+    "lenet",
+    "make_backbone",
+    "mlp",
+    "mnist_cnn",
+    "out_features",
+]
+
 Shape = tuple[int, ...]
 
 
@@ -21,7 +34,7 @@ def lenet(shape: Shape) -> nn.Sequential:
 
     Convolutions are unpadded; weights start Glorot-uniform and biases at zero, as in their code.
     """
-    channels = _image_channels("lenet", shape, smallest=16)
+    channels = _image_channels(shape, smallest=16)
     return _glorot(
         _with_dense(
             shape,
@@ -38,7 +51,7 @@ def lenet(shape: Shape) -> nn.Sequential:
 
 def mnist_cnn(shape: Shape) -> nn.Sequential:
     """A wider network for digits: conv 32 5x5, pool, conv 64 5x5, pool, dense 1024, dropout 0.5."""
-    channels = _image_channels("mnist_cnn", shape, smallest=8)
+    channels = _image_channels(shape, smallest=8)
     network = _with_dense(
         shape,
         1024,
@@ -57,7 +70,7 @@ def cnn(shape: Shape) -> nn.Sequential:
 
     Small enough to train on two cores: 0.33 million parameters at 32 x 32.
     """
-    channels = _image_channels("cnn", shape, smallest=8)
+    channels = _image_channels(shape, smallest=8)
     layers: list[nn.Module] = []
     for width in (16, 32, 64):
         for _ in range(2):
@@ -73,7 +86,7 @@ def cnn(shape: Shape) -> nn.Sequential:
 
 def mlp(shape: Shape) -> nn.Sequential:
     """Two dense layers of 256, ReLU: for small images and rows of numbers."""
-    _positive_shape("mlp", shape)
+    _positive_shape(shape)
     return nn.Sequential(
         nn.Flatten(), nn.Linear(math.prod(shape), 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU()
     )
@@ -81,13 +94,13 @@ def mlp(shape: Shape) -> nn.Sequential:
 
 def identity(shape: Shape) -> nn.Sequential:
     """The instances as they are: a head on them is linear."""
-    _positive_shape("identity", shape)
+    _positive_shape(shape)
     return nn.Sequential(_Flat(shape))
 
 
 def hidden(shape: Shape) -> nn.Sequential:
     """One dense layer of 512, ReLU: for rows of numbers that are features already."""
-    _positive_shape("hidden", shape)
+    _positive_shape(shape)
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 512), nn.ReLU())
 
 
@@ -122,7 +135,7 @@ def backbone_for(shape: Shape) -> str:
         >>> backbone_for((1, 28, 28)), backbone_for((3, 32, 32)), backbone_for((384,))
         ('lenet', 'cnn', 'mlp')
     """
-    _positive_shape("backbone_for", shape)
+    _positive_shape(shape)
     if len(shape) != 3 or min(shape[1:]) < 16:
         return "mlp"
     return "lenet" if shape[0] == 1 else "cnn"
@@ -148,7 +161,7 @@ def make_backbone(name: str | None, shape: Shape) -> nn.Sequential:
     """
     if name is None:
         name = backbone_for(shape)
-    _check.choice("make_backbone", "name", name, BACKBONES)
+    _check.choice("name", name, BACKBONES)
     return BACKBONES[name](shape)
 
 
@@ -174,18 +187,18 @@ def _glorot(network: nn.Sequential) -> nn.Sequential:
     return network
 
 
-def _positive_shape(function: str, shape: Shape) -> None:
+def _positive_shape(shape: Shape) -> None:
     """`shape` is a tuple of positive integers."""
     if not isinstance(shape, tuple | torch.Size) or not shape:
-        _check.fail(function, "shape", "be (C, H, W) or (D,)", shape, "pass a tuple")
+        _check.fail("shape", "be (C, H, W) or (D,)", shape, "pass a tuple", of=tuple)
     for size in shape:
-        _check.integer(function, "shape", size, low=1)
+        _check.integer("shape", size, low=1)
 
 
-def _image_channels(function: str, shape: Shape, *, smallest: int) -> int:
+def _image_channels(shape: Shape, *, smallest: int) -> int:
     """The channels of an image shape of at least `smallest` pixels a side."""
-    _positive_shape(function, shape)
+    _positive_shape(shape)
     if len(shape) != 3 or min(shape[1:]) < smallest:
         must = f"be (C, H, W) of at least {smallest} x {smallest} pixels"
-        _check.fail(function, "shape", must, tuple(shape), "choose mlp, or larger images")
+        _check.fail("shape", must, tuple(shape), "choose mlp, or larger images")
     return shape[0]

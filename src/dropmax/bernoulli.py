@@ -13,6 +13,13 @@ from torch import Tensor
 
 from dropmax import _check
 
+__all__ = [
+    "hard_mask",
+    "kl",
+    "neg_entropy",
+    "relaxed_mask_logits",
+]
+
 _OFF_ZERO = 2.0**-25
 """Half the step of float32 uniforms: the least noise that is drawn."""
 
@@ -52,7 +59,6 @@ def kl(
 
 
 def uniforms_like(
-    function: str,
     logits: Float[Tensor, "*batch K"],
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
@@ -65,9 +71,9 @@ def uniforms_like(
     caller that an error names.
     """
     shape = tuple(logits.shape) if num_samples == 1 else (num_samples, *logits.shape)
-    _check.random_source(function, noise, generator, logits.device)
+    _check.random_source(noise, generator, logits.device)
     if noise is not None:
-        _check.uniform_noise(function, noise, shape, logits.device)
+        _check.uniform_noise(noise, shape, logits.device)
         return noise
     # a generator, even None, would pick an overload that knows no symbolic shapes
     source: dict[str, Any] = {} if generator is None else {"generator": generator}

@@ -10,6 +10,11 @@ from torch import Tensor
 from dropmax import _check
 from dropmax.heads.scores import Scores
 
+__all__ = [
+    "Temperature",
+    "fit_temperature",
+]
+
 PRIOR_COUNT = 1.0
 """What the scales being 1 is worth, in instances: separable data would make them infinite."""
 
@@ -46,12 +51,11 @@ class Temperature(NamedTuple):
         Raises:
             ValueError: If there is a gate where it was fitted without, or the other way round.
         """
-        function = "Temperature.log_probs"
-        parts = _parts(function, scores)
+        parts = _parts(scores)
         scales = [self.scale] if self.gate_scale is None else [self.scale, self.gate_scale]
         if parts.shape[-2] != len(scales):
             gated = "have no gate" if self.gate_scale is None else "be Scores with a gate"
-            _check.fail(function, "scores", gated, scores, "pass what it was fitted on")
+            _check.fail("scores", gated, scores, "pass what it was fitted on")
         return _scaled(parts, parts.new_tensor(scales)).log_softmax(-1)
 
 
@@ -98,15 +102,14 @@ def fit_temperature(
         >>> temperature.kept, temperature.log_probs(log_probs).exp().amax(-1).mean().item() < 0.85
         (True, True)
     """
-    function = "fit_temperature"
-    parts = _parts(function, scores_or_log_probs).detach().double()
+    parts = _parts(scores_or_log_probs).detach().double()
     if parts.ndim != 3:
         must = "be rows [N, K]"
-        _check.fail(function, "scores_or_log_probs", must, parts[..., 0, :], "flatten the axes")
-    _check.class_target(function, target, parts[:, 0], parts.shape[-1])
+        _check.fail("scores_or_log_probs", must, parts[..., 0, :], "flatten the axes")
+    _check.class_target(target, parts[:, 0], parts.shape[-1])
     count = len(target)
     if count < 2:
-        _check.fail(function, "target", "hold two instances or more", target, "hold out more")
+        _check.fail("target", "hold two instances or more", target, "hold out more")
     device = parts.device if generator is None else generator.device
     order = torch.randperm(count, generator=generator, device=device).to(parts.device)
     fits, decides = order[: count // 2], order[count // 2 :]
@@ -124,15 +127,15 @@ def fit_temperature(
     )
 
 
-def _parts(function: str, scores: Scores | Tensor) -> Float[Tensor, "*batch P K"]:
+def _parts(scores: Scores | Tensor) -> Float[Tensor, "*batch P K"]:
     """What is scaled: scores and log rho, or scores alone, or log-probabilities."""
     if not isinstance(scores, Scores):
         scores = Scores(scores)
     logits, retain_logits = scores.logits, scores.retain_logits
     if retain_logits is None:
-        _check.class_tensors(function, logits)
+        _check.class_tensors(logits)
         return logits.unsqueeze(-2)
-    _check.class_tensors(function, logits, retain_logits=retain_logits)
+    _check.class_tensors(logits, retain_logits=retain_logits)
     return torch.stack([logits, F.logsigmoid(retain_logits)], dim=-2)
 
 

@@ -17,6 +17,11 @@ from torch.nn import functional as F
 
 from dropmax import _check
 
+__all__ = [
+    "CORRUPTIONS",
+    "corrupted",
+]
+
 _Gray = UInt8[Tensor, "N 1 H W"]
 
 _BLOCK = 4096
@@ -81,9 +86,8 @@ def corrupted(images: _Gray, name: str, *, seed: int) -> _Gray:
         >>> noisy[digit == 255].unique(), noisy[digit == 0].unique().numel()
         (tensor([255], dtype=torch.uint8), 240)
     """
-    function = "corrupted"
-    _check.choice(function, "name", name, CORRUPTIONS)
-    _check.integer(function, "seed", seed, low=0)
+    _check.choice("name", name, CORRUPTIONS)
+    _check.integer("seed", seed, low=0)
     if (
         not isinstance(images, Tensor)
         or images.dtype != torch.uint8
@@ -93,7 +97,8 @@ def corrupted(images: _Gray, name: str, *, seed: int) -> _Gray:
         or images.device.type != "cpu"
     ):
         remedy = "pass gray images, not RGB ones and not scaled"
-        _check.fail(function, "images", "be uint8[N, 1, H, W] on cpu, not empty", images, remedy)
+        must = "be uint8[N, 1, H, W] on cpu, not empty"
+        _check.fail("images", must, images, remedy, of=Tensor)
     parts = torch.split(images, _BLOCK)
     return torch.cat([CORRUPTIONS[name](part, f"{name}:{seed}") for part in parts])
 

@@ -11,6 +11,19 @@ from dropmax.axis import LOCAL
 from dropmax.functional.terms import corrected_logits
 from dropmax.heads import Scores
 
+__all__ = [
+    "Coverage",
+    "Detection",
+    "GateHealth",
+    "Metrics",
+    "Reliability",
+    "coverage",
+    "detection",
+    "evaluate",
+    "gate_health",
+    "reliability",
+]
+
 PROB_FLOOR = 1e-12
 """The least probability that the NLL gives a target: an exact zero has no finite logarithm."""
 
@@ -101,12 +114,13 @@ def evaluate(log_probs: Float[Tensor, "N K"], target: Tensor) -> Metrics:
         >>> print(f"{metrics.error:.0f} % {metrics.nll:.3f} nats {metrics.brier:.2f}")
         50 % 0.511 nats 0.37
     """
-    from torchmetrics.functional.classification import (
-        multiclass_calibration_error,
-        multiclass_stat_scores,
-    )
+    with _check.extra("metrics"):
+        from torchmetrics.functional.classification import (
+            multiclass_calibration_error,
+            multiclass_stat_scores,
+        )
 
-    _check_rows("evaluate", log_probs, target)
+    _check_rows(log_probs, target)
     probs = log_probs.detach().double().exp()
     target = target.long()
     num_classes = probs.shape[-1]
@@ -160,8 +174,8 @@ def reliability(log_probs: Float[Tensor, "N K"], target: Tensor) -> Reliability:
         >>> bins.instances[9], bins.accuracy[9], bins.instances[13], bins.accuracy[13]
         (1, 0.0, 1, 1.0)
     """
-    _check.class_tensors("reliability", log_probs)
-    _check.class_target("reliability", target, log_probs, log_probs.shape[-1])
+    _check.class_tensors(log_probs)
+    _check.class_target(target, log_probs, log_probs.shape[-1])
     confidence, predicted = log_probs.detach().double().exp().max(-1)
     right = (predicted == target).double()
     bin_of = (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
@@ -190,17 +204,17 @@ def detection(score: Float[Tensor, " N"], wanted: Tensor) -> Detection:
         >>> detection(torch.tensor([3.0, 2.0, 1.0]), torch.tensor([True, False, False])).auroc
         100.0
     """
-    from torchmetrics.functional.classification import binary_auroc, binary_roc
+    with _check.extra("metrics"):
+        from torchmetrics.functional.classification import binary_auroc, binary_roc
 
-    function = "detection"
     if wanted.dtype != torch.bool or wanted.shape != score.shape:
         must = f"be booleans {list(score.shape)}"
-        _check.fail(function, "wanted", must, wanted, "pass which instances are wanted")
+        _check.fail("wanted", must, wanted, "pass which instances are wanted")
     if score.isnan().any():
-        _check.fail(function, "score", "hold numbers", score, "leave out what is NaN")
+        _check.fail("score", "hold numbers", score, "leave out what is NaN")
     if wanted.all() or not wanted.any():
         got = _check.Verbatim("one kind alone")
-        _check.fail(function, "wanted", "hold both kinds", got, "pass both")
+        _check.fail("wanted", "hold both kinds", got, "pass both")
     _, ranks = torch.unique(score, return_inverse=True)  # torchmetrics takes scores from 0 to 1
     share = ranks.double() / max(int(ranks.max()), 1)
     false, true, _ = binary_roc(share, wanted.long())
@@ -225,7 +239,7 @@ def coverage(log_probs: Float[Tensor, "N K"], target: Tensor) -> Coverage:
         >>> coverage(log_probs, torch.tensor([0, 1])).error
         tensor([ 0., 50.])
     """
-    _check_rows("coverage", log_probs, target)
+    _check_rows(log_probs, target)
     sure, answers = log_probs.max(-1)
     _, group, size = torch.unique(-sure, return_inverse=True, return_counts=True)
     wrong = torch.zeros_like(size).index_add_(0, group, (answers != target).long())
@@ -260,23 +274,22 @@ def gate_health(
         >>> print(f"{gate_health(scores, torch.tensor([0])).rivals_retained:.2f}")
         0.50
     """
-    function = "gate_health"
     retain_logits = scores.retain_logits
     if retain_logits is None:
         remedy = "ask for it of attention and DropMax heads alone"
-        _check.fail(function, "scores.retain_logits", "be given", None, remedy)
-    _check.class_tensors(function, scores.logits, retain_logits=retain_logits)
-    _check.class_target(function, target, scores.logits, scores.logits.shape[-1])
+        _check.fail("scores.retain_logits", "be given", None, remedy)
+    _check.class_tensors(scores.logits, retain_logits=retain_logits)
+    _check.class_target(target, scores.logits, scores.logits.shape[-1])
     if scores.logits.shape[-1] < 2 or target.numel() == 0:
         must = "have two classes or more and at least one instance"
-        _check.fail(function, "scores", must, scores.logits, "leave it out there")
+        _check.fail("scores", must, scores.logits, "leave it out there")
     retain_logits = retain_logits.detach().double()
     if posterior_logits is None:
         posterior_logits = corrected_logits(retain_logits, scores.correction_logits)
     if not isinstance(posterior_logits, Tensor) or posterior_logits.shape != retain_logits.shape:
         must = f"be {list(retain_logits.shape)}, like the scores"
         remedy = "pass what head.posterior_logits returned"
-        _check.fail(function, "posterior_logits", must, posterior_logits, remedy)
+        _check.fail("posterior_logits", must, posterior_logits, remedy, of=Tensor)
     retain = retain_logits.sigmoid()
     is_target = LOCAL.one_hot(target.long(), retain)
     rivals_retained = (
@@ -291,10 +304,10 @@ def gate_health(
     )
 
 
-def _check_rows(function: str, log_probs: Tensor, target: Tensor) -> None:
+def _check_rows(log_probs: Tensor, target: Tensor) -> None:
     """Log-probabilities of instances and their classes, of one instance at least."""
-    _check.class_tensors(function, log_probs)
-    _check.class_target(function, target, log_probs, log_probs.shape[-1])
+    _check.class_tensors(log_probs)
+    _check.class_target(target, log_probs, log_probs.shape[-1])
     if log_probs.ndim != 2 or len(target) == 0:
         must = "be [N, K] with at least one instance"
-        _check.fail(function, "log_probs", must, log_probs, "pass all instances at once")
+        _check.fail("log_probs", must, log_probs, "pass all instances at once")

@@ -5,9 +5,9 @@ in the folder that the environment variable DROPMAX_CACHE names, else in `~/.cac
 """
 
 import hashlib
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,15 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from dropmax import _check
-from dropmax._files import write_whole
+from dropmax._files import make_folder, write_whole
 from dropmax.data import Images, Split, tables
 from dropmax.data.images import halves, rows_of
+
+__all__ = [
+    "PACKAGED",
+    "embed",
+    "load_texts",
+]
 
 PART = 512
 """So many texts are embedded, and kept, at a time."""
@@ -65,26 +71,22 @@ def load_texts(
         >>> load_texts("/no/where", encoder="all-minilm-l6-v2")
         Traceback (most recent call last):
         ...
-        ValueError: load_texts: name must be a folder, or a CSV or parquet file, got '/no/where', which is not at /no/where; check the path.
+        dropmax.errors.DropmaxFileNotFoundError: load_texts: name must be a folder, or a CSV or parquet file, got '/no/where', which is not at /no/where; check the path.
     """  # noqa: E501
-    function = "load_texts"
     if not isinstance(encoder, str) or not encoder:
-        _check.fail(function, "encoder", "name an encoder", encoder, f"pass {PACKAGED!r}, say")
-    splits = tables.load(function, name, root)
+        _check.fail("encoder", "name an encoder", encoder, f"pass {PACKAGED!r}, say", of=str)
+    splits = tables.load(name, root)
     train = splits["train"].rows
     features = train.features
-    label_column = tables.column(function, "label_column", label_column, features, "ClassLabel")
-    text_column = tables.column(
-        function, "text_column", text_column, features, "string", taken=label_column
-    )
+    label_column = tables.column("label_column", label_column, features, "ClassLabel")
+    text_column = tables.column("text_column", text_column, features, "string", taken=label_column)
     if text_column == label_column:
         must = "be another than that of the labels"
-        _check.fail(function, "text_column", must, text_column, "name both columns")
+        _check.fail("text_column", must, text_column, "name both columns")
     class_names, found = tables.labeled(
-        function,
         splits,
         label_column,
-        lambda rows, broken: texts_of(function, rows, text_column, broken),
+        lambda rows, broken: texts_of(rows, text_column, broken),
     )
     texts = {split: [every[n] for n in kept] for split, (every, _, kept) in found.items()}
     target = {split: indices[kept] for split, (_, indices, kept) in found.items()}
@@ -111,7 +113,8 @@ def load_texts(
 def embed(texts: Sequence[str], *, encoder: str) -> Float[Tensor, "N D"]:
     """Embeddings of texts, out of the cache where it has them.
 
-    They are made and kept a part at a time, with a bar on a terminal: what was interrupted goes on.
+    Each text is encoded once, whatever texts stand around it. Embeddings are made and kept a part
+    at a time, with a bar on a terminal: what was interrupted goes on.
 
     Args:
         texts: At least one.
@@ -125,41 +128,48 @@ def embed(texts: Sequence[str], *, encoder: str) -> Float[Tensor, "N D"]:
     """
     from tqdm import tqdm
 
-    identity, model = _identity(encoder), cache(partial(_model, encoder))
-    found = []
-    with tqdm(total=len(texts), desc="texts", unit="", disable=None, leave=False) as bar:
-        for start in range(0, len(texts), PART):
-            part = list(texts[start : start + PART])
-            kept = _kept(identity, part)
-            found.append(_encoded(identity, part, model()) if kept is None else kept)
+    folder, model = _cache_folder() / _identity(encoder), cache(partial(_model, encoder))
+    keys = [hashlib.sha256(text.encode()).digest() for text in texts]
+    found = _kept(folder, set(keys))
+    each_once = dict(zip(keys, texts, strict=True))
+    missing = [(key, text) for key, text in each_once.items() if key not in found]
+    with tqdm(total=len(missing), desc="texts", unit="", disable=None, leave=False) as bar:
+        for start in range(0, len(missing), PART):
+            part = dict(missing[start : start + PART])
+            rows = _encoded(list(part.values()), model())
+            _keep(folder, list(part), rows)
+            found |= zip(part, rows, strict=True)
             bar.update(len(part))
-    return torch.cat(found)
+    return torch.stack([found[key] for key in keys])
 
 
-def _kept(identity: str, texts: list[str]) -> Tensor | None:
-    """The embeddings that the cache has."""
-    try:
-        return safetensors.torch.load_file(_file_of(identity, texts))["embeddings"]
-    except (FileNotFoundError, SafetensorError):
-        return None
+def _kept(folder: Path, wanted: Set[bytes]) -> dict[bytes, Tensor]:
+    """The embeddings that an encoder's folder of the cache has, by the hash of their text."""
+    found: dict[bytes, Tensor] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with suppress(FileNotFoundError, SafetensorError):  # one cut off is made again
+            kept = safetensors.torch.load_file(file)
+            keys = map(bytes, kept["keys"].numpy())
+            rows = zip(keys, kept["embeddings"], strict=True)
+            found |= {key: row.clone() for key, row in rows if key in wanted}
+    return found
 
 
-def _encoded(identity: str, texts: list[str], model: Any) -> Tensor:
-    """New embeddings, which the cache has from now on."""
+def _keep(folder: Path, keys: Sequence[bytes], rows: Tensor) -> None:
+    """Put new embeddings into an encoder's folder of the cache, in a file of their own."""
+    texts = torch.frombuffer(bytearray(b"".join(keys)), dtype=torch.uint8).view(len(keys), -1)
+    file = make_folder(folder) / f"{hashlib.sha256(b''.join(keys)).hexdigest()}.safetensors"
+    write_whole(file, safetensors.torch.save({"keys": texts, "embeddings": rows}))
+
+
+def _encoded(texts: list[str], model: Any) -> Tensor:
+    """New embeddings."""
     encoded = model.encode(texts, show_progress_bar=False)
     rows = torch.from_numpy(np.asarray(encoded, dtype=np.float32))
     if rows.ndim != 2 or len(rows) != len(texts) or not rows.isfinite().all():
         must = f"give {len(texts)} rows of finite numbers"
-        _check.fail("load_texts", "encoder", must, rows, "choose another")
-    file = _file_of(identity, texts)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, safetensors.torch.save({"embeddings": rows}))
+        _check.fail("encoder", must, rows, "choose another")
     return rows
-
-
-def _file_of(identity: str, texts: list[str]) -> Path:
-    content = json.dumps([identity, *texts])
-    return _cache_folder() / f"{hashlib.sha256(content.encode()).hexdigest()}.safetensors"
 
 
 def _cache_folder() -> Path:
@@ -167,11 +177,11 @@ def _cache_folder() -> Path:
 
 
 def _identity(encoder: str) -> str:
-    """What an encoder is known by: a folder by its files, wherever it lies, else its name."""
+    """A hash of what an encoder is known by: the files of a folder, wherever it lies, or a name."""
     folder = Path(encoder).expanduser()
-    if not folder.is_dir():
-        return encoder
     digest = hashlib.sha256()
+    if not folder.is_dir():
+        digest.update(encoder.encode())
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(f"{file.relative_to(folder)}:{file.stat().st_size}:".encode())
         digest.update(file.read_bytes())
@@ -180,13 +190,8 @@ def _identity(encoder: str) -> str:
 
 def _model(encoder: str) -> Any:
     """The encoder, whose `encode` takes texts; a folder is read without any network."""
-    try:
+    with _check.extra("text"):
         from sentence_transformers import SentenceTransformer
-    except ModuleNotFoundError as error:
-        got = _check.Verbatim(f"no module {error.name}")
-        _check.fail(
-            "load_texts", "the extra text", "be installed", got, "pip install 'dropmax[text]'"
-        )
     folder = _packaged() if encoder == PACKAGED else Path(encoder).expanduser()
     local = folder is not None and folder.is_dir()
     try:
@@ -195,7 +200,7 @@ def _model(encoder: str) -> Any:
         reason = (str(error).splitlines() or [""])[0][:200]
         got = _check.Verbatim(f"{encoder!r} ({type(error).__name__}: {reason})")
         must = "be a folder or a name that SentenceTransformer takes"
-        _check.fail("load_texts", "encoder", must, got, "check the path, the name and the network")
+        _check.fail("encoder", must, got, "check the path, the name and the network")
 
 
 def _packaged() -> Path | None:
@@ -207,12 +212,12 @@ def _packaged() -> Path | None:
     return Path(get_model_path())
 
 
-def texts_of(function: str, rows: Any, column: str, broken: dict[int, str]) -> list[str]:
+def texts_of(rows: Any, column: str, broken: dict[int, str]) -> list[str]:
     """The texts of the rows, and a reason in `broken` where there is none."""
-    _check.choice(function, "text_column", column, rows.features)
+    _check.choice("text_column", column, rows.features)
     if tables.kind_of(rows.features[column]) != "string":
         got = _check.Verbatim(f"{rows.features[column]}")
-        _check.fail(function, f"column {column!r}", "hold texts", got, "name another")
+        _check.fail(f"column {column!r}", "hold texts", got, "name another")
     texts = [text or "" for text in rows[column][:]]
     for n, text in enumerate(texts):
         if not text.strip():

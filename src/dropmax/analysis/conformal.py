@@ -35,7 +35,7 @@ class ConformalSets(NamedTuple):
             log_probs: What the sets were fitted on, of new instances `[N, K]`.
             generator: The source of the randomisation; the default one if None.
         """
-        _check_rows("ConformalSets.sets", log_probs)
+        _check_rows(log_probs)
         return _scores(log_probs, _uniforms(log_probs, generator)) <= self.threshold
 
 
@@ -78,10 +78,9 @@ def fit_conformal(
         >>> abs(sets.gather(1, target[1_500:, None]).float().mean().item() - 0.9) < 0.03
         True
     """
-    function = "fit_conformal"
-    _check_rows(function, log_probs)
-    _check.class_target(function, target, log_probs, log_probs.shape[-1])
-    _check.number(function, "level", level, low=0.0, high=1.0, open_low=True, open_high=True)
+    _check_rows(log_probs)
+    _check.class_target(target, log_probs, log_probs.shape[-1])
+    _check.number("level", level, low=0.0, high=1.0, open_low=True, open_high=True)
     scores = _scores(log_probs, _uniforms(log_probs, generator))
     of_target = LOCAL.pick(scores, target.long()).sort().values
     rank = math.ceil(level * (len(target) + 1))
@@ -103,9 +102,9 @@ def _uniforms(log_probs: Tensor, generator: torch.Generator | None) -> Float[Ten
     return torch.rand(count, 1, generator=generator, device=device).to(log_probs.device)
 
 
-def _check_rows(function: str, log_probs: Tensor) -> None:
-    _check.class_tensors(function, log_probs)
+def _check_rows(log_probs: Tensor) -> None:
+    _check.class_tensors(log_probs)
     if log_probs.ndim != 2:
-        _check.fail(function, "log_probs", "be rows [N, K]", log_probs, "flatten the batch axes")
+        _check.fail("log_probs", "be rows [N, K]", log_probs, "flatten the batch axes")
     if log_probs.isnan().any():
-        _check.fail(function, "log_probs", "hold numbers", log_probs, "leave out what is NaN")
+        _check.fail("log_probs", "hold numbers", log_probs, "leave out what is NaN")

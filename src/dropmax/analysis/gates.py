@@ -22,14 +22,15 @@ class Retained(NamedTuple):
     probabilities: Float[Tensor, "*batch k"]
 
 
-def gate_of(function: str, scores: Scores) -> Float[Tensor, "*batch K"]:
+def gate_of(scores: Scores) -> Float[Tensor, "*batch K"]:
     """The retain logits of scores that have a gate."""
     if not isinstance(scores, Scores):
-        _check.fail(function, "scores", "be Scores", scores, "pass what the head returned")
+        remedy = "pass what the head returned"
+        _check.fail("scores", "be Scores", scores, remedy, of=Scores)
     if scores.retain_logits is None:
         remedy = "ask it of a DropMax head"
-        _check.fail(function, "scores.retain_logits", "be given", None, remedy)
-    _check.class_tensors(function, scores.logits, retain_logits=scores.retain_logits)
+        _check.fail("scores.retain_logits", "be given", None, remedy)
+    _check.class_tensors(scores.logits, retain_logits=scores.retain_logits)
     return scores.retain_logits.detach()
 
 
@@ -51,8 +52,8 @@ def retained_classes(scores: Scores, *, k: int) -> Retained:
         >>> retained_classes(scores, k=2).classes
         tensor([[1, 2]])
     """
-    retain_logits = gate_of("retained_classes", scores)
-    _check.integer("retained_classes", "k", k, low=1)
+    retain_logits = gate_of(scores)
+    _check.integer("k", k, low=1)
     found, classes = retain_logits.topk(min(k, retain_logits.shape[-1]), dim=-1)
     return Retained(classes, found.sigmoid())
 
@@ -80,11 +81,11 @@ def kept_for(scores: Scores, target: Int[Tensor, " N"]) -> Float[Tensor, "K K"]:
         tensor([[0.5000, 0.5000],
                 [   nan,    nan]])
     """
-    retain = at_least_float32(gate_of("kept_for", scores)).sigmoid()
+    retain = at_least_float32(gate_of(scores)).sigmoid()
     if retain.ndim != 2:
-        _check.fail("kept_for", "scores", "be rows [N, K]", retain, "flatten the batch axes")
+        _check.fail("scores", "be rows [N, K]", retain, "flatten the batch axes")
     num_classes = retain.shape[-1]
-    _check.class_target("kept_for", target, scores.logits, num_classes)
+    _check.class_target(target, scores.logits, num_classes)
     sums = retain.new_zeros(num_classes, num_classes).index_add_(0, target.long(), retain)
     return sums / target.bincount(minlength=num_classes).unsqueeze(-1)
 
@@ -109,4 +110,4 @@ def hesitation(scores: Scores) -> Float[Tensor, "*batch K"]:
         >>> hesitation(scores)
         tensor([0.6931, 0.0012])
     """
-    return -bernoulli.neg_entropy(gate_of("hesitation", scores))
+    return -bernoulli.neg_entropy(gate_of(scores))

@@ -75,15 +75,15 @@ def variational_gap(
         >>> print(f"{result.log_likelihood.item():.4f} - {result.elbo.item():.4f}")
         -0.6931 - -1.0397
     """
-    logits, retain_logits = _gated("variational_gap", scores)
+    logits, retain_logits = _gated(scores)
     if posterior_logits is None:
         posterior_logits = corrected_logits(retain_logits, scores.correction_logits)
     if not isinstance(posterior_logits, Tensor) or posterior_logits.shape != logits.shape:
         must = f"be {list(logits.shape)}, like the scores"
         remedy = "pass what head.posterior_logits returned"
-        _check.fail("variational_gap", "posterior_logits", must, posterior_logits, remedy)
+        _check.fail("posterior_logits", must, posterior_logits, remedy, of=Tensor)
     posterior_logits = posterior_logits.detach().double()
-    _check.class_target("variational_gap", target, logits, logits.shape[-1])
+    _check.class_target(target, logits, logits.shape[-1])
     target = target.long()
     half = 0.5 * tolerance  # two integrals
     log_likelihood = predictive.log_marginal(logits, retain_logits, target, tolerance=half)
@@ -142,7 +142,7 @@ def uncertainty(scores: Scores, *, tolerance: float = TOLERANCE) -> Uncertainty:
         >>> print(*(f"{value.item():.4f}" for value in uncertainty(scores)))
         0.6931 0.3466 0.3466
     """
-    logits, retain_logits = _gated("uncertainty", scores)
+    logits, retain_logits = _gated(scores)
     logits = logits.log_softmax(-1)
     log_probs = predictive.exact(logits, retain_logits, tolerance=tolerance)
     log_normalizer = predictive.expected_log_normalizer(logits, retain_logits, tolerance=tolerance)
@@ -157,10 +157,10 @@ def _expectation(log_probs: Tensor, values: Tensor) -> Tensor:
     return (probs * values.masked_fill(probs == 0.0, 0.0)).sum(-1)
 
 
-def _gated(function: str, scores: Scores) -> tuple[Tensor, Tensor]:
+def _gated(scores: Scores) -> tuple[Tensor, Tensor]:
     """Logits and retain logits in float64, of scores that have a gate."""
-    retain_logits = gate_of(function, scores)
+    retain_logits = gate_of(scores)
     if scores.correction_logits is not None:
         correction = {"correction_logits": scores.correction_logits}
-        _check.class_tensors(function, scores.logits, **correction)
+        _check.class_tensors(scores.logits, **correction)
     return scores.logits.detach().double(), retain_logits.double()

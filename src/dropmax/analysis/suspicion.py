@@ -50,9 +50,8 @@ def label_suspicion(scores: Scores, target: Int[Tensor, "*batch"]) -> Suspicion:
         >>> label_suspicion(scores, torch.tensor([0, 1])).gate
         tensor([-3.,  3.])
     """
-    function = "label_suspicion"
-    logits, retain_logits = _gated(function, scores)
-    _check.class_target(function, target, scores.logits, logits.shape[-1])
+    logits, retain_logits = _gated(scores)
+    _check.class_target(target, scores.logits, logits.shape[-1])
     target = target.long()
     both = logits + F.logsigmoid(retain_logits)
     return Suspicion(
@@ -88,11 +87,11 @@ def scope_suspicion(scores: Scores) -> Suspicion:
         >>> bool(unknown > known)
         True
     """
-    logits, retain_logits = _gated("scope_suspicion", scores)
+    logits, retain_logits = _gated(scores)
     both = logits + F.logsigmoid(retain_logits)
     return Suspicion(-logits.logsumexp(-1), -retain_logits.amax(-1), -both.logsumexp(-1))
 
 
-def _gated(function: str, scores: Scores) -> tuple[Tensor, Tensor]:
-    retain_logits = gate_of(function, scores)
+def _gated(scores: Scores) -> tuple[Tensor, Tensor]:
+    retain_logits = gate_of(scores)
     return at_least_float32(scores.logits.detach()), at_least_float32(retain_logits)

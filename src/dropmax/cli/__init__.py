@@ -1,51 +1,74 @@
 """The command `dropmax`: a user's mistake ends in one line and exit code 2."""
 
+import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from dropmax import __version__
+from dropmax.errors import DropmaxError, TrainingError
+
+__all__ = ["main"]
+
+DEBUG = "--debug"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
+
+    A `DropmaxError` is one line. Everything else is our own mistake: its traceback is shown, and
+    with `--debug`, wherever it stands, that of every error.
 
     Args:
         arguments: What stands after `dropmax`; that of the process if None.
 
     Returns:
-        0, 2 for wrong input, 1 for a run that broke down, 130 where it was interrupted.
+        0, 2 for wrong input, 1 for a run that broke down or a mistake of ours, 130 where it was
+        interrupted.
 
     Examples:
         >>> from dropmax.cli import main
         >>> main(["evaluate", "nowhere"])
         2
     """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = DEBUG in given
     try:
         from typer import TyperException
         from typer.main import get_command
 
         from dropmax.cli.commands import app
         from dropmax.data import BrokenRows
-        from dropmax.training import TrainingError
     except ModuleNotFoundError as error:
         return _fail(f"dropmax: the command needs {error.name}; install dropmax[train].", 2)
     try:
         with warnings.catch_warnings(action="always", category=BrokenRows):
             warnings.showwarning = partial(_show, BrokenRows, warnings.showwarning)
             code = get_command(app).main(
-                args=None if arguments is None else list(arguments),
+                args=[argument for argument in given if argument != DEBUG],
                 prog_name="dropmax",
                 standalone_mode=False,
             )
     except TyperException as error:
         return _fail(f"dropmax: {error.format_message()}", 2)
-    except (ValueError, OSError) as error:
-        return _fail(str(error), 2)
-    except TrainingError as error:
-        return _fail(str(error), 1)
+    except DropmaxError as error:
+        _say(traceback.format_exc() if debug else " ".join(str(error).split()))
+        return 1 if isinstance(error, TrainingError) else 2
     except KeyboardInterrupt:
         return _fail("dropmax: interrupted; the same command goes on.", 130)
+    except BrokenPipeError:  # who reads the output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception:
+        traceback.print_exc()
+        message = (
+            f"dropmax: this is a mistake of dropmax {__version__}, not yours; "
+            "please report it to the developers with the lines above and your command."
+        )
+        return _fail(message, 1)
     return code if isinstance(code, int) else 0
 
 
@@ -55,7 +78,7 @@ def run() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    _say(message)
+    _say(" ".join(message.split()))
     return code
 
 
@@ -69,10 +92,10 @@ def _show(
 ) -> None:
     """Show warnings of one category as a line, and the others as they were."""
     if issubclass(category, plain):
-        _say(str(message))
+        _say(" ".join(str(message).split()))
     else:
         others(message, category, *place, **options)
 
 
 def _say(message: str) -> None:
-    print(" ".join(message.split()), file=sys.stderr)
+    print(message.rstrip(), file=sys.stderr)

@@ -7,11 +7,32 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    help="Train classifiers with DropMax and its rivals, and compare them on your data.",
-    no_args_is_help=True,
-    add_completion=False,
-)
+import dropmax
+
+__all__ = ["compare", "evaluate", "experiment", "export", "predict", "train"]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+def _print_version(asked: bool) -> bool:
+    if asked:
+        typer.echo(f"dropmax {dropmax.__version__}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of every error.")
+    ] = False,
+) -> None:
+    """Train classifiers with DropMax and the paper's baselines, and compare them on your data."""
+
 
 DATA = (
     "digits, a CSV or parquet file, a folder of images or with train and test files, "
@@ -160,7 +181,7 @@ def compare(
     from dropmax.experiments import compare as compared
     from dropmax.training import RunConfig, load_data, load_run
 
-    _check.integer("compare", "--seeds", seeds, low=1)
+    _check.integer("--seeds", seeds, low=1)
     names = split_heads(heads)
     base = RunConfig(
         data=data,
@@ -219,12 +240,14 @@ def experiment(
 ) -> None:
     """Run what a study lacks, list the studies, or make the tables of their lines anew."""
     from dropmax import _check, report
+    from dropmax.errors import DropmaxFileNotFoundError
     from dropmax.experiments import load_study, progress_of, run_study
 
     files = {file.stem: file for file in sorted(studies.glob("*.yaml"))}
     if not files:
         must = "hold the studies, YAML files"
-        _check.fail("experiment", "--studies", must, str(studies), "name that directory")
+        remedy = "name that directory"
+        _check.fail("--studies", must, str(studies), remedy, error=DropmaxFileNotFoundError)
     results = studies / "results"
     if name is None:
         for file in files.values():
@@ -237,7 +260,7 @@ def experiment(
         for changed in report.update_pages(studies.resolve().parent):
             typer.echo(changed)
         return
-    _check.choice("experiment", "NAME", name, ["tables", *files])
+    _check.choice("NAME", name, ["tables", *files])
     study = load_study(files[name])
     run_study(study, results, root=data_root, jobs=jobs, threads=threads, progress=not quiet)
     typer.echo(f"Lines: {results / name}")

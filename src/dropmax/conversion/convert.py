@@ -75,20 +75,20 @@ def convert(
         >>> torch.allclose(before, after, atol=1e-5)
         True
     """
-    function = "convert"
     if not isinstance(model, nn.Module):
-        _check.fail(function, "model", "be an nn.Module", model, "pass the whole model")
+        _check.fail("model", "be an nn.Module", model, "pass the whole model", of=nn.Module)
     if any(isinstance(module, Head) for module in model.modules()):
         got = _check.Verbatim("one that has a head")
-        _check.fail(function, "model", "have no head yet", got, "use it, or revert it first")
-    _check.choice(function, "start", start, STARTS)
+        _check.fail("model", "have no head yet", got, "use it, or revert it first")
+    _check.choice("start", start, STARTS)
     taken = {name: options.get(name) for name in ("bias", "device", "dtype")}
-    _check.unused(function, taken, "as it is the linear layer's")
+    _check.unused(taken, "as it is the linear layer's")
     outputs = None
     if of_transformers := _is_of(model, "transformers", "peft"):
-        from dropmax.integrations import transformers
+        from dropmax.integrations.transformers.host import checked_num_labels
+        from dropmax.integrations.transformers.model import around
 
-        outputs = transformers.checked_num_labels(model, options)
+        outputs = checked_num_labels(model, options)
     name = _classifier_name(model, layer, outputs)
     linear = model.get_submodule(name)
     assert isinstance(linear, nn.Linear)
@@ -108,7 +108,7 @@ def convert(
         if made.retain_bias is not None:
             nn.init.constant_(made.retain_bias, options.get("retain_bias_init", RETAIN_BIAS))
     _replace(model, name, linear, made)
-    return transformers.around(model, name, head, options) if of_transformers else model
+    return around(model, name, head, options) if of_transformers else model
 
 
 def revert(model: nn.Module, *, drop_gate: bool = False) -> nn.Module:
@@ -135,15 +135,15 @@ def revert(model: nn.Module, *, drop_gate: bool = False) -> nn.Module:
         >>> revert(convert(model))[2]
         Linear(in_features=8, out_features=5, bias=True)
     """
-    _check.boolean("revert", "drop_gate", drop_gate)
+    _check.boolean("drop_gate", drop_gate)
     head = find_head(model)
     if head is model:
-        _check.fail("revert", "model", "contain the head", model, "pass the model around it")
+        _check.fail("model", "contain the head", model, "pass the model around it")
     host, name = _host(model, head)
     if not drop_gate and not _gate_is_constant(head):
         got = _check.Verbatim("one whose gate depends on the input")
         remedy = "its predictions change without it; pass drop_gate=True to drop it all the same"
-        _check.fail("revert", "model", "have the same gate for all classes", got, remedy)
+        _check.fail("model", "have the same gate for all classes", got, remedy)
     linear = nn.Linear(
         head.in_features, head.out_features, bias=head.bias is not None, device="meta"
     )
@@ -156,14 +156,14 @@ def _host(model: nn.Module, head: Head) -> tuple[nn.Module, str]:
     if any(_is_of(part, "peft") for part in model.modules()):
         got = _check.Verbatim(type(model).__name__)
         remedy = "take them out by its merge_and_unload()"
-        _check.fail("revert", "model", "have no adapters of PEFT", got, remedy)
+        _check.fail("model", "have no adapters of PEFT", got, remedy)
     if not _is_of(model, "transformers"):
         return model, next(name for name, module in model.named_modules() if module is head)
     from dropmax.integrations.transformers import DropMaxForClassification
 
     if not isinstance(model, DropMaxForClassification):
         got = _check.Verbatim(type(model).__name__)
-        _check.fail("revert", "model", "be what convert returned", got, "pass that")
+        _check.fail("model", "be what convert returned", got, "pass that")
     model.host.config.id2label = model.config.id2label
     model.host.config.label2id = model.config.label2id
     return model.host, model.config.layer
@@ -197,7 +197,7 @@ def _classifier_name(model: nn.Module, layer: str | None, outputs: int | None) -
     if layer is not None:
         if layer not in names or not _is_linear(names[layer], outputs):
             linears = [name for name, module in names.items() if _is_linear(module, outputs)]
-            _check.choice("convert", "layer", layer, linears or ["(no nn.Linear is there)"])
+            _check.choice("layer", layer, linears or ["(no nn.Linear is there)"])
         return layer
     if callable(get_classifier := getattr(model, "get_classifier", None)):
         parts = get_classifier()
@@ -219,7 +219,7 @@ def _only(model: nn.Module, candidates: list[str], outputs: int | None) -> str:
         width = "" if outputs is None else f" with {outputs} outputs"
         came = ", ".join(candidates) or f"no nn.Linear{width} within {type(model).__name__}"
         remedy = "name its nn.Linear with layer=, and put a bare nn.Linear into nn.Sequential"
-        _check.fail("convert", "model", "have one classifier", _check.Verbatim(came), remedy)
+        _check.fail("model", "have one classifier", _check.Verbatim(came), remedy)
     return candidates[0]
 
 
@@ -262,4 +262,4 @@ def _check_host(model: nn.Module, name: str) -> None:
     if users:
         got = _check.Verbatim(f"one that computes on it ({', '.join(sorted(users))})")
         remedy = "take that out: log_probs of the head are normalized already"
-        _check.fail("convert", "model", f"return the output of {name}", got, remedy)
+        _check.fail("model", f"return the output of {name}", got, remedy)

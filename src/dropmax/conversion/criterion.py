@@ -29,12 +29,12 @@ def find_head(model: nn.Module) -> Head:
         SparsemaxHead(in_features=16, out_features=5, label_smoothing=0.0, bias=True)
     """
     if not isinstance(model, nn.Module):
-        _check.fail("find_head", "model", "be an nn.Module", model, "pass the whole model")
+        _check.fail("model", "be an nn.Module", model, "pass the whole model", of=nn.Module)
     heads = {head: name for name, head in _heads(model)}
     if len(heads) != 1:
         found = ", ".join(name or type(head).__name__ for head, name in heads.items()) or "none"
         remedy = "make the last layer a head, dropmax.make_head(...), or pass the part with one"
-        _check.fail("find_head", "model", "contain one head", _check.Verbatim(found), remedy)
+        _check.fail("model", "contain one head", _check.Verbatim(found), remedy)
     return next(iter(heads))
 
 
@@ -92,13 +92,13 @@ class Criterion(nn.Module):
     ) -> None:
         super().__init__()
         if label_smoothing is not None:
-            _check.number("Criterion", "label_smoothing", label_smoothing, low=0.0, high=1.0)
-        _check.integer("Criterion", "ignore_index", ignore_index)
-        _check.choice("Criterion", "reduction", reduction, REDUCTIONS)
+            _check.number("label_smoothing", label_smoothing, low=0.0, high=1.0)
+        _check.integer("ignore_index", ignore_index)
+        _check.choice("reduction", reduction, REDUCTIONS)
         head = find_head(model)
         if weight is not None:
             like = torch.empty(0, head.out_features, device=getattr(weight, "device", None))
-            _check.class_weight("Criterion", weight, like)
+            _check.class_weight(weight, like)
         self._head = (head,)  # in a tuple: the head stays the model's submodule alone
         self.register_buffer("weight", weight)
         self.ignore_index = ignore_index

@@ -50,13 +50,14 @@ class Predictor(nn.Module):
     ) -> None:
         super().__init__()
         head = find_head(model)
-        branches = 1 + len(head.branches)
-        one = torch.zeros(1, head.out_features)
-        head.log_probs(Scores(*[one] * branches), method=method, **options)  # checks the options
+        generator = options.get("generator")
+        device = generator.device if isinstance(generator, torch.Generator) else None
+        nothing = torch.zeros(0, head.out_features, device=device)  # for which nothing is drawn
+        head.log_probs(Scores(*[nothing] * (1 + len(head.branches))), method=method, **options)
         gated = temperature is not None and temperature.gate_scale is not None
         if gated and (method != "plugin" or "retain" not in head.branches):
             must = f"be fitted on log-probabilities for {type(head).__name__} and method {method!r}"
-            _check.fail("Predictor", "temperature", must, temperature, "fit it on those")
+            _check.fail("temperature", must, temperature, "fit it on those")
         self.model = model
         self.temperature = temperature if temperature is not None and temperature.kept else None
         self._scorer = _part_of_transformers(model)
@@ -72,7 +73,7 @@ class Predictor(nn.Module):
             scores = scorer(*args, **kwargs)
         if not isinstance(scores, Scores):
             remedy = "let the head be the last thing that the model computes"
-            _check.fail("Predictor", "model", "return Scores", scores, remedy)
+            _check.fail("model", "return Scores", scores, remedy, of=Scores)
         (head,) = self._head
         if self.temperature is not None and self.temperature.gate_scale is not None:
             return self.temperature.log_probs(scores)

@@ -14,7 +14,7 @@ LONGEST = 2**31 - 1
 """Characters of a field, at most: what the reader takes."""
 
 
-def read(function: str, argument: str, file: Path) -> tuple[Any, dict[int, str]]:
+def read(argument: str, file: Path) -> tuple[Any, dict[int, str]]:
     """Columns of texts by the names in the first line; and what is wrong with which row.
 
     Spaces around names and fields do not count, and a column without a name, as pandas writes its
@@ -30,10 +30,11 @@ def read(function: str, argument: str, file: Path) -> tuple[Any, dict[int, str]]
             lines = list(itertools.dropwhile(lambda line: not line.strip(), stream))
     except OSError as error:
         got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__})")
-        _check.fail(function, argument, "be a readable file", got, "check the path")
+        must = "be a readable file"
+        _check.fail(argument, must, got, "check the path", error=_check.kind_of(error))
     if any("\0" in line for line in lines[:2]):
         got = _check.Verbatim(f"zeros in {file.name}")
-        _check.fail(function, argument, "be a CSV file in UTF-8", got, "save it as UTF-8")
+        _check.fail(argument, "be a CSV file in UTF-8", got, "save it as UTF-8")
     separator = max(SEPARATORS, key=(lines or [""])[0].count)
     names, *rows = list(_records(lines, separator)) or [[]]
     names = [] if isinstance(names, str) else names
@@ -41,7 +42,7 @@ def read(function: str, argument: str, file: Path) -> tuple[Any, dict[int, str]]
     if twice or not any(names):
         got = _check.Verbatim(f"{twice[0]!r} twice" if twice else "none")
         must = f"stand in the first line of {file.name}, each once"
-        _check.fail(function, "names of columns", must, got, "add or rename them")
+        _check.fail("names of columns", must, got, "add or rename them")
     broken = {n: why for n, row in enumerate(rows) if (why := _fault(row, len(names)))}
     empty = [None] * len(names)
     whole = [empty if n in broken else [cell or None for cell in row] for n, row in enumerate(rows)]

@@ -79,22 +79,21 @@ class Images:
             >>> splits.train.images.shape
             torch.Size([100, 1, 8, 8])
         """
-        function = "Images.draw"
         if train_per_class is not None:
-            _check.integer(function, "train_per_class", train_per_class, low=1)
-        _check.integer(function, "validation_per_class", validation_per_class, low=0)
-        _check.integer(function, "seed", seed, low=0)
+            _check.integer("train_per_class", train_per_class, low=1)
+        _check.integer("validation_per_class", validation_per_class, low=0)
+        _check.integer("seed", seed, low=0)
         by_class = drawn(self.train, self.train_texts, len(self.class_names), seed)
         needed = validation_per_class + (train_per_class or 1)
         fewest, scarce = min((len(rows), k) for k, rows in enumerate(by_class))
         if fewest == 0:
             got = _check.Verbatim(f"none of class {self.class_names[scarce]!r}")
             must = "hold every class, which takes two rows of it where there is no test split"
-            _check.fail(function, f"training rows of {self.name}", must, got, "add or remove rows")
+            _check.fail(f"training rows of {self.name}", must, got, "add or remove rows")
         if fewest < needed:
             argument = f"train_per_class + validation_per_class of {self.name}"
             must = f"be at most {fewest}, the training rows of class {self.class_names[scarce]!r}"
-            _check.fail(function, argument, must, needed, "ask for fewer")
+            _check.fail(argument, must, needed, "ask for fewer")
         end = None if train_per_class is None else needed
         train = [n for rows in by_class for n in rows[validation_per_class:end]]
         validation = [n for rows in by_class for n in rows[:validation_per_class]]
@@ -134,12 +133,11 @@ class Images:
             >>> load_images("digits").of_classes(3, seed=1).class_names
             ('4', '7', '8')
         """
-        function = "Images.of_classes"
-        _check.integer(function, "num_classes", num_classes, low=2)
-        _check.integer(function, "seed", seed, low=0)
+        _check.integer("num_classes", num_classes, low=2)
+        _check.integer("seed", seed, low=0)
         if num_classes > len(self.class_names):
             must = f"be at most {len(self.class_names)}, the classes of {self.name}"
-            _check.fail(function, "num_classes", must, num_classes, "ask for fewer classes")
+            _check.fail("num_classes", must, num_classes, "ask for fewer classes")
         keys = [hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in self.class_names]
         chosen = sorted(sorted(range(len(keys)), key=keys.__getitem__)[:num_classes])
         names = tuple(self.class_names[k] for k in chosen)

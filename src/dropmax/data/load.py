@@ -45,13 +45,12 @@ def load_images(
         >>> digits.shape, len(digits.class_names)
         ((1, 8, 8), 10)
     """
-    function = "load_images"
-    splits = _digits() if name == "digits" else tables.load(function, name, root)
+    splits = _digits() if name == "digits" else tables.load(name, root)
     train = splits["train"].rows
     features = train.features
-    image_column = tables.column(function, "image_column", image_column, features, "Image")
-    label_column = tables.column(function, "label_column", label_column, features, "ClassLabel")
-    class_names = tables.class_names(function, train, label_column, {})
+    image_column = tables.column("image_column", image_column, features, "Image")
+    label_column = tables.column("label_column", label_column, features, "ClassLabel")
+    class_names = tables.class_names(train, label_column, {})
     decoded = {
         split: _decode(splits[split], image_column, label_column, class_names, split)
         for split in ("train", "test")
@@ -60,7 +59,7 @@ def load_images(
     shapes = {split: tuple(part.images.shape[1:]) for split, part in decoded.items()}
     if len({shape[1:] for shape in shapes.values()}) > 1:
         got = _check.Verbatim(str(shapes))
-        _check.fail(function, "images", "have one size", got, "resize them")
+        _check.fail("images", "have one size", got, "resize them")
     if len(set(shapes.values())) > 1:
         decoded = {
             split: part._replace(images=part.images.expand(-1, 3, -1, -1))
@@ -73,19 +72,20 @@ def load_images(
     return Images(name, decoded["train"], decoded["test"], class_names)
 
 
-def holds_images(function: str, name: str, root: str | Path | None) -> bool:
+def holds_images(name: str, root: str | Path | None) -> bool:
     """Whether a data set has a column of images."""
     if name == "digits" or tables.is_csv(name, root):
         return name == "digits"
-    features = tables.load(function, name, root)["train"].rows.features
+    features = tables.load(name, root)["train"].rows.features
     return any(tables.kind_of(feature) == "Image" for feature in features.values())
 
 
 def _digits() -> dict[str, tables.Table]:
     """scikit-learn's digits as such a data set: 8 x 8 pixels of 0 to 16, scaled to 255."""
-    import datasets
-    from PIL import Image
-    from sklearn.datasets import load_digits
+    with _check.extra("data"):
+        import datasets
+        from PIL import Image
+        from sklearn.datasets import load_digits
 
     digits = load_digits()
     pixels = (digits.images * 255.0 / 16.0).round().astype(np.uint8)
@@ -106,7 +106,7 @@ def _decode(
     rows, broken = table.rows, dict(table.broken)
     if type(rows.features[column]).__name__ != "Image":
         got = _check.Verbatim(f"{rows.features[column]}")
-        _check.fail("load_images", f"column {column!r}", "hold images", got, "name another")
+        _check.fail(f"column {column!r}", "hold images", got, "name another")
     files = rows.cast_column(column, datasets.Image(decode=False))[column]
     found: dict[int, Any] = {}
     for n, file in enumerate(files):
@@ -117,14 +117,14 @@ def _decode(
                 found[n] = image.convert("L" if image.mode in ("1", "L") else "RGB")
         except (UnidentifiedImageError, OSError, TypeError, ValueError) as error:
             broken[n] = f"{type(error).__name__} in column {column!r}"
-    target = tables.targets("load_images", rows, label_column, class_names, broken)
-    kept = tables.sound("load_images", len(rows), split, broken)
+    target = tables.targets(rows, label_column, class_names, broken)
+    kept = tables.sound(len(rows), split, broken)
     decoded = [found[n] for n in kept]
     sizes = {image.size for image in decoded}
     if len(sizes) != 1:
         some = ", ".join(f"{width} x {height}" for width, height in sorted(sizes)[:4])
         got = _check.Verbatim(f"{some} in {split}")
-        _check.fail("load_images", "images", "have one size", got, "resize them beforehand")
+        _check.fail("images", "have one size", got, "resize them beforehand")
     if any(image.mode == "RGB" for image in decoded):
         decoded = [image.convert("RGB") for image in decoded]
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in decoded]))

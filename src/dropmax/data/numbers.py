@@ -46,20 +46,16 @@ def load_numbers(
         >>> table.columns, table.class_names, table.train.images.shape
         (('legs', 'wings'), ('bird', 'cat'), torch.Size([2, 2]))
     """
-    function = "load_numbers"
-    splits = tables.load(function, name, root)
+    splits = tables.load(name, root)
     train = splits["train"].rows
-    label_column = tables.column(
-        function, "label_column", label_column, train.features, "ClassLabel"
-    )
+    label_column = tables.column("label_column", label_column, train.features, "ClassLabel")
     columns = tuple(
         name for name in train.features if name != label_column and not tables.INDEX.match(name)
     )
     class_names, found = tables.labeled(
-        function,
         splits,
         label_column,
-        lambda rows, broken: numbers(function, rows, columns, broken),
+        lambda rows, broken: numbers(rows, columns, broken),
     )
     parts = {
         split: rows_of(Split(values, target), kept)
@@ -72,9 +68,7 @@ def load_numbers(
     return Images(name, parts["train"], parts["test"], class_names, columns=columns)
 
 
-def numbers(
-    function: str, rows: Any, columns: Sequence[str], broken: dict[int, str]
-) -> Float[Tensor, "N D"]:
+def numbers(rows: Any, columns: Sequence[str], broken: dict[int, str]) -> Float[Tensor, "N D"]:
     """The numbers of the rows, and a reason in `broken` where a field is none.
 
     Raises:
@@ -84,13 +78,13 @@ def numbers(
 
     if not columns:
         got = _check.Verbatim("that of the labels alone")
-        _check.fail(function, "columns", "hold numbers", got, "add columns of features")
+        _check.fail("columns", "hold numbers", got, "add columns of features")
     found = np.empty((len(rows), len(columns)), dtype=np.float32)
     for d, column in enumerate(columns):
         if column not in rows.features:
             got = _check.Verbatim(f"the columns {', '.join(rows.features)}")
             must = f"hold the column {column!r} as in training"
-            _check.fail(function, "table", must, got, "add or rename it")
+            _check.fail("table", must, got, "add or rename it")
         kind = tables.kind_of(rows.features[column])
         cells = pandas.Series(rows[column][:], dtype=object)
         if kind in ("List", "LargeList", "Sequence", "dict", "Image"):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax.data import delimited
+from dropmax.errors import DropmaxFileNotFoundError
 
 SUFFIXES = (".csv", ".parquet")
 """Of files that are a table each."""
@@ -38,25 +39,25 @@ class Table(NamedTuple):
     broken: dict[int, str]
 
 
-def load(function: str, name: str, root: str | Path | None) -> dict[str, Table]:
+def load(name: str, root: str | Path | None) -> dict[str, Table]:
     """The splits by name, of a file, a folder or the hub."""
-    import datasets
+    with _check.extra("data"):
+        import datasets
 
     if not isinstance(name, str) or not name:
-        _check.fail(function, "name", "name a data set", name, "pass a file, a folder or a name")
+        _check.fail("name", "name a data set", name, "pass a file, a folder or a name", of=str)
     places = _places(name, root)
     place = next((place for place in places if place.is_dir() or is_table(place)), None)
     if place is not None and place.is_file():
-        return {"train": read(function, "name", place)}
+        return {"train": read("name", place)}
     if place is not None and (files := _files_with_csv(place)):
-        return _splits_of(function, files)
+        return _splits_of(files)
     looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1
     looked = ", ".join(str(place) for place in places)
     if place is None and (looks_like_a_path or name.lower().endswith(SUFFIXES)):
         got = _check.Verbatim(f"{name!r}, which is not at {looked}")
-        _check.fail(
-            function, "name", "be a folder, or a CSV or parquet file", got, "check the path"
-        )
+        must = "be a folder, or a CSV or parquet file"
+        _check.fail("name", must, got, "check the path", error=DropmaxFileNotFoundError)
     try:
         splits = datasets.load_dataset(str(place) if place else name)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
@@ -66,10 +67,10 @@ def load(function: str, name: str, root: str | Path | None) -> dict[str, Table]:
             got = _check.Verbatim(f"{name!r} ({reason})")
         must = "be a folder of data files or a data set of the hub"
         remedy = "check the name, --data-root or DROPMAX_DATA, and the network"
-        _check.fail(function, "name", must, got, remedy)
+        _check.fail("name", must, got, remedy, error=_check.kind_of(error))
     if "train" not in splits:
         got = _check.Verbatim(", ".join(splits))
-        _check.fail(function, "splits", "hold train", got, "name the training split train")
+        _check.fail("splits", "hold train", got, "name the training split train")
     return {split: Table(rows, {}) for split, rows in splits.items()}
 
 
@@ -90,17 +91,19 @@ def is_table(file: Path) -> bool:
     return file.suffix.lower() in SUFFIXES and file.is_file()
 
 
-def read(function: str, argument: str, file: Path) -> Table:
+def read(argument: str, file: Path) -> Table:
     """The table in a CSV or parquet file."""
-    import datasets
+    with _check.extra("data"):
+        import datasets
 
     if file.suffix.lower() == ".csv":
-        return Table(*delimited.read(function, argument, file))
+        return Table(*delimited.read(argument, file))
     try:
         splits = datasets.load_dataset("parquet", data_files=str(file))
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__})")
-        _check.fail(function, argument, "be a readable parquet file", got, "check the file")
+        must = "be a readable parquet file"
+        _check.fail(argument, must, got, "check the file", error=_check.kind_of(error))
     return Table(splits["train"], {})
 
 
@@ -117,7 +120,7 @@ def _is_of(split: str, file: Path) -> bool:
     return re.match(rf"{split}(?![a-z])", file.stem.lower()) is not None
 
 
-def _splits_of(function: str, files: list[Path]) -> dict[str, Table]:
+def _splits_of(files: list[Path]) -> dict[str, Table]:
     """The tables named train and test; a single one of any other name is train."""
     names = {split: [file for file in files if _is_of(split, file)] for split in ("train", "test")}
     if not any(names.values()):
@@ -125,19 +128,17 @@ def _splits_of(function: str, files: list[Path]) -> dict[str, Table]:
     if len(names["train"]) != 1 or len(names["test"]) > 1:
         got = _check.Verbatim(", ".join(file.name for file in files))
         must = "be one train.csv, with one test.csv or without"
-        _check.fail(function, "tables of a folder", must, got, "rename or join them")
-    return {split: read(function, "name", found[0]) for split, found in names.items() if found}
+        _check.fail("tables of a folder", must, got, "rename or join them")
+    return {split: read("name", found[0]) for split, found in names.items() if found}
 
 
-def column(
-    function: str, argument: str, column: str | None, features: Any, kind: str, taken: str = ""
-) -> str:
+def column(argument: str, column: str | None, features: Any, kind: str, taken: str = "") -> str:
     """The column asked for, or the only one of a kind: "Image", "ClassLabel" or "string".
 
     Labels may also stand in the column `LABEL`. A column that is taken is none of those found.
     """
     if column is not None:
-        _check.choice(function, argument, column, features)
+        _check.choice(argument, column, features)
         return column
     found = [
         str(name)
@@ -150,7 +151,7 @@ def column(
         came = f"{len(found)} among the columns {', '.join(features)}"
         must = f"be named where there is not one column of type {kind}"
         option = "--" + argument.replace("_", "-")
-        _check.fail(function, argument, must, _check.Verbatim(came), f"pass {option}")
+        _check.fail(argument, must, _check.Verbatim(came), f"pass {option}")
     return found[0]
 
 
@@ -160,18 +161,16 @@ def kind_of(feature: Any) -> str:
     return str(feature.dtype).removeprefix("large_") if kind == "Value" else kind
 
 
-def class_names(
-    function: str, rows: Any, column: str, broken: Mapping[int, str]
-) -> tuple[str, ...]:
+def class_names(rows: Any, column: str, broken: Mapping[int, str]) -> tuple[str, ...]:
     """Names of the classes: those the data set keeps, else the labels of sound rows in order."""
-    _check_some(function, len(rows), "train", broken)
+    _check_some(len(rows), "train", broken)
     kept = getattr(rows.features[column], "names", None)
     labels = enumerate(rows[column][:])
     found = {str(label) for n, label in labels if _is_named(label) and n not in broken}
     names = kept or sorted(found, key=_numbers_first)
     if len(names) < 2:
         got = _check.Verbatim(f"{len(names)} in column {column!r}")
-        _check.fail(function, "labels", "have two classes or more", got, "check the column")
+        _check.fail("labels", "have two classes or more", got, "check the column")
     return tuple(names)
 
 
@@ -190,14 +189,13 @@ def _numbers_first(name: str) -> tuple[bool, float, str]:
 
 
 def targets(
-    function: str,
     rows: Any,
     column: str,
     class_names: tuple[str, ...],
     broken: dict[int, str],
 ) -> Tensor:
     """Class indices of the rows; -1, and a reason in `broken`, where there is none."""
-    _check.choice(function, "label_column", column, rows.features)
+    _check.choice("label_column", column, rows.features)
     labels = rows[column][:]
     if not getattr(rows.features[column], "names", None):
         index: Mapping[str, int] = {name: k for k, name in enumerate(class_names)}
@@ -213,7 +211,6 @@ def targets(
 
 
 def labeled(
-    function: str,
     splits: Mapping[str, Table],
     column: str,
     read: Callable[[Any, dict[int, str]], Read],
@@ -228,32 +225,33 @@ def labeled(
         if split in splits:
             rows, broken = splits[split].rows, dict(splits[split].broken)
             values = read(rows, broken)
-            names = names or class_names(function, rows, column, broken)
-            target = targets(function, rows, column, names, broken)
-            found[split] = values, target, sound(function, len(rows), split, broken)
+            names = names or class_names(rows, column, broken)
+            target = targets(rows, column, names, broken)
+            found[split] = values, target, sound(len(rows), split, broken)
     return names, found
 
 
-def sound(function: str, count: int, split: str, broken: Mapping[int, str]) -> list[int]:
+def sound(count: int, split: str, broken: Mapping[int, str]) -> list[int]:
     """The rows that are not broken; a warning names those that are.
 
     Raises:
         ValueError: If none is sound.
     """
-    _check_some(function, count, split, broken)
+    _check_some(count, split, broken)
     if broken:
-        message = f"{function}: {len(broken)} of {count} rows of {split} are broken and left out"
+        left_out = f"{len(broken)} of {count} rows of {split} are broken and left out"
+        message = f"{_check.caller('rows')}: {left_out}"
         warnings.warn(f"{message}: {_named(broken)}.", BrokenRows, stacklevel=4)
     return [n for n in range(count) if n not in broken]
 
 
-def _check_some(function: str, count: int, split: str, broken: Mapping[int, str]) -> None:
+def _check_some(count: int, split: str, broken: Mapping[int, str]) -> None:
     """One row at least is not broken."""
     if len(broken) == count:
         got = _check.Verbatim(_named(broken) or "no rows")
         must = f"be readable, one of {split} at least"
         remedy = "check the columns, and pass --text-column for texts"
-        _check.fail(function, "rows", must, got, remedy)
+        _check.fail("rows", must, got, remedy)
 
 
 def _named(broken: Mapping[int, str]) -> str:

@@ -131,17 +131,16 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: If a parameter, a shape or a value does not fit.
         """
-        function = "DropMaxClassifier.fit"
         again = self.warm_start and hasattr(self, "network_")
-        check_parameters(function, self.get_params(deep=False))
+        check_parameters(self.get_params(deep=False))
         X, y = rows_and_labels(self, X, y, reset=not again)
         labels = unique_labels(y)
         if again:
-            check_built(function, self)
+            check_built(self)
         if again and not np.array_equal(labels, self.classes_):
             must = "hold the classes of the last fit where warm_start is on"
-            _check.fail(function, "y", must, labels, "set warm_start=False")
-        weight = weights_of(function, X, y, sample_weight, self.class_weight)
+            _check.fail("y", must, labels, "set warm_start=False")
+        weight = weights_of(X, y, sample_weight, self.class_weight)
         initial, noise, split = seeds_of(self.random_state)
         held_out = None
         if self.early_stopping:
@@ -153,7 +152,7 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 stratify=y,
                 random_state=split,
             )
-            held_out = held_X, indices_of(function, held_y, labels), held_weight
+            held_out = held_X, indices_of(held_y, labels), held_weight
         scaler = scaler_for(X).fit(X, sample_weight=weight)
         if not again:
             self._begin(labels, initial)
@@ -161,7 +160,7 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         losses, accuracies = fit_epochs(
             self.network_,
             Rows(X, self.scaler_),
-            indices_of(function, y, self.classes_),
+            indices_of(y, self.classes_),
             normalized(weight),
             Fitting.of(self, len(y)),
             generator=torch.Generator().manual_seed(noise),
@@ -196,26 +195,25 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: As `fit`, or if there is a label that is not among the classes.
         """
-        function = "DropMaxClassifier.partial_fit"
         first = not hasattr(self, "network_")
-        check_parameters(function, self.get_params(deep=False))
+        check_parameters(self.get_params(deep=False))
         if first and classes is None:
             must = "be given in the first call"
-            _check.fail(function, "classes", must, None, "pass all classes there will be")
+            _check.fail("classes", must, None, "pass all classes there will be")
         if self.class_weight == "balanced":
             must = "be weights by class, or None"
-            _check.fail(function, "class_weight", must, "balanced", "balance over all rows")
+            _check.fail("class_weight", must, "balanced", "balance over all rows")
         X, y = rows_and_labels(self, X, y, reset=first)
         known = unique_labels(classes) if first else self.classes_
         if classes is not None and not np.array_equal(unique_labels(classes), known):
-            _check.fail(function, "classes", "be those of the first call", classes, "leave it out")
-        target = indices_of(function, y, known)
-        weight = weights_of(function, X, y, sample_weight, self.class_weight)
+            _check.fail("classes", "be those of the first call", classes, "leave it out")
+        target = indices_of(y, known)
+        weight = weights_of(X, y, sample_weight, self.class_weight)
         initial, noise, _ = seeds_of(self.random_state)
         if first:
             self._begin(known, initial)
             self.scaler_ = scaler_for(X)
-        check_built(function, self)
+        check_built(self)
         self.scaler_.partial_fit(dense_where(X, self.scaler_), sample_weight=weight)
         fitting = Fitting.of(self, len(y))
         step = fitting.learning_rate_init / 10.0
@@ -232,7 +230,7 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             batch_size=fitting.batch_size,
             generator=torch.Generator().manual_seed(noise + self.n_iter_),
         )
-        check_loss(function, loss)
+        check_loss(loss)
         self.loss_curve_ = [*self.loss_curve_, loss]
         self.n_iter_ = len(self.loss_curve_)
         return self
@@ -263,12 +261,11 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: If the head has no gate.
         """
-        function = "DropMaxClassifier.retained_classes"
-        _check.integer(function, "k", k, low=1)
+        _check.integer("k", k, low=1)
         with predicting():
             scores = self.head_scores(X)
         if scores.retain_logits is None:
-            _check.fail(function, "head", "have a gate", self.head, "choose dropmax")
+            _check.fail("head", "have a gate", self.head, "choose dropmax")
         found = retained_classes(scores, k=k)
         return self.classes_[found.classes.numpy()], found.probabilities.numpy()
 

@@ -102,7 +102,7 @@ def fit_epochs(
                 generator=generator,
                 schedule=schedule,
             )
-            check_loss("DropMaxClassifier.fit", loss)
+            check_loss(loss)
             losses.append(loss)
             advance(loss)
             value = loss
@@ -118,31 +118,31 @@ def fit_epochs(
     return losses, scores
 
 
-def check_parameters(function: str, parameters: Mapping[str, Any]) -> None:
+def check_parameters(parameters: Mapping[str, Any]) -> None:
     """The parameters of `DropMaxClassifier` fit; the head's are checked where it is made."""
     widths = parameters["hidden_layer_sizes"]
     if not isinstance(widths, Sequence):
         must = "be a sequence of widths"
-        _check.fail(function, "hidden_layer_sizes", must, widths, "pass (100,)")
+        _check.fail("hidden_layer_sizes", must, widths, "pass (100,)", of=Sequence)
     for width in widths:
-        _check.integer(function, "hidden_layer_sizes", width, low=1)
+        _check.integer("hidden_layer_sizes", width, low=1)
     if parameters["batch_size"] != "auto":
-        _check.integer(function, "batch_size", parameters["batch_size"], low=1)
+        _check.integer("batch_size", parameters["batch_size"], low=1)
     for name in ("max_iter", "n_iter_no_change"):
-        _check.integer(function, name, parameters[name], low=1)
+        _check.integer(name, parameters[name], low=1)
     for name in ("alpha", "tol"):
-        _check.number(function, name, parameters[name], low=0.0)
+        _check.number(name, parameters[name], low=0.0)
     step = parameters["learning_rate_init"]
-    _check.number(function, "learning_rate_init", step, low=0.0, open_low=True)
+    _check.number("learning_rate_init", step, low=0.0, open_low=True)
     if parameters["alpha"] * step >= 1.0:
         must = "be below 1 / learning_rate_init, or the weights grow"
-        _check.fail(function, "alpha", must, parameters["alpha"], "lower it")
+        _check.fail("alpha", must, parameters["alpha"], "lower it")
     share = parameters["validation_fraction"]
     inside = {"open_low": True, "open_high": True}
-    _check.number(function, "validation_fraction", share, low=0.0, high=1.0, **inside)
+    _check.number("validation_fraction", share, low=0.0, high=1.0, **inside)
 
 
-def weights_of(function: str, table: Any, y: Any, sample_weight: Any, class_weight: Any) -> Any:
+def weights_of(table: Any, y: Any, sample_weight: Any, class_weight: Any) -> Any:
     """The weights of rows, those of their classes in them; a class that is not named has 1."""
     weight = _check_sample_weight(sample_weight, table, dtype=np.float64, ensure_non_negative=True)
     if isinstance(class_weight, Mapping):
@@ -152,37 +152,37 @@ def weights_of(function: str, table: Any, y: Any, sample_weight: Any, class_weig
     if not weight.any():
         must = "leave a row some weight"
         got = _check.Verbatim("zeros alone")
-        _check.fail(function, "sample_weight and class_weight", must, got, "weigh some rows")
+        _check.fail("sample_weight and class_weight", must, got, "weigh some rows")
     return weight
 
 
-def check_built(function: str, classifier: Any) -> None:
+def check_built(classifier: Any) -> None:
     """The network of a classifier is that of its parameters."""
     head, widths = classifier.head, tuple(classifier.hidden_layer_sizes)
     if classifier._built != (head, widths):
         must = "stay as they were when the network was made"
         got = _check.Verbatim(f"{head!r} and {widths}")
         remedy = "call fit without warm_start"
-        _check.fail(function, "head and hidden_layer_sizes", must, got, remedy)
+        _check.fail("head and hidden_layer_sizes", must, got, remedy)
 
 
-def indices_of(function: str, y: Any, classes: Any) -> Tensor:
+def indices_of(y: Any, classes: Any) -> Tensor:
     """Labels as indices of sorted classes."""
     found = np.searchsorted(classes, y).clip(max=len(classes) - 1)
     unknown = y[classes[found] != y]
     if len(unknown):
         must = "hold the classes of the first call alone"
-        _check.fail(function, "y", must, _check.Verbatim(repr(unknown[0])), "name all classes")
+        _check.fail("y", must, _check.Verbatim(repr(unknown[0])), "name all classes")
     return torch.from_numpy(found)
 
 
-def check_loss(function: str, loss: float) -> None:
+def check_loss(loss: float) -> None:
     """The objective is still a number."""
     if not math.isfinite(loss):
         must = "let the objective stay finite"
         got = _check.Verbatim(f"{loss} nats")
         remedy = "lower it, or alpha, and look at the scale of X"
-        _check.fail(function, "learning_rate_init", must, got, remedy)
+        _check.fail("learning_rate_init", must, got, remedy)
 
 
 def normalized(weight: Any) -> Tensor:

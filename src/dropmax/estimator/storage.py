@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from dropmax import _check
 from dropmax._files import write_whole
+from dropmax.errors import DropmaxFileNotFoundError
 from dropmax.estimator.network import make_network
 
 FORMAT = "dropmax-classifier-1"
@@ -25,7 +26,8 @@ def save(classifier: Any, path: Path) -> None:
     """Write a fitted classifier, whole or not at all."""
     if not path.parent.is_dir():
         got = _check.Verbatim(str(path))
-        _check.fail("DropMaxClassifier.save", "path", "be in a folder", got, "make the folder")
+        error = DropmaxFileNotFoundError
+        _check.fail("path", "be in a folder", got, "make the folder", error=error)
     state = classifier.network_.state_dict()
     tensors = {f"network.{name}": tensor.contiguous() for name, tensor in state.items()}
     for name in SCALING:
@@ -117,4 +119,4 @@ def _plain(value: Any) -> Any:
 def _broken(path: Path, error: Exception) -> NoReturn:
     got = _check.Verbatim(f"{path} ({' '.join(str(error).split())[:200]})")
     must = "be a file that save wrote"
-    _check.fail("DropMaxClassifier.load", "path", must, got, "check the path, or save again")
+    _check.fail("path", must, got, "check the path, or save again", error=_check.kind_of(error))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dropmax._files import write_whole
+from dropmax._files import make_folder, write_whole
 from dropmax.data import Images
 from dropmax.experiments.lines import RESULTS, read_lines
 from dropmax.experiments.runs import finished, run_folder
@@ -62,8 +62,7 @@ def write_changed(
             "tested_on": corruption,
         }
         lines.append({**{k: v for k, v in line.items() if k != "curve"}, **changed})
-    out = changed_folder(folder, corruption)
-    out.mkdir(parents=True, exist_ok=True)
+    out = make_folder(changed_folder(folder, corruption))
     all_lines = [*read_lines(out / RESULTS), *lines]
     write_whole(out / RESULTS, "".join(json.dumps(line) + "\n" for line in all_lines))
     return lines

@@ -33,7 +33,7 @@ class Comparison:
             values = getattr(self, argument)
             if not values or len(set(values)) < len(values):
                 must = "hold at least one, each once"
-                _check.fail("Comparison", argument, must, values, "list each once")
+                _check.fail(argument, must, values, "list each once")
 
     def configs(self) -> list[RunConfig]:
         """The settings of every run, seed by seed."""

@@ -87,18 +87,17 @@ def write_gates(
         >>> [line["kind"] for line in lines]
         ['instances', 'spread', 'correlation', 'predictive', 'ranks', 'ranks']
     """
-    function = "write_gates"
     if len(seeds) < 2 or len(set(seeds)) < len(seeds):
         must = "hold at least two, each once"
-        _check.fail(function, "seeds", must, seeds, "the confusions are those of other seeds")
-    runs = [[_run(function, Path(folder), name, seed) for name in (head, rival)] for seed in seeds]
-    judged = {run.config.seed: judge(function, run, images, other) for run, other in runs}
+        _check.fail("seeds", must, seeds, "the confusions are those of other seeds")
+    runs = [[_run(Path(folder), name, seed) for name in (head, rival)] for seed in seeds]
+    judged = {run.config.seed: judge(run, images, other) for run, other in runs}
     first = judged[seeds[0]]
     if "exact" not in first.head.predictive_methods:
-        _check.fail(function, "head", "have random masks", head, "name one of DropMax")
+        _check.fail("head", "have random masks", head, "name one of DropMax")
     if not first.difficult():
         got = _check.Verbatim(f"{rival!r} with seed {seeds[0]}, which is always right")
-        _check.fail(function, "rival", "have wrong answers", got, "name another")
+        _check.fail("rival", "have wrong answers", got, "name another")
     found: list[tuple[str, Judged, dict[str, Any]]] = [
         ("instances", first, instances(first)),
         ("spread", first, _spread(first)),
@@ -124,13 +123,13 @@ def write_gates(
     return lines
 
 
-def _run(function: str, folder: Path, head: str, seed: int) -> Run:
+def _run(folder: Path, head: str, seed: int) -> Run:
     """A run that has its line in the folder."""
     configs = [RunConfig.from_dict(line["config"]) for line in read_lines(folder / RESULTS)]
     found = [config for config in configs if (config.head, config.seed) == (head, seed)]
     if not found:
         got = _check.Verbatim(f"none of {head!r} with seed {seed} in {folder / RESULTS}")
-        _check.fail(function, "folder", "hold the run of every seed", got, "train what is missing")
+        _check.fail("folder", "hold the run of every seed", got, "train what is missing")
     return load_run(run_folder(folder, found[0]))
 
 

@@ -77,7 +77,7 @@ class Judged:
         return [n for n in reversed(self.order()) if wrong[n]][:INSTANCES]
 
 
-def judge(function: str, run: Run, images: Images, rival: Run | None = None) -> Judged:
+def judge(run: Run, images: Images, rival: Run | None = None) -> Judged:
     """Predict the test images by a gated run and by its rival, or by the run alone.
 
     Raises:
@@ -87,14 +87,14 @@ def judge(function: str, run: Run, images: Images, rival: Run | None = None) -> 
     for one in (run, rival or run):
         if (one.shape, one.class_names) != (images.shape, images.class_names):
             got = _check.Verbatim(f"{images.name}, of other classes or sizes")
-            _check.fail(function, "images", "be those of the run", got, "load its data set")
+            _check.fail("images", "be those of the run", got, "load its data set")
     classifier = run.classifier()
     head = find_head(classifier)
     scores = scores_of(classifier, images.test.images)
     log_probs = head.log_probs(scores)
     if scores.retain_logits is None:
         got = _check.Verbatim(repr(run.config.head))
-        _check.fail(function, "run", "have a gate", got, "draw it of DropMax or attention")
+        _check.fail("run", "have a gate", got, "draw it of DropMax or attention")
     rival_log_probs = log_probs
     if rival is not None:
         rival_log_probs = predict(rival.classifier(), images.test.images).log_probs

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from dropmax import _check
+from dropmax._files import make_folder
 from dropmax.data import Images
 from dropmax.experiments.lines import RESULTS, append_line, read_lines
 from dropmax.training import RunConfig, check, train
@@ -49,9 +50,9 @@ def complete(
             has been written then.
         TrainingError: If a run breaks down.
     """
-    _check.integer("compare", "jobs", jobs, low=1)
+    _check.integer("jobs", jobs, low=1)
     threads = _threads(threads, jobs)
-    _check.integer("compare", "threads", threads, low=1)
+    _check.integer("threads", threads, low=1)
     folder = Path(out)
     done = finished(configs, folder)
     missing = [config for config in configs if config not in done]
@@ -80,7 +81,7 @@ def finished(configs: Sequence[RunConfig], out: str | Path) -> dict[RunConfig, d
     if other or occupied:
         got = _check.Verbatim(f"{str(folder)!r}, which holds something else")
         must = "be new, empty or of the same experiment"
-        _check.fail("compare", "out", must, got, "name another directory")
+        _check.fail("out", must, got, "name another directory")
     return {config: lines[config] for config in configs if config in lines}
 
 
@@ -120,7 +121,7 @@ def _lines(
     configs: Sequence[RunConfig], folder: Path, data: Images, jobs: int, threads: int
 ) -> Iterator[dict[str, Any]]:
     """The result lines of runs, as they end."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if jobs == 1:
         for config in configs:
             yield _line(config, folder.parent, data, jobs, threads)

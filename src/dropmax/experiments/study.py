@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dropmax import _check
+from dropmax._files import make_folder
 from dropmax.corruption import CORRUPTIONS
 from dropmax.experiments.bar import run_bar
 from dropmax.experiments.change import changed_folder, write_changed
@@ -15,8 +16,6 @@ from dropmax.experiments.gates import GATES, RIVAL, write_gates
 from dropmax.experiments.lines import RESULTS, append_line, read_lines
 from dropmax.experiments.runs import complete, finished, restore
 from dropmax.training import RunConfig, load_data
-
-FUNCTION = "load_study"
 
 
 @dataclass(frozen=True)
@@ -94,10 +93,11 @@ def load_study(file: str | Path) -> Study:
         described = yaml.safe_load(path.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
         got = _check.Verbatim(f"{path} ({' '.join(str(error).split())[:200]})")
-        _check.fail(FUNCTION, "file", "be readable YAML", got, "check the path and the file")
+        remedy = "check the path and the file"
+        _check.fail("file", "be readable YAML", got, remedy, error=_check.kind_of(error))
     title, parts = _fields(described, path.name, "title", "parts")
     if not isinstance(parts, Mapping) or not parts:
-        _check.fail(FUNCTION, "parts", "name one or more", parts, "describe a comparison")
+        _check.fail("parts", "name one or more", parts, "describe a comparison", of=Mapping)
     return Study(path.stem, title, tuple(_part(name, part) for name, part in parts.items()))
 
 
@@ -106,7 +106,7 @@ def _part(name: str, described: Any) -> Part:
     ours = ("minutes", "runs", "gates", "tested_on")
     settings = {k: v for k, v in described.items() if k not in ours}
     if not isinstance(groups, Sequence) or not groups:
-        _check.fail(FUNCTION, f"runs of {name}", "be a list", groups, "list heads and seeds")
+        _check.fail(f"runs of {name}", "be a list", groups, "list heads and seeds", of=Sequence)
     runs: list[tuple[int, str]] = []
     for group in groups:
         heads, seeds = _fields(group, f"runs of {name}", "heads", "seeds")
@@ -115,14 +115,14 @@ def _part(name: str, described: Any) -> Part:
     if len(set(runs)) < len(runs):
         twice = next(run for run in runs if runs.count(run) > 1)
         got = _check.Verbatim(f"{twice[1]!r} with seed {twice[0]} twice")
-        _check.fail(FUNCTION, f"runs of {name}", "stand once each", got, "remove one")
+        _check.fail(f"runs of {name}", "stand once each", got, "remove one")
     configs = [
         RunConfig.from_dict({**settings, "head": head, "seed": seed})
         for seed, head in sorted(runs, key=lambda run: run[0])
     ]
     tested_on = tuple(described.get("tested_on", ()))
     for corruption in tested_on:
-        _check.choice(FUNCTION, f"tested_on of {name}", corruption, CORRUPTIONS)
+        _check.choice(f"tested_on of {name}", corruption, CORRUPTIONS)
     return Part(name, tuple(configs), float(minutes), described.get("gates"), tested_on)
 
 
@@ -130,10 +130,10 @@ def _fields(described: Any, where: str, *names: str, others: bool = False) -> li
     """The values of a mapping that has these names, and no others unless they are allowed."""
     must = f"be a mapping with {' and '.join(names)}"
     if not isinstance(described, Mapping) or any(name not in described for name in names):
-        _check.fail(FUNCTION, where, must, described, "add what is missing")
+        _check.fail(where, must, described, "add what is missing")
     if not others:
         for name in described:
-            _check.choice(FUNCTION, f"a name in {where}", name, names)
+            _check.choice(f"a name in {where}", name, names)
     return [described[name] for name in names]
 
 
@@ -205,8 +205,7 @@ def _borrow(part: Part, folder: Path, out: Path) -> None:
         for line in read_lines(file):
             config = RunConfig.from_dict(line["config"])
             if config in missing and "tested_on" not in line:
-                folder.mkdir(parents=True, exist_ok=True)
-                append_line(folder / RESULTS, line)
+                append_line(make_folder(folder) / RESULTS, line)
                 missing.remove(config)
 
 

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from dropmax import _check
+from dropmax._files import writing
 from dropmax.conversion import Predictor, find_head
+from dropmax.errors import DropmaxFileNotFoundError, DropmaxValueError
 from dropmax.export.trace import onnx_program, or_fail
 from dropmax.heads.dropmax import NUM_NODES
 from dropmax.predictive import error_bound
@@ -76,10 +78,9 @@ def export_onnx(
         >>> max(differences.values()) < 1e-5
         True
     """
-    function = "export_onnx"
-    _check.choice(function, "method", method, METHODS)
-    _check.choice(function, "output", output, OUTPUTS)
-    _check.number(function, "atol", atol, low=0.0, open_low=True)
+    _check.choice("method", method, METHODS)
+    _check.choice("output", output, OUTPUTS)
+    _check.number("atol", atol, low=0.0, open_low=True)
     file = _checked_path(path)
     inputs = _checked_example(example)
     if method == "exact" and num_nodes is None:
@@ -100,7 +101,8 @@ def export_onnx(
     program.model.metadata_props.update(metadata)
     partial = file.with_name(file.name + ".partial")
     try:
-        partial.write_bytes(program.model_proto.SerializeToString())
+        with writing(file):
+            partial.write_bytes(program.model_proto.SerializeToString())
         found = _onnxruntime_probs(partial, inputs, output)
         differences = {
             size: (found[size] - probs).abs().max().item() for size, probs in expected.items()
@@ -109,7 +111,7 @@ def export_onnx(
             got = _check.Verbatim(", ".join(f"{x:.1e}" for x in differences.values()))
             must = f"be within {atol:g} of torch's in onnxruntime"
             remedy = "export a model in float32, or raise atol"
-            _check.fail(function, "probabilities", must, got, remedy)
+            _check.fail("probabilities", must, got, remedy)
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
@@ -121,7 +123,8 @@ def _checked_path(path: str | Path) -> Path:
     file = Path(path)
     if file.is_dir() or not file.parent.is_dir():
         must = "be a file in a folder that is there"
-        _check.fail("export_onnx", "path", must, str(path), "name the file to write")
+        error = DropmaxValueError if file.is_dir() else DropmaxFileNotFoundError
+        _check.fail("path", must, str(path), "name the file to write", error=error)
     return file
 
 
@@ -131,14 +134,14 @@ def _checked_example(example: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]
     counts = {tuple(x.shape[:1]) if isinstance(x, Tensor) else () for x in inputs}
     if len(counts) != 1 or counts & {(), (0,)}:
         must = "be a tensor [N, ...] or a tuple of them, N >= 1"
-        _check.fail("export_onnx", "example", must, example, "pass real inputs of the model")
+        _check.fail("example", must, example, "pass real inputs of the model", of=Tensor | tuple)
     return inputs
 
 
 def _check_class_names(class_names: Sequence[str], num_classes: int) -> None:
     if len(class_names) != num_classes or not all(isinstance(x, str) for x in class_names):
         must = f"be {num_classes} names"
-        _check.fail("export_onnx", "class_names", must, class_names, "name each class once")
+        _check.fail("class_names", must, class_names, "name each class once")
 
 
 def _check_size(model: nn.Module) -> None:
@@ -147,18 +150,14 @@ def _check_size(model: nn.Module) -> None:
     if size > MAX_BYTES:
         must = f"have at most {MAX_BYTES / 1e9:g} GB of weights"
         got = _check.Verbatim(f"{size} bytes")
-        _check.fail("export_onnx", "model", must, got, "use torch.export, which has no limit")
+        _check.fail("model", must, got, "use torch.export, which has no limit")
 
 
 def _check_installed() -> None:
     """What `torch.onnx` and the comparison need is there."""
-    try:
+    with _check.extra("onnx"):
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
-    except ModuleNotFoundError as error:
-        got = _check.Verbatim(f"no module {error.name}")
-        remedy = "pip install 'dropmax[onnx]'"
-        _check.fail("export_onnx", "the extra onnx", "be installed", got, remedy)
 
 
 def _check_nodes(model: nn.Module, inputs: tuple[Tensor, ...], num_nodes: int) -> None:
@@ -172,7 +171,7 @@ def _check_nodes(model: nn.Module, inputs: tuple[Tensor, ...], num_nodes: int) -
         must = f"keep the relative error of probabilities below {NODES_ERROR:g} on the example"
         got = _check.Verbatim(f"{num_nodes}, with a bound of {bound:.1e}")
         remedy = f"pass more, num_nodes={2 * num_nodes} say"
-        _check.fail("export_onnx", "num_nodes", must, got, remedy)
+        _check.fail("num_nodes", must, got, remedy)
 
 
 @contextmanager

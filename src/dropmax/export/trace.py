@@ -71,7 +71,7 @@ def onnx_program(
     if random:
         got = _check.Verbatim(f"one that draws from {', '.join(random)}")
         must = "draw no random numbers in evaluation mode"
-        _check.fail("export_onnx", "model", must, got, "make its noise depend on self.training")
+        _check.fail("model", must, got, "make its noise depend on self.training")
     graph.metadata_props.clear()  # what torch traced it from, with the paths of this machine
     for node in nodes:
         node.metadata_props.clear()
@@ -94,7 +94,7 @@ def or_fail(must: str, remedy: str) -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = "".join(lines[:1])[:200].rstrip(".")
         got = _check.Verbatim(f"{type(error).__name__}: {reason}")
-        _check.fail("export_onnx", "model", must, got, remedy)
+        _check.fail("model", must, got, remedy)
 
 
 @contextmanager

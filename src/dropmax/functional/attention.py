@@ -48,10 +48,8 @@ def attention_loss(
         >>> attention_loss(torch.zeros(2), torch.tensor([50.0, 0.0]), torch.tensor(0))
         tensor(0.4055)
     """
-    _check.class_tensors("attention_loss", logits, retain_logits=retain_logits)
-    label = Label.of(
-        "attention_loss", target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis
-    )
-    _check.number("attention_loss", "floor", floor, low=0.0, high=1.0, open_high=True)
+    _check.class_tensors(logits, retain_logits=retain_logits)
+    label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
+    _check.number("floor", floor, low=0.0, high=1.0, open_high=True)
     logits, retain_logits = at_least_float32(logits), at_least_float32(retain_logits)
     return label.reduced(plugin_nll(logits, retain_logits, label, floor=floor))

@@ -54,20 +54,17 @@ def class_dropout_loss(
         >>> class_dropout_loss(torch.zeros(3), torch.tensor(0), noise=noise)
         tensor(0.6931)
     """
-    _check.class_tensors("class_dropout_loss", logits)
+    _check.class_tensors(logits)
     label = Label.of(
-        "class_dropout_loss",
         target,
         logits,
         weight=weight,
         label_smoothing=label_smoothing,
         axis=axis,
     )
-    _check.number(
-        "class_dropout_loss", "retain_prob", retain_prob, low=0.0, high=1.0, open_low=True
-    )
+    _check.number("retain_prob", retain_prob, low=0.0, high=1.0, open_low=True)
     logits = at_least_float32(logits)
-    noise = bernoulli.uniforms_like("class_dropout_loss", logits, noise, generator)
+    noise = bernoulli.uniforms_like(logits, noise, generator)
     kept = noise > 1.0 - retain_prob
     if label.is_one_class:
         kept = kept | axis.one_hot(label.target, logits)

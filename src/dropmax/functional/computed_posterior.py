@@ -25,7 +25,6 @@ def analytic_posterior(
 
 
 def computed_posterior_objective(
-    function: str,
     posterior_logits: Callable[[Tensor, Tensor, Tensor], Tensor],
     logits: Tensor,
     retain_logits: Tensor,
@@ -52,7 +51,7 @@ def computed_posterior_objective(
         num_samples: The number S of masks.
         **options: masks, temperature, floor and plugin_share, as `posterior_objective` takes them.
     """
-    noise = bernoulli.uniforms_like(function, logits, noise, generator, num_samples=num_samples)
+    noise = bernoulli.uniforms_like(logits, noise, generator, num_samples=num_samples)
     options |= {"num_samples": num_samples, "axis": label.axis}
     targets = label.target
     if not label.is_one_class:

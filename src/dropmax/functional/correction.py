@@ -54,9 +54,8 @@ def analytic_correction(
         >>> analytic_correction(logits, torch.zeros(3), torch.tensor(0)).exp()
         tensor([1.0000, 0.5000, 0.9998])
     """
-    function = "analytic_correction"
-    _check.class_tensors(function, logits, retain_logits=retain_logits)
-    _check.class_target(function, target, logits, axis.num_classes(logits))
+    _check.class_tensors(logits, retain_logits=retain_logits)
+    _check.class_target(target, logits, axis.num_classes(logits))
     logits, retain_logits = at_least_float32(logits), at_least_float32(retain_logits)
     is_target = axis.one_hot(target.long(), logits)
     weighted = logits + F.logsigmoid(retain_logits).masked_fill(is_target, 0.0)

@@ -118,22 +118,18 @@ def dropmax_objective(
         neg_entropy -2.0794
         aux          2.0794
     """
-    function = "dropmax_objective"
-    _check.class_tensors(function, logits, retain_logits=retain_logits)
+    _check.class_tensors(logits, retain_logits=retain_logits)
     if correction_logits is not None:
-        _check.class_tensors(function, logits, correction_logits=correction_logits)
-    label = Label.of(
-        function, target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis
-    )
-    _check.choice_or_number(function, "aux_prior", aux_prior, AUX_PRIORS)
+        _check.class_tensors(logits, correction_logits=correction_logits)
+    label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
+    _check.choice_or_number("aux_prior", aux_prior, AUX_PRIORS)
     if correction_logits is None and aux_prior != "label":
         must = "stay 'label' where correction_logits is None"
-        _check.fail(function, "aux_prior", must, aux_prior, "pass correction_logits, or leave it")
+        _check.fail("aux_prior", must, aux_prior, "pass correction_logits, or leave it")
     retain_logits = at_least_float32(retain_logits)
     if correction_logits is not None:
         correction_logits = at_least_float32(correction_logits)
     return _objective(
-        function,
         logits,
         retain_logits,
         corrected_logits(retain_logits, correction_logits),
@@ -210,16 +206,12 @@ def posterior_objective(
         >>> print(f"{objective.kl.item():.4f} = 3 log 2")
         2.0794 = 3 log 2
     """
-    function = "posterior_objective"
-    _check.class_tensors(function, logits, retain_logits=retain_logits)
+    _check.class_tensors(logits, retain_logits=retain_logits)
     if isinstance(posterior_logits, Tensor):
         posterior_logits = at_least_float32(posterior_logits)
-    _check.class_tensors(function, at_least_float32(logits), posterior_logits=posterior_logits)
-    label = Label.of(
-        function, target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis
-    )
+    _check.class_tensors(at_least_float32(logits), posterior_logits=posterior_logits)
+    label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
     return _objective(
-        function,
         logits,
         at_least_float32(retain_logits),
         posterior_logits.clamp(-CERTAIN, CERTAIN),
@@ -238,7 +230,6 @@ def posterior_objective(
 
 
 def _objective(
-    function: str,
     logits: Tensor,
     retain_logits: Tensor,
     posterior_logits: Tensor,
@@ -257,7 +248,6 @@ def _objective(
 ) -> Objective:
     """The objective under a posterior, from arguments whose shapes are checked."""
     check_ranges(
-        function,
         masks=masks,
         temperature=temperature,
         floor=floor,
@@ -267,12 +257,12 @@ def _objective(
     )
     if masks == "straight_through" and not label.is_one_class:
         must = "not be 'straight_through' where the label is not one class"
-        _check.fail(function, "masks", must, masks, "pass class indices, without smoothing")
+        _check.fail("masks", must, masks, "pass class indices, without smoothing")
     logits = at_least_float32(logits)
     if masks == "mean":
         noise = None
     else:
-        noise = bernoulli.uniforms_like(function, logits, noise, generator, num_samples=num_samples)
+        noise = bernoulli.uniforms_like(logits, noise, generator, num_samples=num_samples)
     nll = masked_nll(
         logits,
         posterior_logits,

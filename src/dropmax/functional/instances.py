@@ -35,7 +35,6 @@ class Instances(NamedTuple):
     @classmethod
     def of(
         cls,
-        function: str,
         target: Tensor,
         logits: Tensor,
         *,
@@ -46,22 +45,22 @@ class Instances(NamedTuple):
     ) -> "Instances":
         """The instances in the arguments of a loss of logits `[*, K]`, checked."""
         if sample_weight is not None:
-            _check.sample_weight(function, sample_weight, logits)
+            _check.sample_weight(sample_weight, logits)
         dtype = at_least_float32(logits).dtype
         counts = torch.ones(logits.shape[:-1], dtype=dtype, device=logits.device)
         ignored = None
         if isinstance(target, Tensor) and target.is_floating_point():
             where = "where target holds class probabilities"
-            _check.default(function, "ignore_index", ignore_index, IGNORE_INDEX, where)
+            _check.default("ignore_index", ignore_index, IGNORE_INDEX, where)
         else:
-            _check.class_indices(function, target, logits)
-            _check.integer(function, "ignore_index", ignore_index)
+            _check.class_indices(target, logits)
+            _check.integer("ignore_index", ignore_index)
             target = target.long()  # or the index would wrap around in a narrow dtype
             ignored = target == ignore_index
             target = target.masked_fill(ignored, 0)
-            _check.class_target(function, target, logits, axis.num_classes(logits))
+            _check.class_target(target, logits, axis.num_classes(logits))
             if weight is not None:
-                _check.class_weight(function, weight, logits)
+                _check.class_weight(weight, logits)
                 counts = axis.pick(weight.to(dtype).expand(logits.shape), target)
             counts = counts.masked_fill(ignored, 0.0)
         if sample_weight is not None:

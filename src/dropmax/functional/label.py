@@ -33,7 +33,6 @@ class Label(NamedTuple):
     @classmethod
     def of(
         cls,
-        function: str,
         target: Tensor,
         logits: Float[Tensor, "*batch K"],
         *,
@@ -42,11 +41,11 @@ class Label(NamedTuple):
         axis: ClassAxis,
     ) -> "Label":
         """The label in the arguments of a loss of `logits`, checked."""
-        _check.label(function, target, logits, axis.num_classes(logits))
-        _check.number(function, "label_smoothing", label_smoothing, low=0.0, high=1.0)
+        _check.label(target, logits, axis.num_classes(logits))
+        _check.number("label_smoothing", label_smoothing, low=0.0, high=1.0)
         dtype = at_least_float32(logits).dtype
         if weight is not None:
-            _check.class_weight(function, weight, logits)
+            _check.class_weight(weight, logits)
             weight = weight.to(dtype)
         target = target.to(dtype) if target.is_floating_point() else target.long()
         if weight is not None and target.is_floating_point():

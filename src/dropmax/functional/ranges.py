@@ -5,7 +5,6 @@ from dropmax.functional.terms import MASKS
 
 
 def check_ranges(
-    function: str,
     *,
     masks: object,
     temperature: object,
@@ -19,9 +18,9 @@ def check_ranges(
     Raises:
         ValueError: If one does not.
     """
-    _check.choice(function, "masks", masks, MASKS)
-    _check.number(function, "temperature", temperature, low=0.0, open_low=True)
-    _check.number(function, "floor", floor, low=0.0, high=1.0, open_high=True)
-    _check.integer(function, "num_samples", num_samples, low=1)
-    _check.number(function, "plugin_share", plugin_share, low=0.0, high=1.0, open_high=True)
-    _check.number(function, "plugin_focus", plugin_focus, low=0.0)
+    _check.choice("masks", masks, MASKS)
+    _check.number("temperature", temperature, low=0.0, open_low=True)
+    _check.number("floor", floor, low=0.0, high=1.0, open_high=True)
+    _check.integer("num_samples", num_samples, low=1)
+    _check.number("plugin_share", plugin_share, low=0.0, high=1.0, open_high=True)
+    _check.number("plugin_focus", plugin_focus, low=0.0)

@@ -17,7 +17,7 @@ def sampled_softmax_loss(
     logits: Float[Tensor, "*batch K"],
     target: Tensor,
     *,
-    num_sampled: float = 0.5,
+    sampled_share: float = 0.5,
     log_proposal: Tensor | None = None,
     weight: Tensor | None = None,
     label_smoothing: float = 0.0,
@@ -34,8 +34,8 @@ def sampled_softmax_loss(
     Args:
         logits: Class scores `[*, K]`.
         target: Class indices `[*]`, or class probabilities `[*, K]`: the expectation over them.
-        num_sampled: The share of the K - 1 rivals that is drawn, in (0, 1]; rounded to a number of
-            classes, at least one.
+        sampled_share: The share of the K - 1 rivals that is drawn, in (0, 1]; rounded to a number
+            of classes, at least one.
         log_proposal: log Q `[K]`, up to a constant; uniform if None.
         weight: Class weights `[K]`, of at least 0; ones if None.
         label_smoothing: The share of the label that is spread over all classes, in [0, 1].
@@ -59,28 +59,25 @@ def sampled_softmax_loss(
         >>> sampled_softmax_loss(torch.tensor([0.0, 0.0, 9.0]), torch.tensor(0), noise=noise)
         tensor(0.6931)
     """
-    _check.class_tensors("sampled_softmax_loss", logits)
+    _check.class_tensors(logits)
     num_classes = axis.num_classes(logits)
     label = Label.of(
-        "sampled_softmax_loss",
         target,
         logits,
         weight=weight,
         label_smoothing=label_smoothing,
         axis=axis,
     )
-    _check.number(
-        "sampled_softmax_loss", "num_sampled", num_sampled, low=0.0, high=1.0, open_low=True
-    )
+    _check.number("sampled_share", sampled_share, low=0.0, high=1.0, open_low=True)
     if log_proposal is not None:
-        _check.log_proposal("sampled_softmax_loss", log_proposal, logits)
+        _check.log_proposal(log_proposal, logits)
     logits = at_least_float32(logits)
-    noise = bernoulli.uniforms_like("sampled_softmax_loss", logits, noise, generator)
+    noise = bernoulli.uniforms_like(logits, noise, generator)
     keys = -torch.log(-torch.log(noise))
     if log_proposal is not None:
         logits = logits - log_proposal
         keys = keys + log_proposal
-    num_negatives = min(num_classes - 1, max(1, round(num_sampled * (num_classes - 1))))
+    num_negatives = min(num_classes - 1, max(1, round(sampled_share * (num_classes - 1))))
     if label.is_one_class:
         is_target = axis.one_hot(label.target, logits)
         drawn = _largest(keys.masked_fill(is_target, -math.inf), num_negatives, axis)

@@ -44,8 +44,6 @@ def softmax_loss(
         >>> softmax_loss(torch.tensor([2.0, 0.0, 0.0]), torch.tensor(0))
         tensor(0.2395)
     """
-    _check.class_tensors("softmax_loss", logits)
-    label = Label.of(
-        "softmax_loss", target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis
-    )
+    _check.class_tensors(logits)
+    label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
     return label.nll(-axis.log_softmax(at_least_float32(logits)))

@@ -60,7 +60,7 @@ def sparsemax(
         >>> sparsemax(torch.tensor([1.0, 0.6, -1.0]))
         tensor([0.7000, 0.3000, 0.0000])
     """
-    _check.class_tensors("sparsemax", logits)
+    _check.class_tensors(logits)
     logits = _shifted(at_least_float32(logits), axis)
     support = _support(logits, axis)
     return torch.where(support, logits - _threshold(logits, support, axis).unsqueeze(-1), 0.0)
@@ -101,10 +101,8 @@ def sparsemax_loss(
         >>> sparsemax_loss(torch.tensor([1.0, 0.6, -1.0]), torch.tensor(0))
         tensor(0.0900)
     """
-    _check.class_tensors("sparsemax_loss", logits)
-    label = Label.of(
-        "sparsemax_loss", target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis
-    )
+    _check.class_tensors(logits)
+    label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
     logits = _shifted(at_least_float32(logits), axis)
     support = _support(logits, axis)
     threshold = _threshold(logits, support, axis).unsqueeze(-1)

@@ -15,19 +15,18 @@ POSTERIORS = ("learned", "prior", "analytic")
 
 
 def checked_parameters(
-    function: str,
     features: Tensor,
     parameters: Mapping[str, Tensor | None],
     gate_weight: Tensor | None,
     posterior: str,
 ) -> None:
     """The maps fit one another and the features, and suit the posterior."""
-    _check.choice(function, "posterior", posterior, POSTERIORS)
+    _check.choice("posterior", posterior, POSTERIORS)
     weight = parameters["weight"]
     if not isinstance(weight, Tensor) or weight.ndim != 2 or not len(weight):
         must = "be a matrix [K, D] of one class or more"
-        _check.fail(function, "weight", must, weight, "pass the map to class scores")
-    _check.features(function, features, weight)
+        _check.fail("weight", must, weight, "pass the map to class scores", of=Tensor)
+    _check.features(features, weight)
     num_classes, in_features = weight.shape
     rank = in_features
     if gate_weight is not None:
@@ -47,19 +46,18 @@ def checked_parameters(
         ):
             dtype = str(weight.dtype).removeprefix("torch.")
             must = f"be {dtype}{list(shape)} on {weight.device} like weight"
-            _check.fail(function, name, must, tensor, "give the maps one dtype and device")
+            _check.fail(name, must, tensor, "give the maps one dtype and device", of=Tensor)
     learned = posterior == "learned"
     if learned != (parameters["correction_weight"] is not None):
         must = f"{'be given' if learned else 'be None'} where posterior is {posterior!r}"
         remedy = "pass the map of the correction for the learned posterior alone"
-        _check.fail(function, "correction_weight", must, parameters["correction_weight"], remedy)
+        _check.fail("correction_weight", must, parameters["correction_weight"], remedy)
     if not learned:
         unused = {"correction_bias": parameters["correction_bias"]}
-        _check.unused(function, unused, f"where posterior is {posterior!r}")
+        _check.unused(unused, f"where posterior is {posterior!r}")
 
 
 def checked_options(
-    function: str,
     options: Options,
     target: Tensor,
     like: Tensor,
@@ -69,9 +67,8 @@ def checked_options(
     generator: torch.Generator | None,
 ) -> None:
     """The options are numbers and names of their ranges; `like` is of the scores' shape."""
-    _check.choice(function, "reduction", reduction, REDUCTIONS)
+    _check.choice("reduction", reduction, REDUCTIONS)
     check_ranges(
-        function,
         masks=options.masks,
         temperature=options.temperature,
         floor=options.floor,
@@ -79,33 +76,33 @@ def checked_options(
         plugin_share=options.plugin_share,
         plugin_focus=options.plugin_focus,
     )
-    _check.choice_or_number(function, "aux_prior", options.aux_prior, AUX_PRIORS)
+    _check.choice_or_number("aux_prior", options.aux_prior, AUX_PRIORS)
     if options.posterior != "learned" and options.aux_prior != "label":
         unused = {"aux_prior": options.aux_prior}
-        _check.unused(function, unused, f"where posterior is {options.posterior!r}")
+        _check.unused(unused, f"where posterior is {options.posterior!r}")
     for name in ("kl_weight", "entropy_weight", "aux_weight"):
-        _check.number(function, name, getattr(options, name), low=0.0)
-    _check.number(function, "label_smoothing", options.label_smoothing, low=0.0, high=1.0)
+        _check.number(name, getattr(options, name), low=0.0)
+    _check.number("label_smoothing", options.label_smoothing, low=0.0, high=1.0)
     soft = isinstance(target, Tensor) and target.is_floating_point()
     if soft:
-        _check.label(function, target, like, like.shape[-1])
+        _check.label(target, like, like.shape[-1])
     if options.masks == "straight_through" and (soft or options.label_smoothing > 0.0):
         must = "not be 'straight_through' where the label is not one class"
-        _check.fail(function, "masks", must, options.masks, "pass class indices, without smoothing")
+        _check.fail("masks", must, options.masks, "pass class indices, without smoothing")
     if class_weight is not None:
-        _check.class_weight(function, class_weight, like, "class_weight")
+        _check.class_weight(class_weight, like, "class_weight")
     if options.masks == "mean":
         return
-    _check.random_source(function, noise, generator, like.device)
+    _check.random_source(noise, generator, like.device)
     if noise is not None:
         samples = () if options.num_samples == 1 else (options.num_samples,)
-        _check.uniform_noise(function, noise, (*samples, *like.shape), like.device)
+        _check.uniform_noise(noise, (*samples, *like.shape), like.device)
 
 
-def no_gradient_wanted(function: str, **tensors: Tensor | None) -> None:
+def no_gradient_wanted(**tensors: Tensor | None) -> None:
     """Where gradients are recorded, none of these has one: the fused loss makes the maps' alone."""
     for name, tensor in tensors.items():
         if torch.is_grad_enabled() and isinstance(tensor, Tensor) and tensor.requires_grad:
             must = "not require a gradient, which the fused loss would not give it"
             remedy = "detach it, or call loss of the scores, head.loss(head(features), target)"
-            _check.fail(function, name, must, tensor, remedy)
+            _check.fail(name, must, tensor, remedy)

@@ -186,10 +186,8 @@ def _by_autograd(
     }
     with torch.set_grad_enabled(differentiates):
         if options.posterior == "analytic":
-            function = "linear_dropmax_objective"
-            checked = Label.of(function, chunk.target, logits, **label, axis=LOCAL)
+            checked = Label.of(chunk.target, logits, **label, axis=LOCAL)
             raw = computed_posterior_objective(
-                function,
                 analytic_posterior,
                 logits,
                 retain_logits,

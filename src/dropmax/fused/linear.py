@@ -105,11 +105,10 @@ def linear_dropmax_objective(
         >>> weight.grad.shape
         torch.Size([5, 16])
     """
-    function = "linear_dropmax_objective"
     parameters = Parameters(
         weight, bias, retain_weight, retain_bias, correction_weight, correction_bias
     )
-    checked_parameters(function, features, parameters._asdict(), gate_weight, posterior)
+    checked_parameters(features, parameters._asdict(), gate_weight, posterior)
     options = Options(
         posterior=posterior,
         masks=masks,
@@ -126,12 +125,11 @@ def linear_dropmax_objective(
     )
     shape = features.shape[:-1]
     like = features.new_empty(1).expand(*shape, len(weight))  # of the scores' shape, without memory
-    checked_options(function, options, target, like, class_weight, reduction, noise, generator)
-    no_gradient_wanted(function, target=target, class_weight=class_weight, noise=noise)
+    checked_options(options, target, like, class_weight, reduction, noise, generator)
+    no_gradient_wanted(target=target, class_weight=class_weight, noise=noise)
     if reduction != "none":
-        no_gradient_wanted(function, sample_weight=sample_weight)
+        no_gradient_wanted(sample_weight=sample_weight)
     instances = Instances.of(
-        function,
         target,
         like,
         weight=class_weight,

@@ -58,7 +58,7 @@ def _only_once() -> None:
     if torch.is_grad_enabled():
         must = "be False, as the fused loss has first derivatives alone"
         remedy = "call loss of the scores, head.loss(head(features), target)"
-        _check.fail("linear_dropmax_objective", "create_graph", must, True, remedy)
+        _check.fail("create_graph", must, True, remedy)
 
 
 class Accumulated(torch.autograd.Function):

@@ -58,7 +58,7 @@ class AttentionHead(Head):
             device=device,
             dtype=dtype,
         )
-        _check.number("AttentionHead", "floor", floor, low=0.0, high=1.0, open_high=True)
+        _check.number("floor", floor, low=0.0, high=1.0, open_high=True)
         self.floor = floor
 
     def _objective(

@@ -59,7 +59,7 @@ class Head(LinearMaps, ABC):
             device=device,
             dtype=dtype,
         )
-        _check.number(type(self).__name__, "label_smoothing", label_smoothing, low=0.0, high=1.0)
+        _check.number("label_smoothing", label_smoothing, low=0.0, high=1.0)
         self.label_smoothing = label_smoothing
 
     def loss(
@@ -134,11 +134,9 @@ class Head(LinearMaps, ABC):
         generator: torch.Generator | None = None,
     ) -> Objective:
         """The terms of `loss` before their weights, from the same arguments."""
-        function = f"{type(self).__name__}.loss"
-        _check.choice(function, "reduction", reduction, REDUCTIONS)
-        self._check_scores(function, scores, self.branches)
+        _check.choice("reduction", reduction, REDUCTIONS)
+        self._check_scores(scores, self.branches)
         instances = Instances.of(
-            function,
             target,
             scores.logits,
             weight=weight,
@@ -182,9 +180,8 @@ class Head(LinearMaps, ABC):
         Raises:
             ValueError: If the head has no such method, or the method no such option.
         """
-        function = f"{type(self).__name__}.log_probs"
-        _check.choice(function, "method", method, self.predictive_methods)
-        self._check_scores(function, scores, self.branches[:1])
+        _check.choice("method", method, self.predictive_methods)
+        self._check_scores(scores, self.branches[:1])
         options = {
             "num_samples": num_samples,
             "noise": noise,
@@ -192,7 +189,7 @@ class Head(LinearMaps, ABC):
             "tolerance": tolerance,
             "num_nodes": num_nodes,
         }
-        _check.unused(function, options, f"for method {method!r}")
+        _check.unused(options, f"for method {method!r}")
         return self._plugin(scores)
 
     def predict(
@@ -268,18 +265,19 @@ class Head(LinearMaps, ABC):
         """Log-probabilities without sampling: the softmax of the logits."""
         return self.axis.log_softmax(at_least_float32(scores.logits)).to(scores.logits.dtype)
 
-    def _check_scores(self, function: str, scores: Scores, branches: tuple[str, ...]) -> None:
+    def _check_scores(self, scores: Scores, branches: tuple[str, ...]) -> None:
         if not isinstance(scores, Scores):
-            _check.fail(function, "scores", "be Scores", scores, "pass what the head returned")
+            remedy = "pass what the head returned"
+            _check.fail("scores", "be Scores", scores, remedy, of=Scores)
         for branch in branches:
             if getattr(scores, f"{branch}_logits") is None:
                 argument = f"scores.{branch}_logits"
                 remedy = "pass what this head returned, called outside predicting()"
-                _check.fail(function, argument, "be given", None, remedy)
+                _check.fail(argument, "be given", None, remedy)
         num_classes = self.axis.num_classes(scores.logits)
         if num_classes != self.out_features:
             must = f"have {self.out_features} classes"
-            _check.fail(function, "scores", must, scores.logits, "pass what this head returned")
+            _check.fail("scores", must, scores.logits, "pass what this head returned")
 
     def options(self) -> dict[str, Any]:
         """The options of the head as they stand, by the names its constructor has for them."""

@@ -55,8 +55,7 @@ class ClassDropoutHead(Head):
             device=device,
             dtype=dtype,
         )
-        name = "ClassDropoutHead"
-        _check.number(name, "retain_prob", retain_prob, low=0.0, high=1.0, open_low=True)
+        _check.number("retain_prob", retain_prob, low=0.0, high=1.0, open_low=True)
         self.retain_prob = retain_prob
 
     def _objective(

@@ -39,8 +39,8 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         [(4, 0.0001), (4, 0.0)]
     """
     if not isinstance(model, nn.Module):
-        _check.fail("decay_groups", "model", "be an nn.Module", model, "pass the whole model")
-    _check.number("decay_groups", "weight_decay", weight_decay, low=0.0)
+        _check.fail("model", "be an nn.Module", model, "pass the whole model", of=nn.Module)
+    _check.number("weight_decay", weight_decay, low=0.0)
     heads = [module for module in model.modules() if isinstance(module, Head)]
     gates = {id(parameter) for head in heads for parameter in head.gate_parameters()}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

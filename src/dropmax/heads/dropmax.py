@@ -125,7 +125,6 @@ class DropMaxHead(FusedHead):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        name = "DropMaxHead"
         given = Settings(
             posterior=posterior,
             aux_prior=aux_prior,
@@ -138,17 +137,17 @@ class DropMaxHead(FusedHead):
             plugin_share=plugin_share,
             plugin_focus=plugin_focus,
         )
-        settings = settle(name, preset, num_classes, objective, given)
+        settings = settle(preset, num_classes, objective, given)
         integrates = objective == "marginal" or settings.posterior == "exact"
         if not integrates:
-            _check.unused(name, {"num_nodes": num_nodes}, "where training integrates nothing")
+            _check.unused({"num_nodes": num_nodes}, "where training integrates nothing")
         elif num_nodes is not None:
-            _check.integer(name, "num_nodes", num_nodes, low=1)
-        _check.number(name, "floor", floor, low=0.0, high=1.0, open_high=True)
-        _check.number(name, "retain_bias_init", retain_bias_init)
+            _check.integer("num_nodes", num_nodes, low=1)
+        _check.number("floor", floor, low=0.0, high=1.0, open_high=True)
+        _check.number("retain_bias_init", retain_bias_init)
         if not bias and retain_bias_init != 0.0:
             must = "be 0 where bias is False"
-            _check.fail(name, "retain_bias_init", must, retain_bias_init, "leave the biases on")
+            _check.fail("retain_bias_init", must, retain_bias_init, "leave the biases on")
         super().__init__(
             in_features,
             num_classes,
@@ -166,22 +165,23 @@ class DropMaxHead(FusedHead):
         for setting, value in settings._asdict().items():
             setattr(self, setting, value)
 
-    def _check_weights(self, function: str) -> None:
+    def _check_weights(
+        self,
+    ) -> None:
         """The weights are still numbers of at least 0, as a schedule leaves them."""
         absent = {"kl_weight"} if self.objective == "marginal" else set()
         absent |= set() if self.posterior == "learned" else {"aux_weight"}
         for weight in WEIGHTS:
             value = getattr(self, weight)
             if weight in absent:
-                _check.unused(function, {weight: value}, "where there is no such term")
+                _check.unused({weight: value}, "where there is no such term")
             else:
-                _check.number(function, weight, value, low=0.0)
+                _check.number(weight, value, low=0.0)
 
     @torch.no_grad()
     def posterior_logits(self, scores: Scores, target: Tensor) -> Tensor | None:
-        function = "DropMaxHead.posterior_logits"
-        self._check_scores(function, scores, self.branches)
-        _check.class_target(function, target, scores.logits, self.axis.num_classes(scores.logits))
+        self._check_scores(scores, self.branches)
+        _check.class_target(target, scores.logits, self.axis.num_classes(scores.logits))
         retain_logits = required(scores.retain_logits)
         if self.posterior in ("exact", "analytic"):
             return self._computed_posterior(scores.logits, retain_logits, target)
@@ -211,8 +211,7 @@ class DropMaxHead(FusedHead):
         noise: Tensor | None,
         generator: torch.Generator | None,
     ) -> Objective:
-        function = "DropMaxHead.loss"
-        self._check_weights(function)
+        self._check_weights()
         logits, retain_logits = scores.logits, required(scores.retain_logits)
         options = self._options(OF_OBJECTIVE) | {"noise": noise, "generator": generator}
         if self.posterior in ("learned", "prior"):
@@ -220,11 +219,11 @@ class DropMaxHead(FusedHead):
             return dropmax_objective(
                 logits, retain_logits, correction_logits, target, **options, **label
             )
-        checked = Label.of(function, target, logits, **label)
+        checked = Label.of(target, logits, **label)
         if self.objective == "marginal":
             return self._marginal(logits, retain_logits, checked)
         return computed_posterior_objective(
-            function, self._computed_posterior, logits, retain_logits, checked, **options
+            self._computed_posterior, logits, retain_logits, checked, **options
         )
 
     def _marginal(self, logits: Tensor, retain_logits: Tensor, label: Label) -> Objective:
@@ -258,7 +257,6 @@ class DropMaxHead(FusedHead):
         tolerance: float | None = None,
         num_nodes: int | None = None,
     ) -> Tensor:
-        function = "DropMaxHead.log_probs"
         sampling: dict[str, Any] = {
             "num_samples": num_samples,
             "noise": noise,
@@ -267,15 +265,15 @@ class DropMaxHead(FusedHead):
         nodes: dict[str, Any] = {"tolerance": tolerance, "num_nodes": num_nodes}
         if method not in ("monte_carlo", "exact"):
             return super().log_probs(scores, method=method, **sampling, **nodes)
-        self._check_scores(function, scores, ("retain",))
+        self._check_scores(scores, ("retain",))
         retain_logits = required(scores.retain_logits)
         if method == "exact":
-            _check.unused(function, sampling, "for method 'exact'")
+            _check.unused(sampling, "for method 'exact'")
             return predictive.exact(scores.logits, retain_logits, **nodes, axis=self.axis)
-        _check.unused(function, nodes, "for method 'monte_carlo'")
+        _check.unused(nodes, "for method 'monte_carlo'")
         if num_samples is None:
             must = "be given for method 'monte_carlo'"
-            _check.fail(function, "num_samples", must, None, "pass a number of masks")
+            _check.fail("num_samples", must, None, "pass a number of masks")
         return predictive.monte_carlo(scores.logits, retain_logits, **sampling, axis=self.axis)
 
     def _plugin(self, scores: Scores) -> Tensor:

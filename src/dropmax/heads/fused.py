@@ -32,7 +32,9 @@ class FusedHead(Head):
     objective: str
     posterior: str | None
 
-    def _check_weights(self, function: str) -> None:
+    def _check_weights(
+        self,
+    ) -> None:
         """The weights of the terms are numbers of at least 0."""
         raise NotImplementedError
 
@@ -101,13 +103,12 @@ class FusedHead(Head):
         """
         from dropmax.fused import linear_dropmax_objective  # late, too
 
-        function = "DropMaxHead.fused_loss"
-        self._check_weights(function)
+        self._check_weights()
         for argument, value, able in self._fused_needs():
             if value not in able:
                 must = f"be {' or '.join(map(str, able))}"
                 remedy = "call loss of the scores, head.loss(head(features), target)"
-                _check.fail(function, f"the head's {argument}", must, value, remedy)
+                _check.fail(f"the head's {argument}", must, value, remedy)
         objective: Objective = linear_dropmax_objective(
             features,
             self.weight,

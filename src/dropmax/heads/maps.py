@@ -66,15 +66,14 @@ class LinearMaps(nn.Module):
         dtype: torch.dtype | None,
     ) -> None:
         super().__init__()
-        name = type(self).__name__
-        _check.integer(name, "in_features", in_features, low=1)
-        _check.integer(name, "num_classes", num_classes, low=1)
-        _check.boolean(name, "bias", bias)
+        _check.integer("in_features", in_features, low=1)
+        _check.integer("num_classes", num_classes, low=1)
+        _check.boolean("bias", bias)
         if gate_rank is not None:
-            _check.integer(name, "gate_rank", gate_rank, low=1)
+            _check.integer("gate_rank", gate_rank, low=1)
             if gate_rank > in_features:
                 must = f"be at most in_features, {in_features}"
-                _check.fail(name, "gate_rank", must, gate_rank, "leave it out for full rank")
+                _check.fail("gate_rank", must, gate_rank, "leave it out for full rank")
         self.in_features = in_features
         self.out_features = num_classes
         self.branches = branches
@@ -120,7 +119,7 @@ class LinearMaps(nn.Module):
         Raises:
             ValueError: If features do not fit the weights.
         """
-        _check.features(f"{type(self).__name__}.forward", features, self.weight)
+        _check.features(features, self.weight)
         logits = F.linear(features, self.weight, self.bias)
         if self.gate_weight is not None:
             features = F.linear(features, self.gate_weight)

@@ -48,16 +48,15 @@ def make_head(name: str, in_features: int, num_classes: int, **options: Any) -> 
         >>> make_head("softmax:label_smoothing=0.1", 16, 5)
         SoftmaxHead(in_features=16, out_features=5, label_smoothing=0.1, bias=True)
     """
-    function = "make_head"
     if not isinstance(name, str):
-        _check.fail(function, "name", "be text", name, f"choose one of {', '.join(HEADS)}")
+        _check.fail("name", "be text", name, f"choose one of {', '.join(HEADS)}", of=str)
     stem, _, text = name.partition(":")
-    _check.choice(function, "name", stem, HEADS)
+    _check.choice("name", stem, HEADS)
     written = _parse(name, text)
     for option in written:
         if option in options:
             must = "stand once, in the text or as an argument"
-            _check.fail(function, option, must, name, "leave one of them out")
+            _check.fail(option, must, name, "leave one of them out")
     options = written | options
     make = HEADS[stem]
     fixed = make.keywords if isinstance(make, partial) else {}
@@ -67,7 +66,7 @@ def make_head(name: str, in_features: int, num_classes: int, **options: Any) -> 
         if parameter.kind is parameter.KEYWORD_ONLY and option not in fixed
     ]
     for option in options:
-        _check.choice(function, f"an option of {stem}", option, known)
+        _check.choice(f"an option of {stem}", option, known)
     return make(in_features, num_classes, **options)
 
 
@@ -78,7 +77,7 @@ def _parse(name: str, text: str) -> dict[str, Any]:
         option, equals, value = (part.strip() for part in item.partition("="))
         if not (option and equals and value) or option in options:
             must = "have the form head:option=value,option=value, each option once"
-            _check.fail("make_head", "name", must, name, "write it so")
+            _check.fail("name", must, name, "write it so")
         try:
             options[option] = ast.literal_eval(value)
         except (ValueError, SyntaxError):

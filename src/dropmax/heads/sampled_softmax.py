@@ -17,7 +17,7 @@ class SampledSoftmaxHead(Head):
     Args:
         in_features: Width D of the features.
         num_classes: Number K of classes.
-        num_sampled: The share of the K - 1 rivals that is drawn for an instance, in (0, 1].
+        sampled_share: The share of the K - 1 rivals that is drawn for an instance, in (0, 1].
         log_proposal: Log-probabilities `[K]` with which rivals are drawn, up to a constant; uniform
             if None. Given, it is part of the state dict.
         label_smoothing: The share of the label that the nll spreads over all classes, in [0, 1].
@@ -31,7 +31,7 @@ class SampledSoftmaxHead(Head):
     Examples:
         >>> import torch
         >>> from dropmax.heads import SampledSoftmaxHead
-        >>> head = SampledSoftmaxHead(16, 5, num_sampled=0.25)
+        >>> head = SampledSoftmaxHead(16, 5, sampled_share=0.25)
         >>> head.loss(head(torch.randn(8, 16)), torch.arange(8) % 5).total.shape
         torch.Size([])
     """
@@ -43,7 +43,7 @@ class SampledSoftmaxHead(Head):
         in_features: int,
         num_classes: int,
         *,
-        num_sampled: float = 0.5,
+        sampled_share: float = 0.5,
         log_proposal: Tensor | None = None,
         label_smoothing: float = 0.0,
         bias: bool = True,
@@ -58,12 +58,11 @@ class SampledSoftmaxHead(Head):
             device=device,
             dtype=dtype,
         )
-        name = "SampledSoftmaxHead"
-        _check.number(name, "num_sampled", num_sampled, low=0.0, high=1.0, open_low=True)
+        _check.number("sampled_share", sampled_share, low=0.0, high=1.0, open_low=True)
         if log_proposal is not None:
             log_proposal = torch.as_tensor(log_proposal, device=self.weight.device)
-            _check.log_proposal(name, log_proposal, self.weight.T)
-        self.num_sampled = num_sampled
+            _check.log_proposal(log_proposal, self.weight.T)
+        self.sampled_share = sampled_share
         self.register_buffer("log_proposal", log_proposal)
 
     def _objective(
@@ -78,7 +77,7 @@ class SampledSoftmaxHead(Head):
             sampled_softmax_loss(
                 scores.logits,
                 target,
-                num_sampled=self.num_sampled,
+                sampled_share=self.sampled_share,
                 log_proposal=self.log_proposal,
                 noise=noise,
                 generator=generator,
@@ -88,4 +87,4 @@ class SampledSoftmaxHead(Head):
 
     def options(self) -> dict[str, Any]:
         proposal = "uniform" if self.log_proposal is None else "given"
-        return {**super().options(), "num_sampled": self.num_sampled, "log_proposal": proposal}
+        return {**super().options(), "sampled_share": self.sampled_share, "log_proposal": proposal}

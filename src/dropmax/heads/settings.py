@@ -82,20 +82,18 @@ PRESETS: Mapping[str, Callable[[int], Settings]] = MappingProxyType(
 """The presets by name, each a function of the number of classes."""
 
 
-def settle(
-    function: str, preset: str, num_classes: int, objective: str, given: Settings
-) -> Settings:
+def settle(preset: str, num_classes: int, objective: str, given: Settings) -> Settings:
     """The preset's settings for so many classes, with those that are given in their place.
 
     Raises:
         ValueError: If a value does not fit, or is for something that the objective lacks.
     """
-    _check.integer(function, "num_classes", num_classes, low=1)
-    _check.choice(function, "preset", preset, PRESETS)
-    _check.choice(function, "objective", objective, OBJECTIVES)
+    _check.integer("num_classes", num_classes, low=1)
+    _check.choice("preset", preset, PRESETS)
+    _check.choice("objective", objective, OBJECTIVES)
     changed = {name: value for name, value in given._asdict().items() if value is not None}
     settings = PRESETS[preset](num_classes)._replace(**changed)
-    _check_values(function, settings)
+    _check_values(settings)
     absent: dict[str, str] = {}
     if objective == "marginal":
         others = [option for option in Settings._fields if option != "entropy_weight"]
@@ -107,17 +105,16 @@ def settle(
     if settings.masks == "mean":
         absent = dict.fromkeys(("temperature", "num_samples"), "where masks is 'mean'") | absent
     for option, where in absent.items():
-        _check.unused(function, {option: getattr(given, option)}, where)
+        _check.unused({option: getattr(given, option)}, where)
     return settings._replace(**dict.fromkeys(absent))
 
 
-def _check_values(function: str, settings: Settings) -> None:
-    _check.choice(function, "posterior", settings.posterior, POSTERIORS)
-    _check.choice_or_number(function, "aux_prior", settings.aux_prior, AUX_PRIORS)
+def _check_values(settings: Settings) -> None:
+    _check.choice("posterior", settings.posterior, POSTERIORS)
+    _check.choice_or_number("aux_prior", settings.aux_prior, AUX_PRIORS)
     for weight in WEIGHTS:
-        _check.number(function, weight, getattr(settings, weight), low=0.0)
+        _check.number(weight, getattr(settings, weight), low=0.0)
     check_ranges(
-        function,
         masks=settings.masks,
         temperature=settings.temperature,
         num_samples=settings.num_samples,

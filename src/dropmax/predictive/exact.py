@@ -61,7 +61,7 @@ def exact(
     found = [
         part.logits + _log_mass(part, axis)
         for part in parts(
-            "exact", logits, retain_logits, tolerance=tolerance, num_nodes=num_nodes, axis=axis
+            logits, retain_logits, tolerance=tolerance, num_nodes=num_nodes, axis=axis
         )
     ]
     return torch.cat(found).reshape(logits.shape).to(logits.dtype)
@@ -106,7 +106,6 @@ def log_marginal(
     """
     found = []
     for part in parts(
-        "log_marginal",
         logits,
         retain_logits,
         target,

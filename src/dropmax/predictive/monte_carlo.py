@@ -53,22 +53,19 @@ def monte_carlo(
         >>> monte_carlo(torch.zeros(2), torch.zeros(2), num_samples=2, noise=noise).exp()
         tensor([0.2500, 0.7500])
     """
-    function = "monte_carlo"
-    _check.class_tensors(function, logits, retain_logits=retain_logits)
-    _check.integer(function, "num_samples", num_samples, low=1)
+    _check.class_tensors(logits, retain_logits=retain_logits)
+    _check.integer("num_samples", num_samples, low=1)
     dtype = logits.dtype
     logits, retain_logits = at_least_float32(logits), at_least_float32(retain_logits)
     if noise is not None:
-        noise = bernoulli.uniforms_like(
-            function, logits, noise, generator, num_samples=num_samples
-        ).reshape(num_samples, *logits.shape)
+        noise = bernoulli.uniforms_like(logits, noise, generator, num_samples=num_samples).reshape(
+            num_samples, *logits.shape
+        )
 
     log_sum = torch.full_like(logits, -math.inf)
     for sample in range(num_samples):
         uniforms = (
-            noise[sample]
-            if noise is not None
-            else bernoulli.uniforms_like(function, logits, None, generator)
+            noise[sample] if noise is not None else bernoulli.uniforms_like(logits, None, generator)
         )
         mask = bernoulli.hard_mask(retain_logits, uniforms)
         dropped_all = axis.sum(mask.to(logits.dtype)) == 0

@@ -41,7 +41,7 @@ def plugin(
         >>> plugin(torch.zeros(2), torch.tensor([50.0, 0.0])).exp()
         tensor([0.6667, 0.3333])
     """
-    _check.class_tensors("plugin", logits, retain_logits=retain_logits)
-    _check.number("plugin", "floor", floor, low=0.0, high=1.0, open_high=True)
+    _check.class_tensors(logits, retain_logits=retain_logits)
+    _check.number("floor", floor, low=0.0, high=1.0, open_high=True)
     gated = gated_logits(at_least_float32(logits), at_least_float32(retain_logits), floor)
     return axis.log_softmax(gated).to(logits.dtype)

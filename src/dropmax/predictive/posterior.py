@@ -58,12 +58,10 @@ def mask_posterior(
         >>> mask_posterior(logits, logits, torch.tensor(0)).sigmoid()
         tensor([0.7500, 0.2500], dtype=torch.float64)
     """
-    function = "mask_posterior"
-    _check.boolean(function, "target_kept", target_kept)
+    _check.boolean("target_kept", target_kept)
     found = [
         _mask_odds(part, target_kept, axis)
         for part in parts(
-            function,
             logits,
             retain_logits,
             target,
@@ -140,10 +138,8 @@ def expected_log_normalizer(
         >>> print(f"{expected_log_normalizer(logits, logits):.5f} = log(2) / 2")
         0.34657 = log(2) / 2
     """
-    function = "expected_log_normalizer"
     found = []
     for part in parts(
-        function,
         logits,
         retain_logits,
         target,

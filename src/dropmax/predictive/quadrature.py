@@ -75,7 +75,6 @@ class Part(NamedTuple):
 
 
 def parts(
-    function: str,
     logits: Float[Tensor, "*batch K"],
     retain_logits: Float[Tensor, "*batch K"],
     target: Tensor | None = None,
@@ -88,13 +87,13 @@ def parts(
 
     Nodes are counted from the data where `num_nodes` is None. Compiled code gets one part.
     """
-    _check.class_tensors(function, logits, retain_logits=retain_logits)
+    _check.class_tensors(logits, retain_logits=retain_logits)
     num_classes = axis.num_classes(logits)
     if target is not None:
-        _check.class_target(function, target, logits, num_classes)
+        _check.class_target(target, logits, num_classes)
         target = target.long().reshape(-1)
     flat, gates = (at_least_float32(x).reshape(-1, x.shape[-1]) for x in (logits, retain_logits))
-    tolerance = _tolerance(function, tolerance, flat.dtype)
+    tolerance = _tolerance(tolerance, flat.dtype)
     low, high = BLOCK_ELEMENTS
     elements = high
     tensors = [flat, gates] if target is None else [flat, gates, target]
@@ -108,42 +107,40 @@ def parts(
     for scores, gate, *targets in split:
         scores = axis.log_softmax(scores)
         gate = gate.masked_fill(scores == -math.inf, -math.inf)
-        step, left, count = _nodes(function, scores, tolerance, num_nodes, axis)
+        step, left, count = _nodes(scores, tolerance, num_nodes, axis)
         rule = Rule(left, count, elements)
         yield Part(scores, gate, step, targets[0] if targets else None, rule)
 
 
-def _tolerance(function: str, tolerance: float | None, dtype: torch.dtype) -> float:
+def _tolerance(tolerance: float | None, dtype: torch.dtype) -> float:
     """The tolerance that was asked for, or the default of a dtype."""
     if tolerance is None:
         return 1e-6 if dtype == torch.float64 else 1e-4
-    _check.number(
-        function, "tolerance", tolerance, low=1e-15, high=0.5, open_low=True, open_high=True
-    )
+    _check.number("tolerance", tolerance, low=1e-15, high=0.5, open_low=True, open_high=True)
     return tolerance
 
 
 @torch.no_grad()
 def _nodes(
-    function: str, logits: Tensor, tolerance: float, num_nodes: int | None, axis: ClassAxis
+    logits: Tensor, tolerance: float, num_nodes: int | None, axis: ClassAxis
 ) -> tuple[Tensor, float, int]:
     """Step `[n]`, left end and number of the nodes for log-softmax logits `[n, K]`."""
     step, left, right = cuts(tolerance)
     lowest = -axis.amax(-logits.masked_fill(logits == -math.inf, 0.0))
     width = left + right - lowest
     if num_nodes is None:
-        num_nodes = _count(function, width, step)
+        num_nodes = _count(width, step)
     else:
-        _check.integer(function, "num_nodes", num_nodes, low=1)
+        _check.integer("num_nodes", num_nodes, low=1)
     return width / num_nodes, left, num_nodes
 
 
-def _count(function: str, width: Tensor, step: float) -> int:
+def _count(width: Tensor, step: float) -> int:
     """The nodes that the widest range needs."""
     if not _check.concrete(width):
         got = _check.Verbatim("None in compiled, traced or transformed code")
         remedy = "pass num_nodes=128; error_bound says what that gives"
-        _check.fail(function, "num_nodes", "be given", got, remedy)
+        _check.fail("num_nodes", "be given", got, remedy)
     if width.numel() == 0:
         return 1
     widest = float(width.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).max())
@@ -152,7 +149,7 @@ def _count(function: str, width: Tensor, step: float) -> int:
         got = _check.Verbatim(f"a range of {widest:.0f} nats, {num_nodes} nodes")
         must = f"be so close together that {MAX_NODES} nodes are enough"
         remedy = "allow a larger tolerance or give num_nodes, where the function takes them"
-        _check.fail(function, "logits", must, got, remedy)
+        _check.fail("logits", must, got, remedy)
     return num_nodes
 
 
@@ -253,10 +250,10 @@ def error_bound(
         >>> print(f"{error_bound(logits, num_nodes=64):.0e}")
         6e-07
     """
-    _check.integer("error_bound", "num_nodes", num_nodes, low=1)
-    _check.class_tensors("error_bound", logits)
+    _check.integer("num_nodes", num_nodes, low=1)
+    _check.class_tensors(logits)
     scores = axis.log_softmax(at_least_float32(logits.detach()))
-    tolerance = _tolerance("error_bound", tolerance, scores.dtype)
-    step, left, _ = _nodes("error_bound", scores, tolerance, num_nodes, axis)
+    tolerance = _tolerance(tolerance, scores.dtype)
+    step, left, _ = _nodes(scores, tolerance, num_nodes, axis)
     right = right_cut_error(cuts(tolerance).right)
     return trapezoid_error(step) + left_cut_error(step, left) + right

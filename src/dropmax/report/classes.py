@@ -21,7 +21,7 @@ def by_classes_figure(folder: Path, metric: str = "error") -> Any:
     Raises:
         ValueError: If no part of the study is named REGIME-K.
     """
-    _check.choice("by_classes_figure", "metric", metric, METRICS)
+    _check.choice("metric", metric, METRICS)
     regimes: dict[str, dict[int, Sequence[Mapping[str, Any]]]] = {}
     for part in folder.iterdir():
         found = PART.fullmatch(part.name)
@@ -29,7 +29,7 @@ def by_classes_figure(folder: Path, metric: str = "error") -> Any:
             regimes.setdefault(found["regime"], {})[int(found["classes"])] = lines
     if not regimes:
         got = _check.Verbatim(str(folder))
-        _check.fail("by_classes_figure", "folder", "hold parts named REGIME-K", got, "run some")
+        _check.fail("folder", "hold parts named REGIME-K", got, "run some")
     figure, axes = axes_of(len(regimes), width=4.2, height=3.2)
     for ax, regime in zip(axes, sorted(regimes, reverse=True), strict=True):
         curves: dict[str, list[tuple[int, Difference]]] = {}

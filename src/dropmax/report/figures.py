@@ -6,6 +6,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from dropmax import _check
+from dropmax._files import make_folder, writing
 from dropmax.report.summary import by_head, summarize
 
 COLORS = (
@@ -57,7 +59,8 @@ def draw(lines: Lines, out: str | Path) -> list[Path]:
         >>> draw([], "figures")
         Traceback (most recent call last):
         ...
-        ValueError: summarize: lines must hold at least one, got []; train a head first.
+        dropmax.errors.DropmaxValueError: draw: lines must hold at least one, got []; train a head
+        first.
     """
     return save({name: figure(lines) for name, figure in FIGURES.items()}, out)
 
@@ -66,15 +69,16 @@ def save(
     figures: Mapping[str, Any], out: str | Path, suffixes: Sequence[str] = ("png", "svg")
 ) -> list[Path]:
     """Write each figure as PNG and as SVG, whole or not at all."""
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(Path(out))
     files = []
     for name, figure in figures.items():
         for suffix in suffixes:
             file = folder / f"{name}.{suffix}"
             partial = folder / f".{name}.partial.{suffix}"
-            figure.savefig(partial, dpi=150, metadata={"Date": None} if suffix == "svg" else None)
-            files.append(partial.replace(file))
+            metadata = {"Date": None} if suffix == "svg" else None
+            with writing(file):
+                figure.savefig(partial, dpi=150, metadata=metadata)
+                files.append(partial.replace(file))
     return files
 
 
@@ -87,7 +91,8 @@ def axes_of(
     ratios: Sequence[float] | None = None,
 ) -> Any:
     """A figure without a window and its axes, a list in reading order."""
-    from matplotlib.figure import Figure
+    with _check.extra("train"):
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, width_ratios=ratios).ravel().tolist()

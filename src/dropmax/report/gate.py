@@ -46,7 +46,7 @@ def draw_gate(run: Run, images: Images, out: str | Path, *, rival: Run | None = 
         ...     [file.name for file in draw_gate(run, load_images("digits"), out)]
         ['gate.png', 'gate.svg']
     """
-    return save({"gate": gate_figure(instances(judge("draw_gate", run, images, rival)))}, out)
+    return save({"gate": gate_figure(instances(judge(run, images, rival)))}, out)
 
 
 def draw_posterior(
@@ -81,15 +81,13 @@ def draw_posterior(
         ...     [file.name for file in draw_posterior(run, load_images("digits"), out)]
         ['posterior.png', 'posterior.svg']
     """
-    found = instances(judge("draw_posterior", run, images, rival))
+    found = instances(judge(run, images, rival))
     if not found["difficult"]:
         got = _check.Verbatim("a run that gets every test image right")
-        _check.fail("draw_posterior", "images", "hold wrong answers", got, "draw another run")
+        _check.fail("images", "hold wrong answers", got, "draw another run")
     if found["difficult"][0]["q"] is None:
         got = _check.Verbatim(repr(run.config.head))
-        _check.fail(
-            "draw_posterior", "run", "have a posterior", got, "draw it of a variational DropMax"
-        )
+        _check.fail("run", "have a posterior", got, "draw it of a variational DropMax")
     return save({"posterior": posterior_figure(found)}, out)
 
 

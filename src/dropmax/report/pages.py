@@ -55,7 +55,7 @@ def _figure(folder: Path, name: str) -> Any:
     """A figure of a part's lines, or of those of its gates, or of a study by number of classes."""
     if name == "by_classes":
         return by_classes_figure(folder)
-    _check.choice("update_pages", "a figure", name, [*FIGURES, *GATE_FIGURES])
+    _check.choice("a figure", name, [*FIGURES, *GATE_FIGURES])
     if name in FIGURES:
         return FIGURES[name](read_lines(folder / RESULTS))
     return gates_figure(read_lines(folder / GATES), name)
@@ -81,8 +81,8 @@ def _lines(studies: Path, part: str, split: str = "test") -> list[dict[str, Any]
     lines = read_lines(studies / "results" / part / RESULTS)
     if not lines:
         must = "have lines"
-        _check.fail("update_pages", part, must, _check.Verbatim("none"), "run the study")
-    _check.choice("update_pages", "a split", split, SPLITS)
+        _check.fail(part, must, _check.Verbatim("none"), "run the study")
+    _check.choice("a split", split, SPLITS)
     return [{**line, "test": line[split]} for line in lines]
 
 
@@ -93,14 +93,14 @@ def compare_block(studies: Path, part: str, split: str = "test") -> str:
 
 def inference_block(studies: Path, part: str, name: str) -> str:
     """`inference: STUDY/PART TABLE`: what the gates of a comparison infer."""
-    _check.choice("update_pages", "a table", name, INFERENCE)
+    _check.choice("a table", name, INFERENCE)
     lines = read_lines(studies / "results" / part / "inference.jsonl")
     return f"\n\n{inference_table(lines, name)}\n"
 
 
 def uncertainty_block(studies: Path, question: str) -> str:
     """`uncertainty: QUESTION`: what scores and gates know, by head and source."""
-    _check.choice("update_pages", "a question", question, COLUMNS)
+    _check.choice("a question", question, COLUMNS)
     lines = read_lines(studies / "results" / "uncertainty" / f"{question}.jsonl")
     return f"\n\n{uncertainty_table(lines, question)}\n"
 
@@ -131,7 +131,7 @@ def cross_block(studies: Path, study: str, metric: str, *parts: str) -> str:
 def poster_block(studies: Path, part: str, column: str, metric: str = "error") -> str:
     """`poster: STUDY/PART COLUMN [METRIC]`: the paper's figures beside ours, and the ratios."""
     poster = json.loads((studies / "poster.json").read_text())
-    _check.choice("update_pages", "a column of the poster", column, poster)
+    _check.choice("a column of the poster", column, poster)
     lines = _lines(studies, part)
     found = {summary.head: summary for summary in summarize(lines)}
     rows = [
@@ -188,13 +188,13 @@ def cost_block(studies: Path, study: str) -> str:
 
 def value_block(studies: Path, part: str, quantity: str, metric: str, *heads: str) -> str:
     """`value: STUDY/PART QUANTITY METRIC HEAD [RIVAL] [SPLIT]`: a number, one of `QUANTITIES`."""
-    _check.choice("update_pages", "a quantity", quantity, QUANTITIES)
+    _check.choice("a quantity", quantity, QUANTITIES)
     split = heads[-1] if heads[-1] in SPLITS else "test"
     heads = tuple(head for head in heads if head not in SPLITS)
     lines = _lines(studies, part, split)
     known = [head for head, _ in by_head(lines)]
     for head in heads:
-        _check.choice("update_pages", f"a head of {part}", head, known)
+        _check.choice(f"a head of {part}", head, known)
     return QUANTITIES[quantity](lines, metric, *heads)
 
 

@@ -40,7 +40,8 @@ def draw_gates(lines: Sequence[Mapping[str, Any]], out: str | Path) -> list[Path
         >>> draw_gates([], "figures")
         Traceback (most recent call last):
         ...
-        ValueError: draw_gates: lines must hold those of write_gates, got no instances; write them.
+        dropmax.errors.DropmaxValueError: draw_gates: lines must hold those of write_gates, got no
+        instances; write them.
     """
     figures = {name: gates_figure(lines, name) for name in GATE_FIGURES}
     return save({name: figure for name, figure in figures.items() if figure is not None}, out)
@@ -54,7 +55,7 @@ def gates_figure(lines: Sequence[Mapping[str, Any]], name: str) -> Any:
         return draw(found[0])
     if kind != "retained":
         got = _check.Verbatim(f"no {kind}")
-        _check.fail("draw_gates", "lines", "hold those of write_gates", got, "write them")
+        _check.fail("lines", "hold those of write_gates", got, "write them")
     return None
 
 

@@ -81,7 +81,7 @@ def summarize(lines: Sequence[Mapping[str, Any]]) -> list[Summary]:
         5.0
     """
     if not lines:
-        _check.fail("summarize", "lines", "hold at least one", lines, "train a head first")
+        _check.fail("lines", "hold at least one", lines, "train a head first")
     by_seed = {
         head: {line["config"]["seed"]: line for line in runs} for head, runs in by_head(lines)
     }
@@ -114,7 +114,7 @@ def paired(
     )
     if not runs.keys() & rivals.keys():
         got = _check.Verbatim(f"{head} and {rival}, which have none")
-        _check.fail("paired", "lines", "hold a seed of both heads", got, "run both")
+        _check.fail("lines", "hold a seed of both heads", got, "run both")
     return _difference(metric, runs, rivals)
 
 

@@ -1,6 +1,7 @@
 """Training one classifier on labeled images, and the directory that a run leaves."""
 
-from dropmax.training.config import PROTOCOLS, Protocol, RunConfig, TrainingError
+from dropmax.errors import TrainingError
+from dropmax.training.config import PROTOCOLS, Protocol, RunConfig
 from dropmax.training.fit import check, data_of, load_data, train
 from dropmax.training.predictions import describe_predictions
 from dropmax.training.run import Run, load_run

@@ -1,10 +1,13 @@
 """What watches a run: the state to go on from, and the bar. Imported late: lightning is slow."""
 
+import io
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins import TorchCheckpointIO
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,8 +17,21 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from dropmax._files import write_whole
 from dropmax.training.config import RunConfig
 from dropmax.training.run import RESUME
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are written whole or not at all, so that a full disk leaves the last one."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        assert storage_options is None
+        state = io.BytesIO()
+        torch.save(checkpoint, state)
+        write_whole(Path(path), state.getvalue())
 
 
 def resume_state(folder: Path) -> ModelCheckpoint:

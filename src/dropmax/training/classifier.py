@@ -98,7 +98,7 @@ def predict(
     """
     head = find_head(classifier)
     without_samples = [name for name in head.predictive_methods if name != "monte_carlo"]
-    _check.choice("predict", "method", method, without_samples)
+    _check.choice("method", method, without_samples)
     with predicting():
         scores = scores_of(classifier, images, batch_size)
     with torch.no_grad():

@@ -53,10 +53,6 @@ LATER = (
 """Settings that the first runs did not have."""
 
 
-class TrainingError(RuntimeError):
-    """A run that cannot go on: one of its terms is no longer finite."""
-
-
 @dataclass(frozen=True)
 class RunConfig:
     """The settings that decide the numbers of a run.
@@ -115,29 +111,28 @@ class RunConfig:
     text_column: str | None = None
 
     def __post_init__(self) -> None:
-        function = "RunConfig"
         for argument in ("data", "head", "encoder"):
             value = getattr(self, argument)
             if (not isinstance(value, str) or not value) and (argument, value) != ("encoder", None):
-                _check.fail(function, argument, "be a name", value, "name one")
+                _check.fail(argument, "be a name", value, "name one", of=str)
         idle = "text_column" if self.encoder is None else "image_column"
         if getattr(self, idle) is not None:
             must = f"be None {'without' if self.encoder is None else 'with'} an encoder"
-            _check.fail(function, idle, must, getattr(self, idle), "remove one of the two settings")
+            _check.fail(idle, must, getattr(self, idle), "remove one of the two settings")
         if self.backbone is not None:
-            _check.choice(function, "backbone", self.backbone, BACKBONES)
-        _check.choice(function, "protocol", self.protocol, PROTOCOLS)
-        _check.choice(function, "predictive", self.predictive, PREDICTIVES)
-        _check.integer(function, "batch_size", self.batch_size, low=1)
-        _check.integer(function, "seed", self.seed, low=0)
-        _check.integer(function, "validation_per_class", self.validation_per_class, low=0)
-        _check.number(function, "dropout", self.dropout, low=0.0, high=1.0, open_high=True)
-        _check.boolean(function, "decay_gates", self.decay_gates)
+            _check.choice("backbone", self.backbone, BACKBONES)
+        _check.choice("protocol", self.protocol, PROTOCOLS)
+        _check.choice("predictive", self.predictive, PREDICTIVES)
+        _check.integer("batch_size", self.batch_size, low=1)
+        _check.integer("seed", self.seed, low=0)
+        _check.integer("validation_per_class", self.validation_per_class, low=0)
+        _check.number("dropout", self.dropout, low=0.0, high=1.0, open_high=True)
+        _check.boolean("decay_gates", self.decay_gates)
         if self.augment is not None:
-            _check.boolean(function, "augment", self.augment)
+            _check.boolean("augment", self.augment)
         for argument in ("epochs", "train_per_class", "num_classes"):
             if getattr(self, argument) is not None:
-                _check.integer(function, argument, getattr(self, argument), low=1)
+                _check.integer(argument, getattr(self, argument), low=1)
 
     @property
     def resolved_epochs(self) -> int:
@@ -170,7 +165,7 @@ class RunConfig:
         """
         known = [field.name for field in fields(cls)]
         for name in settings:
-            _check.choice("RunConfig.from_dict", "a setting", name, known)
+            _check.choice("a setting", name, known)
         return cls(**settings)
 
 

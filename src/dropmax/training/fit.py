@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dropmax import _check
-from dropmax._files import write_whole
+from dropmax._files import make_folder, write_whole
 from dropmax.conversion import find_head
 from dropmax.data import Images, Splits, load_images, load_numbers
 from dropmax.data.load import holds_images
@@ -89,10 +89,11 @@ def train(
         return load_run(folder)
     resume = _resume_state(folder)
 
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-    from lightning.pytorch import Trainer
+    with _check.extra("train"):
+        from lightning.fabric.utilities.exceptions import MisconfigurationException
+        from lightning.pytorch import Trainer
 
-    from dropmax.training.callbacks import EpochBar, resume_state
+    from dropmax.training.callbacks import EpochBar, WholeCheckpoints, resume_state
     from dropmax.training.module import RunModule
 
     module = RunModule(config, classifier, splits)
@@ -109,16 +110,19 @@ def train(
                 strategy=strategy,
                 precision=precision,  # type: ignore[arg-type]
                 callbacks=[resume_state(folder), *([EpochBar(config)] if progress else [])],
+                plugins=[WholeCheckpoints()],
                 logger=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
                 use_distributed_sampler=False,
             )
-        except (MisconfigurationException, ModuleNotFoundError) as error:
-            got = _check.Verbatim(f"{accelerator!r} and {devices!r} ({error})")
-            must = "be there on this machine"
-            _check.fail("train", "accelerator and devices", must, got, "choose auto and 1")
-        folder.mkdir(parents=True, exist_ok=True)
+        except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
+            given = accelerator, devices, strategy, precision
+            got = _check.Verbatim(f"{', '.join(map(repr, given))} ({error})")
+            must = "be what lightning has on this machine"
+            remedy = "leave them out"
+            _check.fail("accelerator, devices, strategy and precision", must, got, remedy)
+        make_folder(folder)
         write_whole(folder / CONFIG, to_json(description))
         trainer.fit(module, ckpt_path=resume, weights_only=True)
     if trainer.is_global_zero:
@@ -136,7 +140,7 @@ def load_data(config: RunConfig, root: str | Path | None = None) -> Images:
             name, encoder=encoder, root=root, text_column=column, label_column=label_column
         )
     column = config.image_column
-    if column is None and not holds_images("load_data", name, root):
+    if column is None and not holds_images(name, root):
         images = load_numbers(name, root=root, label_column=label_column)
     else:
         images = load_images(name, root=root, image_column=column, label_column=label_column)
@@ -155,7 +159,7 @@ def data_of(run: Run, root: str | Path | None = None) -> Images:
         if found != expected and (expected or name != "columns"):
             must = f"be of the {name} it was trained with, {', '.join(map(str, expected))}"
             got = _check.Verbatim(", ".join(map(str, found))[:200])
-            _check.fail("evaluate", "data of the run", must, got, "restore it, or train again")
+            _check.fail("data of the run", must, got, "restore it, or train again")
     return data
 
 
@@ -186,11 +190,11 @@ def check(config: RunConfig, data: Images) -> tuple[Splits, nn.Sequential]:
 def _check_folder(folder: Path, description: dict[str, Any]) -> None:
     """The folder is new, empty, or of this very run."""
     if folder.exists() and not folder.is_dir():
-        _check.fail("train", "out", "be a directory", str(folder), "name another")
+        _check.fail("out", "be a directory", str(folder), "name another")
     found = read_description(folder)
     if found is None and folder.is_dir() and any(folder.iterdir()):
         got = _check.Verbatim(f"{str(folder)!r}, which holds something else")
-        _check.fail("train", "out", "be new, empty or a run", got, "name another")
+        _check.fail("out", "be new, empty or a run", got, "name another")
     if found is not None and "columns" not in found:  # as runs were written at first
         description = {name: value for name, value in description.items() if name != "columns"}
     if found is not None and found != description:
@@ -200,7 +204,7 @@ def _check_folder(folder: Path, description: dict[str, Any]) -> None:
             if name != "config" and {**found["config"], **found}.get(name) != value
         ]
         got = _check.Verbatim(f"{str(folder)!r} of another experiment ({', '.join(differs)})")
-        _check.fail("train", "out", "hold the same experiment", got, "name another directory")
+        _check.fail("out", "hold the same experiment", got, "name another directory")
 
 
 def _resume_state(folder: Path) -> Path | None:
@@ -212,7 +216,7 @@ def _resume_state(folder: Path) -> Path | None:
         torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the reader stumble in any way
         got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__})")
-        _check.fail("train", "out", "hold a readable state", got, "delete that file to start anew")
+        _check.fail("out", "hold a readable state", got, "delete that file to start anew")
     return file
 
 

@@ -11,12 +11,13 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from dropmax.conversion import find_head
 from dropmax.data import Splits
+from dropmax.errors import TrainingError
 from dropmax.functional import Objective
 from dropmax.fused import ENOUGH
 from dropmax.heads import DropMaxHead, Scores, decay_groups
 from dropmax.metrics import evaluate, gate_health
 from dropmax.training.classifier import flipped_and_cropped, method_of, predict
-from dropmax.training.config import PROTOCOLS, RunConfig, TrainingError, epoch_seed
+from dropmax.training.config import PROTOCOLS, RunConfig, epoch_seed
 
 CURVE_POINTS = 10
 """How often, about, a run is evaluated for its learning curve."""

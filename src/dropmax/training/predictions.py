@@ -11,6 +11,7 @@ from torch import Tensor
 from dropmax import _check
 from dropmax.data import tables
 from dropmax.data.numbers import numbers
+from dropmax.errors import DropmaxFileNotFoundError, DropmaxValueError
 from dropmax.text import embed, texts_of
 from dropmax.training.classifier import Prediction, method_of, predict
 from dropmax.training.run import Run
@@ -62,7 +63,7 @@ def describe_predictions(
         ...     list(describe_predictions(train(config, out, progress=False), []))
         []
     """
-    _check.integer("predict", "top", top, low=1)
+    _check.integer("top", top, low=1)
     if not files:
         return
     classifier = run.classifier()
@@ -107,17 +108,18 @@ def _rows(run: Run, file: Path) -> Instances:
     """The rows of a table: numbers, or embeddings of texts by the encoder of the run."""
     if not tables.is_table(file):
         must = "be CSV or parquet files, as the run is on rows of a table"
-        _check.fail("predict", "files", must, str(file), "check the path")
-    rows, found = tables.read("predict", "files", file)
+        error = DropmaxValueError if file.exists() else DropmaxFileNotFoundError
+        _check.fail("files", must, str(file), "check the path", error=error)
+    rows, found = tables.read("files", file)
     broken = dict(found)
     places = [{"file": str(file), "row": n} for n in range(len(rows))]
     encoder = run.config.encoder
     if encoder is None:
-        inputs = numbers("predict", rows, run.columns, broken)
+        inputs = numbers(rows, run.columns, broken)
         return Instances(places, inputs[[n not in broken for n in range(len(rows))]], broken)
     named = run.columns[0] if run.columns else run.config.text_column
-    column = tables.column("predict", "text_column", named, rows.features, "string")
-    every = texts_of("predict", rows, column, broken)
+    column = tables.column("text_column", named, rows.features, "string")
+    every = texts_of(rows, column, broken)
     texts = [text for n, text in enumerate(every) if n not in broken]
     inputs = embed(texts, encoder=encoder) if texts else torch.empty(0, *run.shape)
     return Instances(places, inputs, broken)
@@ -133,9 +135,10 @@ def _read(file: Path, shape: tuple[int, ...]) -> Tensor:
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     except (UnidentifiedImageError, OSError, ValueError) as error:
         got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__})")
-        _check.fail("predict", "files", "be readable images", got, "check the path")
+        must = "be readable images"
+        _check.fail("files", must, got, "check the path", error=_check.kind_of(error))
     if pixels.shape[:2] != (height, width):
         got = _check.Verbatim(f"{pixels.shape[1]} x {pixels.shape[0]} in {str(file)!r}")
         must = f"be {width} x {height} pixels, as the run was trained"
-        _check.fail("predict", "files", must, got, "resize it")
+        _check.fail("files", must, got, "resize it")
     return torch.from_numpy(pixels.reshape(height, width, channels).copy()).permute(2, 0, 1)

@@ -15,6 +15,7 @@ from torch import nn
 
 import dropmax
 from dropmax import _check
+from dropmax.errors import DropmaxFileNotFoundError
 from dropmax.training.classifier import make_classifier
 from dropmax.training.config import RunConfig
 
@@ -83,16 +84,17 @@ def load_run(path: str | Path) -> Run:
         >>> load_run("nowhere")
         Traceback (most recent call last):
         ...
-        ValueError: load_run: path must be the directory of a run, got 'nowhere'; check the path.
+        dropmax.errors.DropmaxFileNotFoundError: load_run: path must be the directory of a run, got
+        'nowhere'; check the path.
     """
     folder = Path(path)
     described = read_description(folder)
     if described is None:
         must = "be the directory of a run"
-        _check.fail("load_run", "path", must, str(path), "check the path")
+        _check.fail("path", must, str(path), "check the path", error=DropmaxFileNotFoundError)
     if not (folder / METRICS).is_file():
         must = "be a finished run"
-        _check.fail("load_run", "path", must, str(path), "run train again, it goes on")
+        _check.fail("path", must, str(path), "run train again, it goes on")
     try:
         history = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
         return Run(
@@ -121,7 +123,7 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     if version != FORMAT:
         got = _check.Verbatim(f"{version!r} in {file}")
         remedy = "use the release of dropmax that wrote it"
-        _check.fail("load_run", "format", f"be {FORMAT}", got, remedy)
+        _check.fail("format", f"be {FORMAT}", got, remedy)
     assert isinstance(described, dict)
     return described
 
@@ -158,4 +160,4 @@ def to_json(value: object) -> str:
 def _broken(file: Path, error: Exception) -> NoReturn:
     reason = (str(error).splitlines() or [""])[0][:200]
     got = _check.Verbatim(f"{file} ({type(error).__name__}: {reason})")
-    _check.fail("load_run", "path", "hold a readable run", got, "restore it, or train again")
+    _check.fail("path", "hold a readable run", got, "restore it, or train again")

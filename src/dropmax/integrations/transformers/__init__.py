@@ -1,7 +1,6 @@
 """Classifiers of Hugging Face Transformers with a head; imported late, like transformers."""
 
 from dropmax.integrations.transformers.configuration import DropMaxConfig
-from dropmax.integrations.transformers.host import checked_num_labels
-from dropmax.integrations.transformers.model import DropMaxForClassification, around
+from dropmax.integrations.transformers.model import DropMaxForClassification
 
-__all__ = ["DropMaxConfig", "DropMaxForClassification", "around", "checked_num_labels"]
+__all__ = ["DropMaxConfig", "DropMaxForClassification"]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from dropmax import _check
+from dropmax.errors import DropmaxTypeError
 from dropmax.heads import Head, make_head
 
 
@@ -22,21 +23,21 @@ def checked_num_labels(model: Any, options: dict[str, Any]) -> int:
         ValueError: If it is no classifier of transformers for single labels, or if a saved
             configuration cannot hold the options.
     """
-    function, name = "convert", type(model).__name__
+    name = type(model).__name__
     if type(model) is not _classifier_class(name):
         must = "be one of the models for classification in transformers"
         remedy = "convert it before PEFT wraps it; of other models convert a module around them"
-        _check.fail(function, "model", must, _check.Verbatim(name), remedy)
+        _check.fail("model", must, _check.Verbatim(name), remedy)
     config: Any = model.config
     num_labels, problem = config.num_labels, config.problem_type
     if num_labels == 1 or problem not in (None, "single_label_classification"):
         got = _check.Verbatim(f"problem_type {problem!r} with num_labels {num_labels}")
         remedy = "leave the linear layer to regression and to several labels an instance"
-        _check.fail(function, "model", "choose one label of several", got, remedy)
+        _check.fail("model", "choose one label of several", got, remedy)
     for option, value in options.items():
         if not isinstance(value, str | int | float | NoneType):
             must = "be text or a number, which a saved configuration can hold"
-            _check.fail(function, option, must, value, "leave it out")
+            _check.fail(option, must, value, "leave it out", error=DropmaxTypeError)
     return int(num_labels)
 
 
@@ -49,15 +50,14 @@ def _classifier_class(name: str) -> type[PreTrainedModel] | None:
 
 def made_host(config: Any) -> PreTrainedModel:
     """The untrained host of a configuration, its classifier a head."""
-    function = "DropMaxForClassification"
     if config.host is None:
         remedy = "load what save_pretrained of a converted model wrote"
-        _check.fail(function, "config.host", "be given", None, remedy)
+        _check.fail("config.host", "be given", None, remedy)
     architecture = _classifier_class(config.architecture)
     if architecture is None:
         must = "be one of the models for classification in transformers"
         remedy = "install the version of transformers that has it"
-        _check.fail(function, "config.architecture", must, config.architecture, remedy)
+        _check.fail("config.architecture", must, config.architecture, remedy)
     config.host.num_labels = config.num_labels
     host = architecture(config.host)
     linear: Any = host.get_submodule(config.layer)

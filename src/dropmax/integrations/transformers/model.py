@@ -109,7 +109,7 @@ class DropMaxForClassification(PreTrainedModel):
                 "the labels, and give convert the option label_smoothing"
             )
             must = "be given where num_items_in_batch is"
-            _check.fail("DropMaxForClassification.forward", "labels", must, None, remedy)
+            _check.fail("labels", must, None, remedy)
         log_probs = self.head.log_probs(
             scores, method=self.config.predictive, **self.config.predictive_options
         )

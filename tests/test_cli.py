@@ -1,6 +1,7 @@
 """The command: what it prints and writes, and that a mistake ends in one line and exit code 2."""
 
 import json
+import subprocess
 import sys
 
 import onnxruntime
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 from tolerances import TOLERANCES, assert_close
 
+import dropmax
 from dropmax.cli import main
 from dropmax.data import load_images
 from dropmax.experiments import RESULTS, read_lines, run_folder
@@ -243,3 +245,40 @@ def test_a_run_that_breaks_down_names_the_term_and_exits_with_1(tmp_path, capsys
     out = str(tmp_path / "run")
     assert main(["train", *SMALL, "--head", "softmax", "--out", out]) == 1
     assert capsys.readouterr().err.startswith("train: nll must stay finite")
+
+
+def test_a_mistake_of_ours_is_shown_whole_and_is_not_the_users(trained, capsys, monkeypatch):
+    def broken(_):
+        raise ValueError("not meant for users")
+
+    monkeypatch.setattr("dropmax.training.load_run", broken)
+    assert main(["evaluate", str(trained / "run")]) == 1
+    printed = capsys.readouterr().err
+    assert "Traceback" in printed
+    assert "ValueError: not meant for users" in printed
+    assert "report" in printed.splitlines()[-1]
+
+
+def test_debug_shows_where_a_mistake_was_met(capsys):
+    for command in (["--debug", "evaluate", "nowhere"], ["evaluate", "nowhere", "--debug"]):
+        assert main(command) == 2
+        printed = capsys.readouterr().err
+        assert printed.startswith("Traceback")
+        assert "load_run: path must be the directory of a run, got 'nowhere'" in printed
+
+
+def test_the_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"dropmax {dropmax.__version__}\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_mistake(trained):
+    """As in `dropmax predict RUN FILE... | head -1`."""
+    code = (
+        "import os, sys; from dropmax.cli import main; "
+        "read, write = os.pipe(); os.close(read); os.dup2(write, 1); "
+        "sys.exit(main(['predict', sys.argv[1], sys.argv[2]]))"
+    )
+    run, image = str(trained / "run"), str(trained / "digit.png")
+    found = subprocess.run([sys.executable, "-c", code, run, image], capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (1, "")

@@ -313,3 +313,26 @@ def test_a_model_that_cannot_be_converted_is_as_before():
             convert(model, **options)
     assert type(model[0]) is nn.Linear
     assert all(torch.equal(model.state_dict()[key], value) for key, value in before.items())
+
+
+class Elsewhere(torch.Generator):
+    """As a generator of another device is, without such a device."""
+
+    device = torch.device("meta")
+
+
+def test_a_predictor_is_made_without_drawing_and_for_any_device():
+    """A generator stays where it is, and one of another device is taken as it is."""
+    model = nn.Sequential(nn.Linear(8, 5), dropmax.make_head("dropmax", 5, 3))
+    generator = torch.Generator().manual_seed(1)
+    before = generator.get_state()
+    predictor = Predictor(model, "monte_carlo", num_samples=4, generator=generator)
+    assert torch.equal(generator.get_state(), before)
+    features = torch.randn(6, 8)
+    first = predictor(features)
+    generator.set_state(before)
+    assert torch.equal(predictor(features), first)
+    elsewhere = Elsewhere()
+    Predictor(model, "monte_carlo", num_samples=4, generator=elsewhere)
+    with pytest.raises(ValueError, match=r"^DropMaxHead\.log_probs: generator must live on cpu"):
+        Predictor(model, "monte_carlo", num_samples=4, generator=elsewhere)(features)

@@ -192,26 +192,26 @@ FAULTS = {
         "test_contract.py::test_losses_and_gradients_are_finite_and_float32",
     ),
     "all-zero mask left at -inf": (
-        "predictive/monte_carlo.py",
+        "predictive/approximate.py",
         "retained = mask | dropped_all.unsqueeze(-1)",
         "retained = mask",
         "test_predictive.py::test_all_classes_dropped_is_softmax",
     ),
     "logs averaged instead of probabilities": (
-        "predictive/monte_carlo.py",
+        "predictive/approximate.py",
         "log_sum = torch.logaddexp(log_sum, log_probs)",
         "log_sum = log_probs if sample == 0 else log_sum + (log_probs - log_sum) / (sample + 1)",
         "test_predictive.py::test_monte_carlo_of_given_noise_is_the_mean_over_its_masks",
     ),
     "samples held in memory": (
-        "predictive/monte_carlo.py",
+        "predictive/approximate.py",
         "        log_sum = torch.logaddexp(log_sum, log_probs)",
         "        log_sum = torch.logaddexp(log_sum, log_probs); held = locals().get('held', []); "
         "held.append(log_probs)",
         "test_predictive.py::test_memory_of_monte_carlo_does_not_grow_with_the_samples",
     ),
     "all-zero mask left out of the exact predictive": (
-        "predictive/exact.py",
+        "predictive/marginal.py",
         "torch.logaddexp(log_sum + _like(step.log(), log_sum), _like(log_none, log_sum))",
         "(log_sum + _like(step.log(), log_sum))",
         "test_exact.py::test_open_gates_are_softmax_and_closed_ones_are_softmax",
@@ -247,13 +247,13 @@ FAULTS = {
         "test_exact.py::test_equals_enumeration_of_all_masks_and_stays_within_the_bound[3-dtype0]",
     ),
     "rivals left out of the exact gradient": (
-        "predictive/exact.py",
+        "predictive/marginal.py",
         "pull = share * (1.0 - kept) + axis.sum(share).unsqueeze(-1) * kept",
         "pull = share * (1.0 - kept)",
         "test_exact.py::test_gradients_are_exact[6-1.0]",
     ),
     "nodes held in memory": (
-        "predictive/exact.py",
+        "predictive/marginal.py",
         "            found = _log_integrand(",
         "            held = [*locals().get('held', []), block]\n"
         "            found = _log_integrand(",
@@ -290,14 +290,14 @@ FAULTS = {
         "test_analysis.py::test_uncertainty_equals_enumeration[4]",
     ),
     "gate dropped without asking": (
-        "conversion/convert.py",
+        "conversion/swap.py",
         "return same and (bias is None",
         "return True or (same and bias is None",
         "test_conversion.py"
         "::test_a_converted_model_predicts_what_it_did_learns_and_goes_back[resnet-attention]",
     ),
     "weights copied and not shared": (
-        "conversion/convert.py",
+        "conversion/swap.py",
         "new.weight, new.bias = old.weight, old.bias",
         "new.weight, new.bias = nn.Parameter(old.weight.detach().clone()), old.bias",
         "test_conversion.py"
@@ -366,25 +366,25 @@ FAULTS = {
         "test_export.py::test_no_file_is_left_where_it_would_be_wrong[not a number]",
     ),
     "target among the negatives": (
-        "functional/sampled_softmax.py",
+        "functional/baselines.py",
         "keys.masked_fill(is_target, -math.inf)",
         "keys",
         "test_functional_rivals.py::test_sampled_softmax_draws_from_its_proposal",
     ),
     "target not corrected by log Q": (
-        "functional/sampled_softmax.py",
+        "functional/baselines.py",
         "logits = logits - log_proposal",
         "logits = torch.where(is_target, logits, logits - log_proposal)",
         "test_functional_rivals.py::test_sampled_softmax_loss",
     ),
     "target dropped by class dropout": (
-        "functional/class_dropout.py",
+        "functional/baselines.py",
         " | axis.one_hot(label.target, logits)",
         "",
         "test_functional_rivals.py::test_class_dropout_loss",
     ),
     "sparsemax without a threshold gradient": (
-        "functional/sparsemax.py",
+        "functional/baselines.py",
         "    return (total - 1.0) / ",
         "    return (total.detach() - 1.0) / ",
         "test_functional_rivals.py::test_gradient_of_the_sparsemax_loss_is_the_residual",
@@ -456,7 +456,7 @@ FAULTS = {
         "::test_is_torchs_cross_entropy_where_the_gates_are_open[softmax-float64]",
     ),
     "negatives without the next class": (
-        "functional/sampled_softmax.py",
+        "functional/baselines.py",
         "joining = torch.where(drawn, next_logit, logits)",
         "joining = logits",
         "test_cross_entropy.py"

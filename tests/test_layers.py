@@ -1,6 +1,8 @@
 """The import graph: imports only go up the list of rooms, and the core needs torch alone."""
 
 import ast
+import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -133,3 +135,30 @@ def test_importing_draws_no_random_numbers_and_starts_no_threads():
         "assert threading.active_count() == 1"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+PACKAGES = [path.parent for path in FILES if path.name == "__init__.py"]
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_no_function_stands_where_its_module_does(package):
+    """`import dropmax.report.table as t` would give the function."""
+    name = ".".join(["dropmax", *package.relative_to(SOURCE).parts])
+    modules = {path.stem for path in package.iterdir() if path.suffix == ".py" or path.is_dir()}
+    exported = {
+        name
+        for name, value in vars(importlib.import_module(name)).items()
+        if not inspect.ismodule(value)
+    }
+    assert not modules & exported
+
+
+@pytest.mark.parametrize("name", [name for name in ROOMS if not name.startswith("_")])
+def test_every_public_room_says_what_is_public(name):
+    space = importlib.import_module(f"dropmax.{name}")
+    if name == "integrations":
+        return  # whose rooms are imported late, one by one
+    assert space.__all__
+    assert len(set(space.__all__)) == len(space.__all__)
+    for public in space.__all__:
+        assert hasattr(space, public)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -30,3 +31,21 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
         "dropmax.Criterion(head)(head(torch.randn(2, 4)), torch.tensor([0, 2])).backward()"
     )
     subprocess.run([sys.executable, "-I", "-c", code], check=True, cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_the_source_distribution_holds_what_the_wheel_is_made_of(tmp_path):
+    """No test that reads what is not in it; and the wheel that is made of it is the same."""
+    build = [sys.executable, "-m", "build", "--outdir"]
+    subprocess.run([*build, tmp_path, ROOT], check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        inside = {Path(*Path(name).parts[1:]) for name in packed.getnames()}
+    assert {path.parts[0] for path in inside} <= {
+        *("src", "README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE"),
+        *("pyproject.toml", "PKG-INFO", ".gitignore"),
+    }
+    (wheel,) = tmp_path.glob("*.whl")
+    assert {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".py")} == {
+        str(path.relative_to("src")) for path in inside if path.suffix == ".py"
+    }

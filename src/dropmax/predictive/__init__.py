@@ -8,9 +8,8 @@ retained once the label is known; `expected_log_normalizer`, from which the boun
 information follow; `error_bound`, what the quadrature may be off.
 """
 
-from dropmax.predictive.exact import exact, log_marginal
-from dropmax.predictive.monte_carlo import monte_carlo
-from dropmax.predictive.plugin import plugin
+from dropmax.predictive.approximate import monte_carlo, plugin
+from dropmax.predictive.marginal import exact, log_marginal
 from dropmax.predictive.posterior import expected_log_normalizer, mask_posterior
 from dropmax.predictive.quadrature import error_bound
 

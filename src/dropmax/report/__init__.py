@@ -2,10 +2,10 @@
 
 from dropmax.report.figures import draw
 from dropmax.report.gate import draw_gate, draw_posterior
-from dropmax.report.pages import pages, update_pages, with_blocks
+from dropmax.report.pages import page_files, update_pages, with_blocks
 from dropmax.report.poster import draw_gates
 from dropmax.report.summary import Summary, summarize
-from dropmax.report.table import table
+from dropmax.report.tables import table
 
 __all__ = [
     "Summary",
@@ -13,7 +13,7 @@ __all__ = [
     "draw_gate",
     "draw_gates",
     "draw_posterior",
-    "pages",
+    "page_files",
     "summarize",
     "table",
     "update_pages",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dropmax.report.summary import by_head
-from dropmax.report.table import markdown
+from dropmax.report.tables import markdown
 
 Lines = Sequence[Mapping[str, Any]]
 

@@ -18,7 +18,7 @@ from dropmax.report.figures import FIGURES, save
 from dropmax.report.inference import INFERENCE, inference_table
 from dropmax.report.poster import GATE_FIGURES, gates_figure
 from dropmax.report.summary import by_head, paired, spread_of, summarize
-from dropmax.report.table import DIGITS, interval, markdown, spread, table
+from dropmax.report.tables import DIGITS, interval, markdown, spread, table
 from dropmax.report.uncertainty import COLUMNS, uncertainty_table
 
 SPLITS = ("train", "validation", "test")
@@ -40,7 +40,7 @@ def update_pages(root: str | Path) -> list[Path]:
     """
     studies = Path(root, "experiments")
     changed = []
-    for page in pages(root):
+    for page in page_files(root):
         text = page.read_text()
         if (made := with_blocks(text, studies)) != text:
             write_whole(page, made)
@@ -61,7 +61,7 @@ def _figure(folder: Path, name: str) -> Any:
     return gates_figure(read_lines(folder / GATES), name)
 
 
-def pages(root: str | Path) -> list[Path]:
+def page_files(root: str | Path) -> list[Path]:
     """The pages of a project."""
     return [Path(root, "README.md"), *sorted(Path(root, "docs").rglob("*.md"))]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dropmax.report.summary import spread_of
-from dropmax.report.table import markdown, spread
+from dropmax.report.tables import markdown, spread
 
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "labels": {"auroc": "AUROC %", "fpr95": "FPR at 95 %, %"},

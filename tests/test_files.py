@@ -1,0 +1,104 @@
+"""Files are written whole or not at all, and lines are read without a change to them."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from dropmax._files import make_folder, write_whole
+from dropmax.errors import DropmaxOSError
+from dropmax.experiments import append_line, read_lines
+from dropmax.training import RunConfig, load_run, train
+
+LINES = [{"seed": 0}, {"seed": 1}]
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch):
+    file = tmp_path / "weights"
+    write_whole(file, b"good")
+
+    def full(_):
+        raise FULL
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DropmaxOSError, match=f"disk full at {file}"):
+        write_whole(file, b"bad")
+    assert file.read_bytes() == b"good"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DropmaxOSError, match=str(tmp_path / "file")):
+        make_folder(tmp_path / "file" / "folder")
+
+
+def test_a_full_disk_leaves_the_last_state_to_go_on_from(tmp_path, monkeypatch):
+    """The state of the third epoch does not fit; with room again the run ends as it should."""
+    config = RunConfig("digits", "dropmax", train_per_class=5, epochs=4)
+    whole = train(config, tmp_path / "whole", progress=False)
+    keep, synced = os.fsync, []
+
+    def until_full(descriptor):
+        synced.append(descriptor)
+        if len(synced) == 4:  # the settings, the first two states, the third
+            raise FULL
+        keep(descriptor)
+
+    out = tmp_path / "full"
+    monkeypatch.setattr(os, "fsync", until_full)
+    with pytest.raises(DropmaxOSError, match=r"disk full at .*resume\.ckpt"):
+        train(config, out, progress=False)
+    monkeypatch.setattr(os, "fsync", keep)
+    assert torch.load(out / "resume.ckpt", weights_only=True)["epoch"] == 1
+    again = train(config, out, progress=False)
+    assert [row["weighted"] for row in again.history] == [row["weighted"] for row in whole.history]
+    assert load_run(out).metrics["test"] == whole.metrics["test"]
+
+
+def test_reading_lines_leaves_a_file_that_is_being_written(tmp_path):
+    """A reader comes when half of a line is written: the other half still lands in the file."""
+    file = tmp_path / "results.jsonl"
+    append_line(file, LINES[0])
+    with file.open("ab", buffering=0) as writer:
+        writer.write(b'{"seed"')
+        assert read_lines(file) == LINES[:1]
+        writer.write(b": 1}\n")
+    assert read_lines(file) == LINES
+
+
+READ = "import sys; from pathlib import Path; from dropmax.experiments import read_lines; "
+
+
+def test_many_readers_beside_a_writer_lose_no_line(tmp_path):
+    file = tmp_path / "results.jsonl"
+    loop = READ + "[read_lines(Path(sys.argv[1])) for _ in iter(lambda: sys.stdin.read(1), '')]"
+    readers = [
+        subprocess.Popen([sys.executable, "-c", loop, file], stdin=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    for seed in range(200):
+        append_line(file, {"seed": seed, "filler": "x" * 5000})
+        for reader in readers:
+            reader.stdin.write(b".")
+            reader.stdin.flush()
+    for reader in readers:
+        reader.stdin.close()
+        assert reader.wait() == 0
+    assert [line["seed"] for line in read_lines(file)] == list(range(200))
+
+
+def test_a_new_line_takes_the_place_of_one_that_was_cut_off(tmp_path):
+    file = tmp_path / "results.jsonl"
+    append_line(file, LINES[0])
+    with file.open("ab") as cut:
+        cut.write(b'{"seed": 1, "te')
+    before = file.read_bytes()
+    assert read_lines(file) == LINES[:1]
+    assert file.read_bytes() == before
+    append_line(file, LINES[1])
+    assert read_lines(file) == LINES

@@ -41,7 +41,8 @@ from many_classes_page import (
 from torch import Tensor, nn
 
 import dropmax
-from dropmax.fused import ENOUGH, chunks
+from dropmax.fused import chunks
+from dropmax.fused.compiled import ENOUGH
 from dropmax.fused.maps import Map
 from dropmax.fused.passes import CHUNK, FEWEST
 

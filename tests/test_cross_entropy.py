@@ -259,6 +259,7 @@ def test_a_masked_class_is_safe_and_no_rival(name, kind):
     with torch.no_grad():
         scores.logits[:, masked] = -math.inf
         probs[:, masked] = 0.0
+        probs /= probs.sum(-1, keepdim=True)
     target = target % masked
     label = probs if kind == "probabilities" else target
     smoothing = 0.5 if kind == "smoothing" else 0.0

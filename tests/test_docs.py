@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import importlib
 import importlib.util
 import inspect
 import json
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from torch import nn
 
 import dropmax
 from dropmax.backbones import make_backbone
@@ -88,6 +91,60 @@ def test_public_docstrings_are_whole(name):
     if name.startswith(("dropmax.functional", "dropmax.predictive")):
         for part in ("Returns:", "Source:", "[*"):
             assert part in text, part
+
+
+ROOMS = ["errors", *(name for name in dropmax.__all__ if inspect.ismodule(getattr(dropmax, name)))]
+DIRECTIVE = re.compile(r"^::: (?P<path>[\w.]+)\n(?P<options>(?: +.*\n|\n(?= ))*)", re.MULTILINE)
+
+
+def directives():
+    """What the pages of the API ask for: the path, and the members it is limited to."""
+    for page in sorted((ROOT / "docs" / "api").glob("*.md")):
+        for found in DIRECTIVE.finditer(page.read_text() + "\n"):
+            options = yaml.safe_load(found["options"]) or {}
+            yield found["path"], options.get("options", {}).get("members")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_everything_public_is_on_a_page_of_the_api(room):
+    if room == "integrations":
+        return  # has no names of its own
+    shown = []
+    for path, members in directives():
+        space = resolve(path)
+        if not inspect.ismodule(space):
+            shown.append(space)
+        else:
+            shown += [getattr(space, name) for name in members or getattr(space, "__all__", ())]
+    space = getattr(dropmax, room)
+    missing = [name for name in space.__all__ if not any(getattr(space, name) is x for x in shown)]
+    assert not missing
+
+
+@pytest.mark.parametrize("path", ["dropmax.heads.Head", "dropmax.heads.DropMaxHead"])
+def test_every_method_of_a_head_is_on_its_page(path):
+    head = resolve(path)
+    inherited = dir(dropmax.heads.Head) if path.endswith("DropMaxHead") else dir(nn.Module)
+    own = {
+        name
+        for name in dir(head)
+        if not name.startswith("_")
+        and getattr(getattr(head, name), "__doc__", None)
+        and inspect.isroutine(getattr(head, name))
+        and name not in inherited
+    }
+    (members,) = [members for found, members in directives() if found == path]
+    assert own <= set(members), own - set(members)
+
+
+def resolve(path):
+    """What a dotted path names, wherever the module ends in it."""
+    found = dropmax
+    for n, name in enumerate(path.split(".")[1:], start=2):
+        if not hasattr(found, name):
+            importlib.import_module(".".join(path.split(".")[:n]))
+        found = getattr(found, name)
+    return found
 
 
 def blocks(language):

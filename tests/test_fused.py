@@ -63,7 +63,8 @@ def label(kind, dtype):
     """A target and the options that go with it."""
     target = torch.arange(N) % K
     if kind == "soft":
-        return torch.rand(N, K, dtype=dtype), {}
+        probabilities = torch.rand(N, K, dtype=dtype)
+        return probabilities / probabilities.sum(-1, keepdim=True), {}
     if kind == "ignored":
         return target.index_fill(0, torch.tensor([2, 6]), -1), {"ignore_index": -1}
     return target, {

@@ -54,6 +54,20 @@ def fail(
     raise (error if isinstance(got, of) else DropmaxTypeError)(message)
 
 
+def meant(
+    asked: str, call: str, error: type[DropmaxError], got: str = "the Scores of a head"
+) -> NoReturn:
+    """Raise the error of what is asked of something that holds tensors, and is none itself.
+
+    Args:
+        asked: A method or a function.
+        call: What is meant.
+        error: Its type.
+        got: What was taken for a tensor.
+    """
+    raise error(f"{asked} must be asked of a tensor, got {got}; use {call}.")
+
+
 def caller(argument: str) -> str:
     """The public function that an error about an argument is of, as the user called it.
 
@@ -237,6 +251,8 @@ def label(target: Tensor, logits: Tensor, num_classes: int) -> None:
         )
         fail("target", must, target, "pass one of the two, classes last")
     not_negative("target", target)
+    if target.shape[-1] == num_classes:  # else this process has a part of the classes
+        sums_to_one("target", target)
 
 
 def class_weight(weight: Tensor, logits: Tensor, argument: str = "weight") -> None:
@@ -269,6 +285,23 @@ def not_negative(argument: str, tensor: Tensor) -> None:
         if not (low >= 0.0 and high < math.inf):
             got = Verbatim(f"values from {low:g} to {high:g}")
             fail(argument, "be finite and at least 0", got, "look at its entries")
+
+
+def sums_to_one(argument: str, probabilities: Tensor) -> None:
+    """Class probabilities [*, K] sum to 1, to 1e-3, or 1e-2 in half precision."""
+    if not probabilities.numel() or not readable(probabilities):
+        return
+    tolerance = 1e-2 if probabilities.element_size() < 4 else 1e-3
+    sums = probabilities.detach().float().sum(-1)
+    low, high = (float(bound) for bound in torch.aminmax(sums))
+    if low < 1.0 - tolerance or high > 1.0 + tolerance:
+        must = "hold class probabilities that sum to 1"
+        got = Verbatim(f"sums from {low:g} to {high:g}")
+        remedy = (
+            "divide each row by its sum; leave rows out by sample_weight=0; a multi-label target, "
+            "several classes of an instance at once, needs another loss"
+        )
+        fail(argument, must, got, remedy)
 
 
 def uniform_noise(noise: Tensor, shape: tuple[int, ...], device: torch.device) -> None:

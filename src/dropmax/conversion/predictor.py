@@ -1,5 +1,6 @@
 """A model with a head as an ordinary classifier."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -64,9 +65,12 @@ class Predictor(nn.Module):
         self._head = (head,)  # in a tuple: the head stays the model's submodule alone
         self.method = method
         self.options = options
+        self._warned = False
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Log-probabilities `[*, K]` of what the model takes, in the dtype of its scores."""
+        if self.training and not self._warned and not torch.compiler.is_compiling():
+            self._warn_of_noise()
         model: Any = self.model
         scorer = model if self._scorer is None else model.get_submodule(self._scorer).scores
         with predicting():
@@ -79,6 +83,19 @@ class Predictor(nn.Module):
             return self.temperature.log_probs(scores)
         log_probs = head.log_probs(scores, method=self.method, **self.options)
         return log_probs if self.temperature is None else self.temperature.log_probs(log_probs)
+
+    def _warn_of_noise(self) -> None:
+        """Say once that layers which only train with chance, or on the batch, still do."""
+        noisy = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
+        modules = self.model.named_modules()
+        found = next((name for name, m in modules if isinstance(m, noisy) and m.training), None)
+        if found is not None:
+            self._warned = True
+            message = (
+                f"Predictor: the model must be in evaluation mode, got {found!r} in training mode, "
+                "where dropout is on and batch statistics are used; call predictor.eval()."
+            )
+            warnings.warn(message, stacklevel=3)
 
     def extra_repr(self) -> str:
         named = self.options | ({} if self.temperature is None else {"temperature": "fitted"})

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def epoch_bar(epochs: int, *, shown: bool) -> Iterator[Callable[[float], None]]:
-    """A bar over epochs with the objective and the time left; yields what advances it."""
+    """A bar over epochs with the nll and the time left; yields what advances it."""
     if not shown:
-        yield lambda loss: None  # noqa: ARG005
+        yield lambda nll: None  # noqa: ARG005
         return
     from rich.progress import (
         BarColumn,
@@ -22,9 +22,9 @@ def epoch_bar(epochs: int, *, shown: bool) -> Iterator[Callable[[float], None]]:
         TextColumn("epoch"),
         MofNCompleteColumn(),
         BarColumn(),
-        TextColumn("objective {task.fields[loss]:.4f} nats"),
+        TextColumn("nll {task.fields[nll]:.4f} nats"),
         TimeRemainingColumn(),
     )
     with Progress(*columns) as progress:
-        task = progress.add_task("fit", total=epochs, loss=float("nan"))
-        yield lambda loss: progress.update(task, advance=1, loss=loss)
+        task = progress.add_task("fit", total=epochs, nll=float("nan"))
+        yield lambda nll: progress.update(task, advance=1, nll=nll)

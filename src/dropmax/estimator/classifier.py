@@ -221,7 +221,7 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._optimizer = make_optimizer(self.network_, step, fitting.alpha)
         for group in self._optimizer.param_groups:
             group["lr"] = step
-        loss = train_epoch(
+        loss, _ = train_epoch(
             self.network_,
             self._optimizer,
             Rows(X, self.scaler_),

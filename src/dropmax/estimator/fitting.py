@@ -92,7 +92,7 @@ def fit_epochs(
     best, kept, since = math.inf, None, 0
     with epoch_bar(fitting.max_iter, shown=fitting.verbose) as advance:
         while len(losses) < fitting.max_iter and since < fitting.n_iter_no_change:
-            loss = train_epoch(
+            loss, nll = train_epoch(
                 network,
                 optimizer,
                 rows,
@@ -104,7 +104,7 @@ def fit_epochs(
             )
             check_loss(loss)
             losses.append(loss)
-            advance(loss)
+            advance(nll)
             value = loss
             if accuracy is not None:
                 scores.append(accuracy())

@@ -59,10 +59,10 @@ def train_epoch(
     batch_size: int,
     generator: torch.Generator,
     schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
-) -> float:
-    """Train on every row once, in random order, and return the mean objective in nats."""
+) -> tuple[float, float]:
+    """Train on every row once, in random order; the mean objective and its nll, in nats."""
     head = find_head(network)
-    total = torch.zeros(())
+    total, nll = torch.zeros(()), torch.zeros(())
     for chosen in torch.split(torch.randperm(len(rows), generator=generator), batch_size):
         optimizer.zero_grad()
         objective = head.loss(
@@ -71,13 +71,14 @@ def train_epoch(
             sample_weight=weight[chosen],
             reduction="sum",
             generator=generator,
-        ).total
-        (objective / len(chosen)).backward()  # type: ignore[no-untyped-call]
+        )
+        (objective.total / len(chosen)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if schedule is not None:
             schedule.step()
-        total += objective.detach()
-    return total.item() / len(rows)
+        total += objective.total.detach()
+        nll += objective.nll.detach()
+    return total.item() / len(rows), nll.item() / len(rows)
 
 
 def steps_of(count: int, batch_size: int) -> int:

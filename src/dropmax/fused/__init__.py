@@ -4,8 +4,6 @@ The three maps and the objective go over a few instances at a time; nothing of t
 outlives its turn, and the gradient is made in the forward pass.
 """
 
-from dropmax.fused.arguments import POSTERIORS
-from dropmax.fused.compiled import ENOUGH
 from dropmax.fused.linear import linear_dropmax_objective
 
-__all__ = ["ENOUGH", "POSTERIORS", "linear_dropmax_objective"]
+__all__ = ["linear_dropmax_objective"]

@@ -81,13 +81,14 @@ class Head(LinearMaps, ABC):
         the gates are open (that of sparsemax is another loss). Unlike there, the mean over nothing
         (no instances, all ignored, all of weight 0) is 0 with zero gradient, what has weight 0 is
         left out even where it is infinite, a class that a logit of -inf masks brings no infinity
-        unless it is the target, and class probabilities below 0 are refused.
+        unless it is the target, and class probabilities below 0, or whose sum is not 1, are
+        refused. The total may be negative: `Objective` says why.
 
         Args:
             scores: What `forward` returned.
             target: Class indices `[*]`, or class probabilities `[*, K]` of a floating-point dtype
-                (mixup, distillation): the loss is then its expectation over the classes, with the
-                same noise.
+                (mixup, distillation), which sum to 1 over the classes: the loss is then its
+                expectation over the classes, with the same noise.
             weight: Class weights `[K]`, of at least 0, which multiply all terms.
             ignore_index: Instances of this class index do not count.
             label_smoothing: The share of the label that the nll alone spreads over all classes;

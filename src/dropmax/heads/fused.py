@@ -50,7 +50,7 @@ class FusedHead(Head):
 
     def _fused_needs(self) -> list[tuple[str, Any, tuple[Any, ...]]]:
         """Attributes, their values, and the values that they may have."""
-        from dropmax.fused import POSTERIORS  # late: it takes the compiler along
+        from dropmax.fused.arguments import POSTERIORS  # late: it takes the compiler along
 
         return [
             ("objective", self.objective, ("variational",)),

@@ -1,12 +1,41 @@
 """What a head computes from features."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, NoReturn
 
 from torch import Tensor
+
+from dropmax import _check
+from dropmax.errors import DropmaxAttributeError, DropmaxTypeError
+
+_ANSWER = "head.log_probs(scores).argmax(-1)"
+_PROBABILITIES = "head.log_probs(scores).exp()"
+_LOSS = "dropmax.Criterion(model)(scores, target)"
+
+MEANT: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("argmax", "max", "topk"), _ANSWER),
+        **dict.fromkeys(("softmax", "sigmoid", "exp"), _PROBABILITIES),
+        "log_softmax": "head.log_probs(scores)",
+        **dict.fromkeys(("cross_entropy", "nll_loss"), _LOSS),
+        "backward": f"{_LOSS}.backward()",
+        **{
+            name: f"scores.logits.{name}; metrics of other packages take head.log_probs(scores)"
+            for name in ("shape", "ndim", "dtype", "device")
+        },
+        **{name: f"scores.logits.{name}()" for name in ("size", "dim", "detach", "cpu")},
+        "to": "model.to(device), and scores.logits.to(...) for a branch of the scores",
+    }
+)
+"""What is asked of scores as if they were logits, and the call that gives it."""
 
 
 class Scores(NamedTuple):
     """What a head computes from features, each `[*, K]`; a branch that a head lacks is None.
+
+    They are no logits: the answer is `head.log_probs(scores).argmax(-1)`, the loss
+    `head.loss(scores, target)`. What takes them for a tensor meets an error that says so.
 
     Attributes:
         logits: Class scores, those of an ordinary linear classifier.
@@ -17,3 +46,20 @@ class Scores(NamedTuple):
     logits: Tensor
     retain_logits: Tensor | None = None
     correction_logits: Tensor | None = None
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name not in MEANT:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        _check.meant(f"Scores.{name}", MEANT[name], DropmaxAttributeError)
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: tuple[type, ...],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> NoReturn:
+        name = getattr(func, "__name__", str(func))
+        call = MEANT.get(name, "head.log_probs(scores), which are ordinary logits")
+        _check.meant(name, call, DropmaxTypeError)

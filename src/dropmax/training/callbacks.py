@@ -46,7 +46,7 @@ def resume_state(folder: Path) -> ModelCheckpoint:
 
 
 class EpochBar(Callback):
-    """A bar over epochs with the loss and the time left."""
+    """A bar over epochs with the nll and the time left."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -63,17 +63,17 @@ class EpochBar(Callback):
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[loss]}"),
+            TextColumn("{task.fields[nll]}"),
         )
         self.task = self.progress.add_task(
-            "", total=self.config.resolved_epochs, completed=trainer.current_epoch, loss=""
+            "", total=self.config.resolved_epochs, completed=trainer.current_epoch, nll=""
         )
         self.progress.start()
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         if self.progress is not None:
-            loss = f"loss {pl_module.mean_loss():.3f}"
-            self.progress.update(self.task, advance=1, loss=loss)
+            nll = f"nll {pl_module.mean_nll():.3f} nats"
+            self.progress.update(self.task, advance=1, nll=nll)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         self._stop()

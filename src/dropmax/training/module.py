@@ -13,7 +13,7 @@ from dropmax.conversion import find_head
 from dropmax.data import Splits
 from dropmax.errors import TrainingError
 from dropmax.functional import Objective
-from dropmax.fused import ENOUGH
+from dropmax.fused.compiled import ENOUGH
 from dropmax.heads import DropMaxHead, Scores, decay_groups
 from dropmax.metrics import evaluate, gate_health
 from dropmax.training.classifier import flipped_and_cropped, method_of, predict
@@ -146,9 +146,9 @@ class RunModule(LightningModule):
             row["curve"] = self._evaluate()
         self.history.append(row)
 
-    def mean_loss(self) -> float:
-        """The mean total of the epoch so far, in nats."""
-        return self._means(self._weighted)["total"]
+    def mean_nll(self) -> float:
+        """The mean nll of the epoch so far, in nats."""
+        return self._means(self._weighted)["nll"]
 
     def _means(self, sums: Tensor) -> dict[str, float]:
         return dict(zip(TERMS, (sums / self._steps).tolist(), strict=True))

@@ -11,7 +11,7 @@ import torch
 from hypothesis import settings
 
 # Before dropmax is imported: every annotated shape and type is checked at each call.
-jaxtyping.install_import_hook("dropmax", "beartype.beartype")
+jaxtyping.install_import_hook(["dropmax", "studies"], "beartype.beartype")
 
 settings.register_profile("dropmax", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("dropmax")

@@ -11,7 +11,7 @@ from PIL import Image
 from dropmax.data import load_images
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "cifar100-small"
-SCRIPT = Path(__file__).parents[1] / "experiments" / "cifar100_small.py"
+SCRIPT = Path(__file__).parents[1] / "studies" / "cifar100_small.py"
 NAMES = ("apple", "bee", "crab", "cup", "wolf")
 
 

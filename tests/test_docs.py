@@ -21,9 +21,9 @@ from dropmax.data import load_images, load_numbers
 from dropmax.fused import linear_dropmax_objective
 from dropmax.integrations.transformers import DropMaxForClassification
 from dropmax.metrics import evaluate, gate_health
-from dropmax.report import with_blocks
-from dropmax.report.pages import BLOCK, FIGURE
 from dropmax.text import load_texts
+from studies import with_blocks
+from studies.pages import BLOCK, FIGURE
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
@@ -61,8 +61,9 @@ PUBLIC = {
 
 def examples():
     """(module, name, docstring) of everything whose docstring has an example."""
-    for path in sorted(SOURCE.rglob("*.py")):
-        module = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+    for path in [*sorted(SOURCE.rglob("*.py")), *sorted((ROOT / "studies").glob("*.py"))]:
+        around = SOURCE if path.is_relative_to(SOURCE) else ROOT
+        module = ".".join(path.relative_to(around).with_suffix("").parts)
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 text = ast.get_docstring(node) or ""
@@ -201,15 +202,15 @@ def test_the_version_is_in_the_changelog_and_the_citation():
 
 
 def test_tables_and_numbers_of_the_pages_are_those_of_the_committed_lines():
-    """`dropmax experiment tables` would change no page."""
+    """`python -m studies tables` would change no page."""
     found = 0
     for page in PAGES:
         text = page.read_text()
         found += len(BLOCK.findall(text))
-        assert with_blocks(text, ROOT / "experiments") == text, page
+        assert with_blocks(text, ROOT / "studies") == text, page
     assert found >= 9
     wrong = (ROOT / "README.md").read_text().replace("| 5 of 5 |", "| 4 of 5 |")
-    assert with_blocks(wrong, ROOT / "experiments") != wrong
+    assert with_blocks(wrong, ROOT / "studies") != wrong
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ BASE = RunConfig("digits", "softmax", train_per_class=5, epochs=2)
 HEADS = ("softmax", "dropmax:aux_prior=base_rate")
 
 
-LOGISTIC = Path(__file__).parent.parent / "experiments" / "logistic.py"
+LOGISTIC = Path(__file__).parent.parent / "studies" / "logistic.py"
 
 
 def numbers(line):

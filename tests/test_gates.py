@@ -14,12 +14,13 @@ from tolerances import assert_close
 
 from dropmax.data import load_images
 from dropmax.data.png import from_png
-from dropmax.experiments import GATES, Comparison, compare, read_lines, run_folder, write_gates
+from dropmax.experiments import Comparison, compare, read_lines, run_folder
 from dropmax.experiments.instances import judge
-from dropmax.experiments.ranks import ranks
 from dropmax.predictive import mask_posterior
-from dropmax.report import draw_gate, draw_gates, draw_posterior
+from dropmax.report import draw_gate, draw_posterior
 from dropmax.training import RunConfig, load_run
+from studies import GATES, draw_gates, write_gates
+from studies.ranks import ranks
 
 HEAD = "dropmax:preset=paper"
 SEEDS = (3, 1)

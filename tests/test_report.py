@@ -10,11 +10,12 @@ from tolerances import assert_close
 
 from dropmax.data import load_images
 from dropmax.experiments import RESULTS, append_line
-from dropmax.report import draw, draw_posterior, summarize, table, with_blocks
-from dropmax.report.classes import by_classes_figure
+from dropmax.report import draw, draw_posterior, summarize, table
 from dropmax.report.figures import colors_of
-from dropmax.report.uncertainty import uncertainty_table
 from dropmax.training import RunConfig, train
+from studies import with_blocks
+from studies.classes import by_classes_figure
+from studies.tables import uncertainty_table
 
 BINS = {"instances": (2, 2), "confidence": (0.3, 0.9), "accuracy": (0.5, 1.0)}
 

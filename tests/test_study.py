@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from dropmax.cli import main
-from dropmax.experiments import load_study, progress_of, read_lines, run_study
-from dropmax.report import update_pages, with_blocks
+from dropmax.experiments import read_lines
+from studies import load_study, progress_of, run_study, update_pages, with_blocks
+from studies.__main__ import main
 
 TEXT = """
 title: Which head is best on digits?
@@ -42,7 +42,7 @@ def write(folder, text=TEXT):
 def ran(tmp_path_factory):
     """A project whose study has been run."""
     root = tmp_path_factory.mktemp("project")
-    studies = root / "experiments"
+    studies = root / "studies"
     studies.mkdir()
     study = load_study(write(studies))
     run_study(study, studies / "results", threads=1, progress=False)
@@ -51,7 +51,7 @@ def ran(tmp_path_factory):
 
 def test_a_part_is_a_line_a_run_with_its_own_seeds(ran):
     root, study = ran
-    lines = read_lines(root / "experiments/results/digits/few/results.jsonl")
+    lines = read_lines(root / "studies/results/digits/few/results.jsonl")
     assert [(line["config"]["head"], line["config"]["seed"]) for line in lines] == [
         ("softmax", 0),
         ("dropmax:preset=paper", 0),
@@ -68,9 +68,9 @@ def test_a_part_is_a_line_a_run_with_its_own_seeds(ran):
 
 def test_a_part_may_have_other_settings(ran):
     root, _ = ran
-    (line,) = read_lines(root / "experiments/results/digits/classes/results.jsonl")
+    (line,) = read_lines(root / "studies/results/digits/classes/results.jsonl")
     assert line["config"]["num_classes"] == 4
-    run = root / "experiments/results/digits/classes/runs/softmax-seed0"
+    run = root / "studies/results/digits/classes/runs/softmax-seed0"
     assert len(json.loads((run / "config.json").read_text())["class_names"]) == 4
 
 
@@ -79,7 +79,7 @@ def test_a_study_goes_on_where_lines_are_missing(ran, tmp_path):
     results = tmp_path / "results"
     few = results / "digits" / "few"
     few.mkdir(parents=True)
-    source = root / "experiments/results/digits/few/results.jsonl"
+    source = root / "studies/results/digits/few/results.jsonl"
     kept = source.read_bytes().splitlines(keepends=True)[:4]
     (few / "results.jsonl").write_bytes(b"".join(kept))
     assert progress_of(study, results) == (4, 6, pytest.approx(1.0 / 60.0))
@@ -90,7 +90,7 @@ def test_a_study_goes_on_where_lines_are_missing(ran, tmp_path):
 
 def test_trained_runs_are_looked_at_again(ran):
     """The gates, and the same runs on changed test images."""
-    results = ran[0] / "experiments/results/digits"
+    results = ran[0] / "studies/results/digits"
     assert [line["kind"] for line in read_lines(results / "few/gates.jsonl")].count("ranks") == 2
     clean = read_lines(results / "few/results.jsonl")
     changed = read_lines(results / "few-on-background/results.jsonl")
@@ -104,7 +104,7 @@ def test_trained_runs_are_looked_at_again(ran):
 
 def test_changed_lines_that_are_missing_are_made(ran):
     root, study = ran
-    results = root / "experiments/results"
+    results = root / "studies/results"
     file = results / "digits/few-on-background/results.jsonl"
     whole = read_lines(file)
     file.write_text("".join(json.dumps(line) + "\n" for line in whole[:-1]))
@@ -118,7 +118,7 @@ def test_no_run_is_made_twice(ran, tmp_path, capsys):
     root, _ = ran
     other = load_study(write(tmp_path, TEXT.replace("few:", "many:")))
     results = tmp_path / "results"
-    shutil.copytree(root / "experiments/results/digits", results / "first")
+    shutil.copytree(root / "studies/results/digits", results / "first")
     (part,) = (part for part in other.parts if part.name == "many")
     run_study(replace(other, parts=(replace(part, gates=None, tested_on=()),)), results)
     lines = read_lines(results / "digits/many/results.jsonl")
@@ -160,16 +160,16 @@ def test_wrong_studies(name, tmp_path):
 def test_the_command_lists_and_runs_studies(ran, capsys, monkeypatch):
     root, _ = ran
     monkeypatch.chdir(root)
-    assert main(["experiment"]) == 0
+    assert main([]) == 0
     assert "6 of   6 runs, whole: Which head is best on digits?" in capsys.readouterr().out
-    assert main(["experiment", "digits", "--quiet"]) == 0
-    assert main(["experiment", "digit"]) == 2
+    assert main(["digits", "--quiet"]) == 0
+    assert main(["digit"]) == 2
     assert "did you mean 'digits'?" in capsys.readouterr().err
 
 
 def test_the_command_without_studies(tmp_path, capsys):
-    assert main(["experiment", "--studies", str(tmp_path)]) == 2
-    assert "--studies must hold the studies" in capsys.readouterr().err
+    assert main(["--folder", str(tmp_path)]) == 2
+    assert "--folder must hold the studies" in capsys.readouterr().err
 
 
 PAGE = """# Digits
@@ -198,7 +198,7 @@ def test_pages_are_made_of_the_lines(ran, capsys):
     (root / "README.md").write_text(PAGE)
     changed = update_pages(root)
     page = (root / "README.md").read_text()
-    lines = read_lines(root / "experiments/results/digits/few/results.jsonl")
+    lines = read_lines(root / "studies/results/digits/few/results.jsonl")
     errors = {
         head: [line["test"]["error"] for line in lines if line["config"]["head"] == head]
         for head in ("softmax", "dropmax:preset=paper")
@@ -211,16 +211,16 @@ def test_pages_are_made_of_the_lines(ran, capsys):
     assert "| head | few | classes |" in page
     trained = sum(one["train"]["error"] for one in lines if one["config"]["head"] == "softmax") / 2
     assert f"softmax train -->{trained:.2f}<!-- end -->." in page
-    gates = read_lines(root / "experiments/results/digits/few/gates.jsonl")
+    gates = read_lines(root / "studies/results/digits/few/gates.jsonl")
     ranked = [one["all"]["retain"] for one in gates if one["kind"] == "ranks"]
     assert f"| rho | {sum(ranked) / 2:.3f} ± " in page
     assert "| `sparsemax` | 1 |" in page
     figure = root / "figures/digits/few/reliability.png"
     assert figure.read_bytes().startswith(b"\x89PNG")
     assert changed == [root / "README.md", figure, figure.with_name("gate.png")]
-    assert with_blocks(page, root / "experiments") == page
-    assert with_blocks(page.replace(f">{mean:.2f}<", ">1.23<"), root / "experiments") == page
-    assert main(["experiment", "tables", "--studies", str(root / "experiments")]) == 0
+    assert with_blocks(page, root / "studies") == page
+    assert with_blocks(page.replace(f">{mean:.2f}<", ">1.23<"), root / "studies") == page
+    assert main(["tables", "--folder", str(root / "studies")]) == 0
     assert "reliability.png" in capsys.readouterr().out
 
 
@@ -236,5 +236,5 @@ def test_pages_are_made_of_the_lines(ran, capsys):
 def test_pages_that_ask_for_what_is_not_there(block, message, ran):
     root, _ = ran
     with pytest.raises(ValueError) as raised:
-        with_blocks(f"<!-- {block} --><!-- end -->", root / "experiments")
+        with_blocks(f"<!-- {block} --><!-- end -->", root / "studies")
     assert message in str(raised.value)

@@ -91,9 +91,13 @@ def caller(argument: str) -> str:
 
 
 def _public_name(frame: FrameType) -> str | None:
-    """The name of a frame's function if it, or its class, stands in an `__all__` of dropmax."""
+    """The name of a frame's function if it, or its class, stands in an `__all__`.
+
+    Of dropmax, or of a module beside it that uses these checks.
+    """
     module = frame.f_globals.get("__name__", "")
-    if module.partition(".")[0] != "dropmax":
+    uses_checks = frame.f_globals.get("_check") is sys.modules[__name__]
+    if module.partition(".")[0] != "dropmax" and not uses_checks:
         return None
     name, *inner = frame.f_code.co_qualname.split(".")
     if not inner:

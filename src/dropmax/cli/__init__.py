@@ -34,42 +34,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["evaluate", "nowhere"])
         2
     """
+    return run_app(_app, "dropmax", arguments)
+
+
+def run_app(app: Callable[[], Any], name: str, arguments: Sequence[str] | None) -> int:
+    """Run a command of typer, whose app is imported by `app`, and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG in given
     try:
         from typer import TyperException
         from typer.main import get_command
 
-        from dropmax.cli.commands import app
         from dropmax.data import BrokenRows
+
+        command = get_command(app())
     except ModuleNotFoundError as error:
-        return _fail(f"dropmax: the command needs {error.name}; install dropmax[train].", 2)
+        return _fail(f"{name}: the command needs {error.name}; install dropmax[train].", 2)
     try:
         with warnings.catch_warnings(action="always", category=BrokenRows):
             warnings.showwarning = partial(_show, BrokenRows, warnings.showwarning)
-            code = get_command(app).main(
+            code = command.main(
                 args=[argument for argument in given if argument != DEBUG],
-                prog_name="dropmax",
+                prog_name=name,
                 standalone_mode=False,
             )
     except TyperException as error:
-        return _fail(f"dropmax: {error.format_message()}", 2)
+        return _fail(f"{name}: {error.format_message()}", 2)
     except DropmaxError as error:
         _say(traceback.format_exc() if debug else " ".join(str(error).split()))
         return 1 if isinstance(error, TrainingError) else 2
     except KeyboardInterrupt:
-        return _fail("dropmax: interrupted; the same command goes on.", 130)
+        return _fail(f"{name}: interrupted; the same command goes on.", 130)
     except BrokenPipeError:  # who reads the output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception:
         traceback.print_exc()
         message = (
-            f"dropmax: this is a mistake of dropmax {__version__}, not yours; "
+            f"{name}: this is a mistake of dropmax {__version__}, not yours; "
             "please report it to the developers with the lines above and your command."
         )
         return _fail(message, 1)
     return code if isinstance(code, int) else 0
+
+
+def _app() -> Any:
+    from dropmax.cli.commands import app
+
+    return app
 
 
 def run() -> None:

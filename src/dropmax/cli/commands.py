@@ -9,7 +9,7 @@ import typer
 
 import dropmax
 
-__all__ = ["compare", "evaluate", "experiment", "export", "predict", "train"]
+__all__ = ["compare", "evaluate", "export", "predict", "train"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -223,47 +223,6 @@ def compare(
     for figure in figures:
         if figure.suffix == ".png":
             typer.echo(f"Figure: {figure}")
-
-
-@app.command()
-def experiment(
-    name: Annotated[
-        str | None, typer.Argument(help="A study, or tables; the studies are listed if none.")
-    ] = None,
-    studies: Annotated[
-        Path, typer.Option(help="The directory of NAME.yaml, and of results/ with the lines.")
-    ] = Path("experiments"),
-    jobs: Annotated[int, typer.Option(help="Runs at once.")] = 1,
-    threads: Annotated[int | None, typer.Option(help="Of each run; cores / jobs.")] = None,
-    data_root: DataRoot = None,
-    quiet: Quiet = False,
-) -> None:
-    """Run what a study lacks, list the studies, or make the tables of their lines anew."""
-    from dropmax import _check, report
-    from dropmax.errors import DropmaxFileNotFoundError
-    from dropmax.experiments import load_study, progress_of, run_study
-
-    files = {file.stem: file for file in sorted(studies.glob("*.yaml"))}
-    if not files:
-        must = "hold the studies, YAML files"
-        remedy = "name that directory"
-        _check.fail("--studies", must, str(studies), remedy, error=DropmaxFileNotFoundError)
-    results = studies / "results"
-    if name is None:
-        for file in files.values():
-            study = load_study(file)
-            done, total, hours = progress_of(study, results)
-            left = f"{hours:.1f} core-hours left" if done < total else "whole"
-            typer.echo(f"{study.name:12} {done:3} of {total:3} runs, {left}: {study.title}")
-        return
-    if name == "tables":
-        for changed in report.update_pages(studies.resolve().parent):
-            typer.echo(changed)
-        return
-    _check.choice("NAME", name, ["tables", *files])
-    study = load_study(files[name])
-    run_study(study, results, root=data_root, jobs=jobs, threads=threads, progress=not quiet)
-    typer.echo(f"Lines: {results / name}")
 
 
 @app.command()

@@ -98,7 +98,7 @@ def judge(run: Run, images: Images, rival: Run | None = None) -> Judged:
     rival_log_probs = log_probs
     if rival is not None:
         rival_log_probs = predict(rival.classifier(), images.test.images).log_probs
-    scores = _each(scores, Tensor.double)
+    scores = each_branch(scores, Tensor.double)
     return Judged(run, head, images, scores, log_probs, rival_log_probs)
 
 
@@ -123,7 +123,7 @@ def _described(judged: Judged, rows: Sequence[int]) -> list[dict[str, Any]]:
         return []
     index = torch.tensor(rows)
     target = judged.target[index]
-    scores = _each(judged.scores, lambda branch: branch[index])
+    scores = each_branch(judged.scores, lambda branch: branch[index])
     retain_logits = required(scores.retain_logits)
     columns: dict[str, Any] = {
         "index": rows,
@@ -145,7 +145,7 @@ def _described(judged: Judged, rows: Sequence[int]) -> list[dict[str, Any]]:
     ]
 
 
-def _each(scores: Scores, function: Callable[[Tensor], Tensor]) -> Scores:
+def each_branch(scores: Scores, function: Callable[[Tensor], Tensor]) -> Scores:
     """The same done to every branch there is."""
     logits, *others = scores
     return Scores(function(logits), *(None if x is None else function(x) for x in others))

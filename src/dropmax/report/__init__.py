@@ -2,20 +2,7 @@
 
 from dropmax.report.figures import draw
 from dropmax.report.gate import draw_gate, draw_posterior
-from dropmax.report.pages import page_files, update_pages, with_blocks
-from dropmax.report.poster import draw_gates
 from dropmax.report.summary import Summary, summarize
 from dropmax.report.tables import table
 
-__all__ = [
-    "Summary",
-    "draw",
-    "draw_gate",
-    "draw_gates",
-    "draw_posterior",
-    "page_files",
-    "summarize",
-    "table",
-    "update_pages",
-    "with_blocks",
-]
+__all__ = ["Summary", "draw", "draw_gate", "draw_posterior", "summarize", "table"]

@@ -1,6 +1,6 @@
 """scikit-learn's logistic regression on the draws of our runs: the rival of linear heads.
 
-    python experiments/logistic.py --data banking77 --encoder all-minilm-l6-v2 --data-root FOLDER \
+    python -m studies.logistic --data banking77 --encoder all-minilm-l6-v2 --data-root FOLDER \
         --train-per-class 5 --validation-per-class 5 --out logistic.jsonl
 
 Writes a line a seed, with the metrics of our lines. The rows are scaled as the protocol of our runs

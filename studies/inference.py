@@ -1,6 +1,6 @@
 """What the trained gates of a comparison infer: predictive distributions, bound, posterior.
 
-    python experiments/inference.py experiments/results/mnist-exact --data-root FOLDER \
+    python -m studies.inference studies/results/mnist-exact --data-root FOLDER \
         --figure docs/images
 
 Reads the runs that `dropmax compare` left there and writes `inference.jsonl`, a line a run whose
@@ -23,14 +23,14 @@ from dropmax.analysis import TOLERANCE, uncertainty, variational_gap
 from dropmax.conversion import find_head
 from dropmax.data import Images, Split
 from dropmax.experiments import RESULTS, append_line, read_lines, run_folder
-from dropmax.experiments.ranks import rank_correlation, without_target
+from dropmax.experiments.instances import each_branch
 from dropmax.functional import softmax_loss
-from dropmax.heads import Scores
 from dropmax.metrics import evaluate
 from dropmax.report import draw_posterior
 from dropmax.training import RunConfig, check, load_data, load_run
 from dropmax.training.classifier import predict, scores_of
 from dropmax.training.run import Run, versions
+from studies.ranks import rank_correlation, without_target
 
 LINES = "inference.jsonl"
 SAMPLES = (1, 10, 100, 1_000)
@@ -56,9 +56,7 @@ def inference(run: Run, split: Split) -> dict[str, Any]:
     """Bound, gap and posteriors on images whose labels are known."""
     classifier = run.classifier()
     target = split.target
-    scores = Scores(
-        *(None if x is None else x.double() for x in scores_of(classifier, split.images))
-    )
+    scores = each_branch(scores_of(classifier, split.images), Tensor.double)
     prior = scores.retain_logits
     assert prior is not None
     posterior = find_head(classifier).posterior_logits(scores, target)

@@ -12,14 +12,15 @@ from typing import Any
 
 from dropmax import _check
 from dropmax._files import write_whole
-from dropmax.experiments import GATES, RESULTS, load_study, read_lines
-from dropmax.report.classes import by_classes_figure
+from dropmax.experiments import RESULTS, read_lines
 from dropmax.report.figures import FIGURES, save
-from dropmax.report.inference import INFERENCE, inference_table
-from dropmax.report.poster import GATE_FIGURES, gates_figure
 from dropmax.report.summary import by_head, paired, spread_of, summarize
 from dropmax.report.tables import DIGITS, interval, markdown, spread, table
-from dropmax.report.uncertainty import COLUMNS, uncertainty_table
+from studies.classes import by_classes_figure
+from studies.gates import GATES
+from studies.poster import GATE_FIGURES, gates_figure
+from studies.study import load_study
+from studies.tables import COLUMNS, INFERENCE, inference_table, uncertainty_table
 
 SPLITS = ("train", "validation", "test")
 FIGURE = re.compile(r"\]\((?P<file>figures/(?P<part>[^)]+)/(?P<name>\w+)\.png)\)")
@@ -29,8 +30,8 @@ def update_pages(root: str | Path) -> list[Path]:
     """Make the tables, numbers and figures of a project's pages anew.
 
     Args:
-        root: The project: its README.md and docs/ are the pages, experiments/ holds the studies,
-            and experiments/results/ the lines.
+        root: The project: its README.md and docs/ are the pages, studies/ holds the studies, and
+            studies/results/ the lines.
 
     Returns:
         The files that changed.
@@ -38,7 +39,7 @@ def update_pages(root: str | Path) -> list[Path]:
     Raises:
         ValueError: If a page asks for what there are no lines of.
     """
-    studies = Path(root, "experiments")
+    studies = Path(root, "studies")
     changed = []
     for page in page_files(root):
         text = page.read_text()

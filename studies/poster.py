@@ -24,7 +24,7 @@ def draw_gates(lines: Sequence[Mapping[str, Any]], out: str | Path) -> list[Path
     """Draw what the lines hold of gates; no run is read.
 
     Args:
-        lines: As `dropmax.experiments.write_gates` returns them; of several lines of a kind the
+        lines: As `studies.write_gates` returns them; of several lines of a kind the
             first is drawn.
         out: The directory for `gate`, `posterior` (where the head has one), `spread`,
             `correlation` and `retained` (of colored images), `.png` and `.svg`.
@@ -36,7 +36,7 @@ def draw_gates(lines: Sequence[Mapping[str, Any]], out: str | Path) -> list[Path
         ValueError: If lines for `gate`, `spread` or `correlation` are missing.
 
     Examples:
-        >>> from dropmax.report import draw_gates
+        >>> from studies import draw_gates
         >>> draw_gates([], "figures")
         Traceback (most recent call last):
         ...

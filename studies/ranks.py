@@ -17,7 +17,7 @@ def rank_correlation(x: Float[Tensor, "N M"], y: Float[Tensor, "N M"]) -> Float[
 
     Examples:
         >>> import torch
-        >>> from dropmax.experiments.ranks import rank_correlation
+        >>> from studies.ranks import rank_correlation
         >>> x = torch.tensor([[1.0, 2.0, 9.0], [1.0, 1.0, 1.0]])
         >>> rank_correlation(x, torch.tensor([[7.0, 5.0, 0.0], [0.0, 5.0, 7.0]])).round()
         tensor([-1.,  0.], dtype=torch.float64)

@@ -40,7 +40,8 @@ def write_changed(
     Examples:
         >>> import tempfile
         >>> from dropmax.data import load_images
-        >>> from dropmax.experiments import Comparison, compare, write_changed
+        >>> from dropmax.experiments import Comparison, compare
+        >>> from studies import write_changed
         >>> from dropmax.training import RunConfig
         >>> base = RunConfig("digits", "softmax", train_per_class=5, epochs=1)
         >>> comparison = Comparison(base, heads=("softmax",), seeds=(0,))

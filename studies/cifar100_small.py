@@ -1,7 +1,7 @@
 """Rebuild cifar100-small, the images of the experiments with 100 classes, and compare it.
 
-    python experiments/cifar100_small.py --out FOLDER [--source NAME_OR_FOLDER]
-    python experiments/cifar100_small.py --verify FOLDER
+    python -m studies.cifar100_small --out FOLDER [--source NAME_OR_FOLDER]
+    python -m studies.cifar100_small --verify FOLDER
 
 `cifar100-small.sha256` lists its images, 100 to train on and 50 to test on of each fine class of
 CIFAR-100 (Krizhevsky 2009), a line each: split, class and the first 16 hexadecimal digits of the

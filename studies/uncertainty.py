@@ -1,6 +1,6 @@
 """What scores and gates know about wrong labels, unknown classes and coverage, on Banking77.
 
-    python experiments/uncertainty.py --data-root FOLDER --out experiments/results/uncertainty
+    python -m studies.uncertainty --data-root FOLDER --out studies/results/uncertainty
 
 `DropMaxClassifier` on MiniLM embeddings: softmax, label smoothing and DropMax. Three questions,
 a file of lines each, and a line a head, seed and source of the score; what has its lines is left

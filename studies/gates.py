@@ -15,11 +15,11 @@ from dropmax.data.images import drawn
 from dropmax.data.png import to_png
 from dropmax.experiments.instances import Judged, instances, judge, rounded
 from dropmax.experiments.lines import RESULTS, read_lines
-from dropmax.experiments.ranks import ranks
 from dropmax.experiments.runs import run_folder
 from dropmax.metrics import evaluate
 from dropmax.training import Run, RunConfig, load_run
 from dropmax.training.run import versions
+from studies.ranks import ranks
 
 GATES = "gates.jsonl"
 RIVAL = "softmax"
@@ -58,7 +58,7 @@ def write_gates(
     - "predictive": `dropmax.metrics.Metrics` of "plugin" and "exact".
     - "retained", of colored images alone: the five "most" and "least" retained classes of the first
       image by the hash of the draw of each of six classes, evenly spaced.
-    - "ranks", one for each seed: `dropmax.experiments.ranks.ranks`.
+    - "ranks", one for each seed: `studies.ranks.ranks`.
 
     Args:
         folder: What `compare` or a part of a study left: `results.jsonl`, and the runs.
@@ -77,7 +77,8 @@ def write_gates(
     Examples:
         >>> import tempfile
         >>> from dropmax.data import load_images
-        >>> from dropmax.experiments import Comparison, compare, write_gates
+        >>> from dropmax.experiments import Comparison, compare
+        >>> from studies import write_gates
         >>> from dropmax.training import RunConfig
         >>> base = RunConfig("digits", "softmax", train_per_class=5, epochs=1)
         >>> comparison = Comparison(base, heads=("softmax", "dropmax"), seeds=(0, 1))

@@ -11,11 +11,11 @@ from dropmax import _check
 from dropmax._files import make_folder
 from dropmax.corruption import CORRUPTIONS
 from dropmax.experiments.bar import run_bar
-from dropmax.experiments.change import changed_folder, write_changed
-from dropmax.experiments.gates import GATES, RIVAL, write_gates
 from dropmax.experiments.lines import RESULTS, append_line, read_lines
 from dropmax.experiments.runs import complete, finished, restore
 from dropmax.training import RunConfig, load_data
+from studies.change import changed_folder, write_changed
+from studies.gates import GATES, RIVAL, write_gates
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def load_study(file: str | Path) -> Study:
     Examples:
         >>> import tempfile
         >>> from pathlib import Path
-        >>> from dropmax.experiments import load_study
+        >>> from studies import load_study
         >>> text = '''
         ... title: Which head is best on digits?
         ... parts:
@@ -166,7 +166,8 @@ def run_study(
     Examples:
         >>> import tempfile
         >>> from pathlib import Path
-        >>> from dropmax.experiments import Part, Study, read_lines, run_study
+        >>> from dropmax.experiments import read_lines
+        >>> from studies import Part, Study, run_study
         >>> from dropmax.training import RunConfig
         >>> config = RunConfig("digits", "softmax", train_per_class=5, epochs=1)
         >>> study = Study("digits", "Does it run?", (Part("few", (config,), minutes=1.0),))

@@ -1,12 +1,12 @@
-"""Tables of what trained gates infer, from the lines that experiments/inference.py writes."""
+"""Tables of what trained gates infer and know, from the lines of the scripts beside this."""
 
 import itertools
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from dropmax.report.summary import by_head
-from dropmax.report.tables import markdown
+from dropmax.report.summary import by_head, spread_of
+from dropmax.report.tables import markdown, spread
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -82,3 +82,31 @@ def _probability(value: float | None) -> str:
 def inference_table(lines: Lines, name: str) -> str:
     """One of `INFERENCE` in Markdown."""
     return markdown(INFERENCE[name](lines))
+
+
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "labels": {"auroc": "AUROC %", "fpr95": "FPR at 95 %, %"},
+    "scope": {
+        "auroc": "AUROC %",
+        "fpr95": "FPR at 95 %, %",
+        "unsure_auroc": "AUROC of the answer's probability, %",
+        "error_area": "error over coverage, %",
+    },
+    "conformal": {"coverage": "coverage %", "size": "classes in a set"},
+}
+"""By question the numbers of its lines, and what they are called."""
+
+
+def uncertainty_table(lines: Sequence[Mapping[str, Any]], question: str) -> str:
+    """The mean and deviation over seeds of each number, by head and source of the score."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for line in lines:
+        groups.setdefault((line["head"], line["source"]), []).append(line)
+    rows = [["head", "score of", *COLUMNS[question].values(), "seeds"]]
+    for (head, source), found in groups.items():
+        cells = [
+            spread(spread_of([line[name] for line in found]), 2) if name in found[0] else ""
+            for name in COLUMNS[question]
+        ]
+        rows.append([f"`{head}`", source, *cells, str(len(found))])
+    return markdown(rows)

@@ -30,8 +30,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dropmax import DropMaxClassifier
+from dropmax.data import PACKAGED, load_data
 from dropmax.metrics import evaluate
-from dropmax.text import PACKAGED, load_texts
 
 FOLDS = 5
 RIVAL = "MLPClassifier()"
@@ -64,9 +64,9 @@ def folds(load: Callable[..., Any]) -> Iterator[Fold]:
 
 
 def banking77(root: Path) -> Iterator[Fold]:
-    data = load_texts("banking77", encoder=PACKAGED, root=root)
+    data = load_data("banking77", encoder=PACKAGED, root=root)
     splits = data.draw(train_per_class=None, validation_per_class=0, seed=0)
-    parts = (splits.train.images, splits.train.target, splits.test.images, splits.test.target)
+    parts = (splits.train.inputs, splits.train.target, splits.test.inputs, splits.test.target)
     yield Fold(*(part.numpy() for part in parts))
 
 

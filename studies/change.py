@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dropmax._files import make_folder, write_whole
-from dropmax.data import Images
+from dropmax.data import DataSet
 from dropmax.experiments.lines import RESULTS, read_lines
 from dropmax.experiments.runs import finished, run_folder
 from dropmax.metrics import evaluate, reliability
@@ -20,15 +20,15 @@ def changed_folder(folder: str | Path, corruption: str) -> Path:
 
 
 def write_changed(
-    folder: str | Path, configs: Sequence[RunConfig], images: Images, corruption: str
+    folder: str | Path, configs: Sequence[RunConfig], data: DataSet, corruption: str
 ) -> list[dict[str, Any]]:
     """Test finished runs on corrupted images; their lines join those in `FOLDER-on-CORRUPTION`.
 
     Args:
         folder: What `compare` or a part of a study left: `results.jsonl`, and the runs.
         configs: The settings of the runs.
-        images: The data set they were trained on.
-        corruption: One of `dropmax.corruption.CORRUPTIONS`, done to the test images.
+        data: The data set they were trained on.
+        corruption: One of `dropmax.data.CORRUPTIONS`, done to the test images.
 
     Returns:
         The new lines: those of the runs with "test" and "reliability" of the corrupted images,
@@ -39,7 +39,7 @@ def write_changed(
 
     Examples:
         >>> import tempfile
-        >>> from dropmax.data import load_images
+        >>> from dropmax.data import load_data
         >>> from dropmax.experiments import Comparison, compare
         >>> from studies import write_changed
         >>> from dropmax.training import RunConfig
@@ -48,15 +48,15 @@ def write_changed(
         >>> with tempfile.TemporaryDirectory() as out:
         ...     _ = compare(comparison, out + "/clean", progress=False)
         ...     runs = comparison.configs()
-        ...     (line,) = write_changed(out + "/clean", runs, load_images("digits"), "background")
+        ...     (line,) = write_changed(out + "/clean", runs, load_data("digits"), "background")
         >>> line["tested_on"]
         'background'
     """
-    test = images.corrupted(corruption).test
+    test = data.corrupted(corruption).test
     lines = []
     for config, line in finished(configs, folder).items():
         classifier = load_run(run_folder(folder, config)).classifier()
-        log_probs = predict(classifier, test.images, method=method_of(classifier, config)).log_probs
+        log_probs = predict(classifier, test.inputs, method=method_of(classifier, config)).log_probs
         changed = {
             "test": evaluate(log_probs, test.target)._asdict(),
             "reliability": reliability(log_probs, test.target)._asdict(),

@@ -6,7 +6,7 @@
 `cifar100-small.sha256` lists its images, 100 to train on and 50 to test on of each fine class of
 CIFAR-100 (Krizhevsky 2009), a line each: split, class and the first 16 hexadecimal digits of the
 SHA-256 of the pixels (H x W x 3 bytes). They are looked for in all that the source has, whatever
-its splits. The folder has their pixels in the order of the list; `load_images` reads it.
+its splits. The folder has their pixels in the order of the list; `load_data` reads it.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from dropmax import _check
-from dropmax.data import Split, load_images
+from dropmax.data import LabeledData, load_data
 
 LIST = Path(__file__).with_name("cifar100-small.sha256")
 SOURCE = "uoft-cs/cifar100"
@@ -48,9 +48,9 @@ def class_names(listed: dict[str, list[Key]]) -> tuple[str, ...]:
     return tuple(sorted({label for keys in listed.values() for label, _ in keys}))
 
 
-def keys_of(split: Split, names: tuple[str, ...]) -> list[Key]:
+def keys_of(split: LabeledData, names: tuple[str, ...]) -> list[Key]:
     """Class and hash of each image."""
-    pixels = split.images.permute(0, 2, 3, 1).contiguous().numpy()
+    pixels = split.inputs.permute(0, 2, 3, 1).contiguous().numpy()
     digests = [hashlib.sha256(image).hexdigest()[:16] for image in pixels]
     labels = [MISSPELLED.get(names[k], names[k]) for k in split.target]
     return list(zip(labels, digests, strict=True))
@@ -61,9 +61,11 @@ def rebuild(out: Path, source: str) -> None:
     if out.exists():
         _check.fail("--out", "not exist yet", str(out), "name another folder")
     listed = read_list()
-    images = load_images(source, image_column="img", label_column="fine_label")
-    whole = Split(*(torch.cat(parts) for parts in zip(images.train, images.test, strict=True)))
-    row = {key: n for n, key in enumerate(keys_of(whole, images.class_names))}
+    data = load_data(source, image_column="img", label_column="fine_label")
+    both = data.train, data.test
+    pool = torch.cat([split.inputs for split in both])
+    every = [key for split in both for key in keys_of(split, data.class_names)]
+    row = {key: n for n, key in enumerate(every)}
     wanted = [key for keys in listed.values() for key in keys]
     missing = [key for key in wanted if key not in row]
     if missing:
@@ -78,7 +80,7 @@ def rebuild(out: Path, source: str) -> None:
         folder = Path(place, out.name)
         folder.mkdir()
         for split, keys in listed.items():
-            pixels = whole.images[[row[key] for key in keys]].permute(0, 2, 3, 1).numpy()
+            pixels = pool[[row[key] for key in keys]].permute(0, 2, 3, 1).numpy()
             columns = {
                 "image": [Image.fromarray(image) for image in pixels],
                 "label": [label for label, _ in keys],
@@ -91,9 +93,9 @@ def rebuild(out: Path, source: str) -> None:
 def verify(folder: Path) -> None:
     """Raise where a folder does not hold the listed images, in their order."""
     listed = read_list()
-    images = load_images(str(folder.resolve()))
-    found = {split: keys_of(getattr(images, split), images.class_names) for split in listed}
-    if found == listed and images.class_names == class_names(listed):
+    data = load_data(str(folder.resolve()))
+    found = {split: keys_of(getattr(data, split), data.class_names) for split in listed}
+    if found == listed and data.class_names == class_names(listed):
         return
     wanted, came = (
         Counter((split, key) for split, keys in which.items() for key in keys)

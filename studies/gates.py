@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dropmax import _check, predictive
 from dropmax._files import write_whole
-from dropmax.data import Images
-from dropmax.data.images import drawn
+from dropmax.data import DataSet
+from dropmax.data.labeled import drawn
 from dropmax.data.png import to_png
 from dropmax.experiments.instances import Judged, instances, judge, rounded
 from dropmax.experiments.lines import RESULTS, read_lines
@@ -40,7 +40,7 @@ NAMED = 5
 
 def write_gates(
     folder: str | Path,
-    images: Images,
+    data: DataSet,
     head: str,
     *,
     seeds: Sequence[int],
@@ -62,7 +62,7 @@ def write_gates(
 
     Args:
         folder: What `compare` or a part of a study left: `results.jsonl`, and the runs.
-        images: Its data set.
+        data: Its data set.
         head: A head with a gate whose masks are random, by the name that its lines have.
         seeds: Of the runs of both heads, two or more.
         rival: The head whose answers say what is easy and what is confused with what.
@@ -76,7 +76,7 @@ def write_gates(
 
     Examples:
         >>> import tempfile
-        >>> from dropmax.data import load_images
+        >>> from dropmax.data import load_data
         >>> from dropmax.experiments import Comparison, compare
         >>> from studies import write_gates
         >>> from dropmax.training import RunConfig
@@ -84,7 +84,7 @@ def write_gates(
         >>> comparison = Comparison(base, heads=("softmax", "dropmax"), seeds=(0, 1))
         >>> with tempfile.TemporaryDirectory() as out:
         ...     _ = compare(comparison, out, progress=False)
-        ...     lines = write_gates(out, load_images("digits"), "dropmax", seeds=(0, 1))
+        ...     lines = write_gates(out, load_data("digits"), "dropmax", seeds=(0, 1))
         >>> [line["kind"] for line in lines]
         ['instances', 'spread', 'correlation', 'predictive', 'ranks', 'ranks']
     """
@@ -92,7 +92,7 @@ def write_gates(
         must = "hold at least two, each once"
         _check.fail("seeds", must, seeds, "the confusions are those of other seeds")
     runs = [[_run(Path(folder), name, seed) for name in (head, rival)] for seed in seeds]
-    judged = {run.config.seed: judge(run, images, other) for run, other in runs}
+    judged = {run.config.seed: judge(run, data, other) for run, other in runs}
     first = judged[seeds[0]]
     if "exact" not in first.head.predictive_methods:
         _check.fail("head", "have random masks", head, "name one of DropMax")
@@ -105,7 +105,7 @@ def write_gates(
         ("correlation", first, _correlation(first)),
         ("predictive", first, _predictive(first)),
     ]
-    if images.shape[0] == 3:
+    if data.shape[0] == 3:
         found.append(("retained", first, _retained(first)))
     found += [("ranks", judged[seed], body) for seed, body in ranks(judged).items()]
     lines = [
@@ -155,7 +155,7 @@ def _spread(judged: Judged) -> dict[str, Any]:
     mean, exact = rounded(probs.mean(0)), rounded(predictive.exact(logits, retain_logits).exp())
     return {
         "num_masks": NUM_MASKS,
-        "class_names": list(judged.images.class_names),
+        "class_names": list(judged.data.class_names),
         **{
             name: {
                 **_picture(judged, n),
@@ -173,7 +173,7 @@ def _spread(judged: Judged) -> dict[str, Any]:
 def _correlation(judged: Judged) -> dict[str, Any]:
     matrix = torch.corrcoef(judged.retain_logits.sigmoid().T)
     return {
-        "class_names": list(judged.images.class_names),
+        "class_names": list(judged.data.class_names),
         # None for a class whose retain probability never varies
         "matrix": [[None if r != r else r for r in row] for row in rounded(matrix, 3)],
     }
@@ -186,8 +186,8 @@ def _predictive(judged: Judged) -> dict[str, Any]:
 
 
 def _retained(judged: Judged) -> dict[str, Any]:
-    names = judged.images.class_names
-    by_class = drawn(judged.images.test, (), len(names), judged.run.config.seed)
+    names = judged.data.class_names
+    by_class = drawn(judged.data.test, len(names), judged.run.config.seed)
     classes = [k for k, rows in enumerate(by_class) if rows]
     count = min(PICTURES, len(classes))
     shown = [by_class[classes[i * len(classes) // count]][0] for i in range(count)]
@@ -215,7 +215,7 @@ def _picture(judged: Judged, n: int) -> dict[str, Any]:
     return {
         "index": n,
         "target": target,
-        "name": judged.images.class_names[target],
+        "name": judged.data.class_names[target],
         "rival": int(judged.answer[n]),
-        "png": to_png(judged.images.test.images[n]),
+        "png": to_png(judged.data.test.inputs[n]),
     }

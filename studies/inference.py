@@ -21,13 +21,13 @@ from torch import Tensor
 from dropmax import predictive
 from dropmax.analysis import TOLERANCE, uncertainty, variational_gap
 from dropmax.conversion import find_head
-from dropmax.data import Images, Split
+from dropmax.data import DataSet, LabeledData
 from dropmax.experiments import RESULTS, append_line, read_lines, run_folder
 from dropmax.experiments.instances import each_branch
 from dropmax.functional import softmax_loss
 from dropmax.metrics import evaluate
 from dropmax.report import draw_posterior
-from dropmax.training import RunConfig, check, load_data, load_run
+from dropmax.training import RunConfig, check, data_for, load_run
 from dropmax.training.classifier import predict, scores_of
 from dropmax.training.run import Run, versions
 from studies.ranks import rank_correlation, without_target
@@ -38,11 +38,11 @@ SHOWN = "dropmax:preset=paper"
 """The head whose posterior the figure shows."""
 
 
-def metrics(run: Run, test: Split) -> dict[str, dict[str, float]]:
+def metrics(run: Run, test: LabeledData) -> dict[str, dict[str, float]]:
     """Metrics on the test images by method."""
     classifier = run.classifier()
     head = find_head(classifier)
-    scores, log_probs = predict(classifier, test.images)
+    scores, log_probs = predict(classifier, test.inputs)
     found = {"plugin": log_probs, "exact": head.log_probs(scores, method="exact")}
     for num_samples in SAMPLES:
         generator = torch.Generator().manual_seed(run.config.seed)
@@ -52,11 +52,11 @@ def metrics(run: Run, test: Split) -> dict[str, dict[str, float]]:
     return {name: evaluate(one, test.target)._asdict() for name, one in found.items()}
 
 
-def inference(run: Run, split: Split) -> dict[str, Any]:
+def inference(run: Run, split: LabeledData) -> dict[str, Any]:
     """Bound, gap and posteriors on images whose labels are known."""
     classifier = run.classifier()
     target = split.target
-    scores = each_branch(scores_of(classifier, split.images), Tensor.double)
+    scores = each_branch(scores_of(classifier, split.inputs), Tensor.double)
     prior = scores.retain_logits
     assert prior is not None
     posterior = find_head(classifier).posterior_logits(scores, target)
@@ -111,14 +111,14 @@ def alignment(correction: Tensor, rivals: Tensor, target: Tensor) -> float:
     return float(rank_correlation(*pair).mean())
 
 
-def line_of(run: Run, images: Images) -> dict[str, Any]:
+def line_of(run: Run, data: DataSet) -> dict[str, Any]:
     """The result line of a run."""
-    splits, _ = check(run.config, images)
+    splits, _ = check(run.config, data)
     return {
         "config": run.config.to_dict(),
-        "metrics": metrics(run, images.test),
+        "metrics": metrics(run, data.test),
         "train": inference(run, splits.train),
-        "test": inference(run, images.test),
+        "test": inference(run, data.test),
         "versions": versions(),
     }
 
@@ -135,18 +135,18 @@ def main() -> None:
     configs = [RunConfig.from_dict(line["config"]) for line in read_lines(options.folder / RESULTS)]
     gated = [config for config in configs if config.head.startswith("dropmax")]
     done = [line["config"] for line in read_lines(options.folder / LINES)]
-    images = load_data(gated[0], options.data_root)
+    data = data_for(gated[0], options.data_root)
     for n, config in enumerate(gated):
         print(f"\r{n + 1} of {len(gated)} runs", end="", file=sys.stderr)
         if config.to_dict() not in done:
             run = load_run(run_folder(options.folder, config))
-            append_line(options.folder / LINES, line_of(run, images))
+            append_line(options.folder / LINES, line_of(run, data))
     print(file=sys.stderr)
     for config in gated if options.figure else ():
         rival = run_folder(options.folder, RunConfig(**{**config.to_dict(), "head": "softmax"}))
         if config.head == SHOWN and config.seed == 0 and rival.is_dir():
             run = load_run(run_folder(options.folder, config))
-            draw_posterior(run, images, options.figure, rival=load_run(rival))
+            draw_posterior(run, data, options.figure, rival=load_run(rival))
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ import torch
 from sklearn.linear_model import LogisticRegressionCV
 from torch import Tensor
 
-from dropmax.data import Images
+from dropmax.data import DataSet
 from dropmax.experiments import append_line, read_lines
 from dropmax.metrics import evaluate, reliability
-from dropmax.training import RunConfig, load_data
+from dropmax.training import RunConfig, data_for
 from dropmax.training.classifier import Pixels, standardizes
 from dropmax.training.config import PROTOCOLS
 from dropmax.training.run import versions
@@ -33,7 +33,7 @@ GRID = tuple(10.0 ** (step / 2) for step in range(-6, 9))
 """The values of C that are tried: 0.001 to 10,000, in half powers of ten."""
 
 
-def line_of(config: RunConfig, data: Images) -> dict[str, Any]:
+def line_of(config: RunConfig, data: DataSet) -> dict[str, Any]:
     """Fit one seed and say how it went."""
     splits = data.draw(
         train_per_class=config.train_per_class,
@@ -42,7 +42,7 @@ def line_of(config: RunConfig, data: Images) -> dict[str, Any]:
     )
     pixels = Pixels(data.shape).double()
     if standardizes(config, splits.train):
-        pixels.fit(splits.train.images)
+        pixels.fit(splits.train.inputs)
     started = time.perf_counter()
     model = LogisticRegressionCV(
         Cs=GRID,
@@ -51,10 +51,10 @@ def line_of(config: RunConfig, data: Images) -> dict[str, Any]:
         scoring="neg_log_loss",
         max_iter=10_000,
         use_legacy_attributes=False,
-    ).fit(_rows(pixels, splits.train.images), splits.train.target.numpy())
+    ).fit(_rows(pixels, splits.train.inputs), splits.train.target.numpy())
     seconds = time.perf_counter() - started
     log_probs = {
-        name: torch.from_numpy(model.predict_log_proba(_rows(pixels, split.images)))
+        name: torch.from_numpy(model.predict_log_proba(_rows(pixels, split.inputs)))
         for name, split in splits._asdict().items()
         if len(split.target)
     }
@@ -110,7 +110,7 @@ def main() -> None:
     ]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     done = [line["config"] for line in read_lines(options.out)]
-    data = load_data(configs[0], options.data_root)
+    data = data_for(configs[0], options.data_root)
     for n, config in enumerate(configs):
         print(f"\r{n + 1} of {len(configs)} seeds", end="", file=sys.stderr)
         if config.to_dict() not in done:

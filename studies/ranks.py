@@ -59,7 +59,7 @@ def ranks(judged: Mapping[int, Judged]) -> dict[int, dict[str, Any]]:
 
 def _confusions(judged: Judged) -> Tensor:
     """How often a class [K] is taken for another [K] by the rival."""
-    num_classes = len(judged.images.class_names)
+    num_classes = len(judged.data.class_names)
     pairs = judged.target * num_classes + judged.answer
     counts = torch.bincount(pairs, minlength=num_classes**2)
     return counts.reshape(num_classes, num_classes).double()

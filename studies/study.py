@@ -9,11 +9,11 @@ from typing import Any
 
 from dropmax import _check
 from dropmax._files import make_folder
-from dropmax.corruption import CORRUPTIONS
+from dropmax.data.corruption import CORRUPTIONS
 from dropmax.experiments.bar import run_bar
 from dropmax.experiments.lines import RESULTS, append_line, read_lines
 from dropmax.experiments.runs import complete, finished, restore
-from dropmax.training import RunConfig, load_data
+from dropmax.training import RunConfig, data_for
 from studies.change import changed_folder, write_changed
 from studies.gates import GATES, RIVAL, write_gates
 
@@ -189,7 +189,7 @@ def run_study(
             complete(
                 part.configs,
                 folder,
-                data=partial(load_data, part.configs[0], root),
+                data=partial(data_for, part.configs[0], root),
                 jobs=jobs,
                 threads=threads,
                 advance=partial(advance, part.minutes),
@@ -214,7 +214,7 @@ def _look(
     part: Part, folder: Path, root: str | Path | None, *, jobs: int, threads: int | None
 ) -> None:
     """Write what a part asks for beside its lines, where it is not there yet."""
-    data = cache(lambda: load_data(part.configs[0], root))
+    data = cache(lambda: data_for(part.configs[0], root))
     again = partial(restore, out=folder, data=data, jobs=jobs, threads=threads)
     if part.gates and not (folder / GATES).is_file():
         pairs = [config for config in part.configs if config.head in (part.gates, RIVAL)]

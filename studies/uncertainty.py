@@ -28,10 +28,9 @@ from torch import Tensor
 import dropmax
 from dropmax import DropMaxClassifier, Scores
 from dropmax.analysis import fit_conformal, label_suspicion, scope_suspicion
-from dropmax.data import Split
+from dropmax.data import PACKAGED, LabeledData, load_data
 from dropmax.experiments import append_line, read_lines
 from dropmax.metrics import coverage, detection
-from dropmax.text import PACKAGED, load_texts
 from dropmax.training.run import versions
 
 HEADS = ("softmax", "softmax:label_smoothing=0.1", "dropmax")
@@ -58,7 +57,7 @@ def predictions(classifier: DropMaxClassifier, scores: Scores) -> dict[str, Tens
     return sources
 
 
-def labels(head: str, seed: int, train: Split, _: Split) -> Iterator[dict[str, Any]]:
+def labels(head: str, seed: int, train: LabeledData, _: LabeledData) -> Iterator[dict[str, Any]]:
     """How well labels that were flipped on purpose are found."""
     generator = torch.Generator().manual_seed(seed)
     num_classes = int(train.target.max()) + 1
@@ -67,9 +66,9 @@ def labels(head: str, seed: int, train: Split, _: Split) -> Iterator[dict[str, A
     given = torch.where(flipped, (train.target + shift) % num_classes, train.target)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     found: dict[str, Tensor] = {}
-    for known, rest in folds.split(train.images.numpy(), given.numpy()):
-        classifier = fitted(head, seed, train.images[known], given[known])
-        scores = classifier.head_scores(train.images[rest].numpy())
+    for known, rest in folds.split(train.inputs.numpy(), given.numpy()):
+        classifier = fitted(head, seed, train.inputs[known], given[known])
+        scores = classifier.head_scores(train.inputs[rest].numpy())
         if scores.retain_logits is None:
             suspicion = {"logits": -scores.logits.log_softmax(-1)[range(len(rest)), given[rest]]}
         else:
@@ -80,14 +79,14 @@ def labels(head: str, seed: int, train: Split, _: Split) -> Iterator[dict[str, A
         yield {"source": source, **detection(value, flipped)._asdict()}
 
 
-def scope(head: str, seed: int, train: Split, test: Split) -> Iterator[dict[str, Any]]:
+def scope(head: str, seed: int, train: LabeledData, test: LabeledData) -> Iterator[dict[str, Any]]:
     """How well rows of classes that are left out are told apart, and errors by coverage."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(int(train.target.max()) + 1, generator=generator)
     unknown = torch.isin(test.target, order[:LEFT_OUT])
     kept = ~torch.isin(train.target, order[:LEFT_OUT])
-    classifier = fitted(head, seed, train.images[kept], train.target[kept])
-    scores = classifier.head_scores(test.images.numpy())
+    classifier = fitted(head, seed, train.inputs[kept], train.target[kept])
+    scores = classifier.head_scores(test.inputs.numpy())
     if scores.retain_logits is None:
         suspicion = {"logits": -scores.logits.logsumexp(-1)}
     else:
@@ -103,10 +102,12 @@ def scope(head: str, seed: int, train: Split, test: Split) -> Iterator[dict[str,
         yield line
 
 
-def conformal(head: str, seed: int, train: Split, test: Split) -> Iterator[dict[str, Any]]:
+def conformal(
+    head: str, seed: int, train: LabeledData, test: LabeledData
+) -> Iterator[dict[str, Any]]:
     """Coverage and size of randomised sets; `seed` is of the division, not of the classifier."""
     classifier = once(head, train)
-    sources = predictions(classifier, classifier.head_scores(test.images.numpy()))
+    sources = predictions(classifier, classifier.head_scores(test.inputs.numpy()))
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(test.target), generator=generator)
     known, rest = order[: len(order) // 2], order[len(order) // 2 :]
@@ -121,12 +122,12 @@ def conformal(head: str, seed: int, train: Split, test: Split) -> Iterator[dict[
 
 
 @cache
-def once(head: str, train: Split) -> DropMaxClassifier:
+def once(head: str, train: LabeledData) -> DropMaxClassifier:
     """One classifier for all divisions of the test set."""
-    return fitted(head, 0, train.images, train.target)
+    return fitted(head, 0, train.inputs, train.target)
 
 
-Question = Callable[[str, int, Split, Split], Iterator[dict[str, Any]]]
+Question = Callable[[str, int, LabeledData, LabeledData], Iterator[dict[str, Any]]]
 QUESTIONS: Mapping[str, tuple[Question, range]] = {
     "labels": (labels, SEEDS),
     "scope": (scope, SEEDS),
@@ -142,7 +143,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the folder of the lines")
     parser.add_argument("--data-root", type=Path, help="where banking77 lies")
     options = parser.parse_args()
-    data = load_texts("banking77", encoder=PACKAGED, root=options.data_root)
+    data = load_data("banking77", encoder=PACKAGED, root=options.data_root)
     splits = data.draw(train_per_class=None, validation_per_class=0, seed=0)
     options.out.mkdir(parents=True, exist_ok=True)
     known = {**versions(), "sklearn": sklearn.__version__}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dropmax.data import load_images
+from dropmax.data import load_data
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "cifar100-small"
 SCRIPT = Path(__file__).parents[1] / "studies" / "cifar100_small.py"
@@ -76,13 +76,13 @@ def test_listed_images_are_found_wherever_they_are_and_stand_in_the_order_of_the
 ):
     source, out = hub(tmp_path / "hub"), tmp_path / "new" / "small"
     assert module.main(["--out", str(out), "--source", str(source)]) == 0
-    data = load_images(str(out))
+    data = load_data(str(out))
     assert data.class_names == NAMES[:3]
     order = (11, 3, 7, 0, 1, 2, 4, 5, 6, 8, 9, 10)
     for split, numbers in ((data.train, order), (data.test, range(12, 18))):
         assert split.target.tolist() == [n % 3 for n in numbers]
         expected = np.stack([pixels(n).transpose(2, 0, 1) for n in numbers])
-        assert np.array_equal(split.images.numpy(), expected)
+        assert np.array_equal(split.inputs.numpy(), expected)
     assert module.main(["--verify", str(out)]) == 0
     assert [path.name for path in out.parent.iterdir()] == ["small"]
 

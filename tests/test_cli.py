@@ -12,7 +12,7 @@ from tolerances import TOLERANCES, assert_close
 
 import dropmax
 from dropmax.cli import main
-from dropmax.data import load_images
+from dropmax.data import load_data
 from dropmax.experiments import RESULTS, read_lines, run_folder
 from dropmax.metrics import evaluate
 from dropmax.training import RunConfig, load_run
@@ -26,8 +26,8 @@ def trained(tmp_path_factory):
     """A run and an image of its size."""
     folder = tmp_path_factory.mktemp("trained")
     assert main(["train", *SMALL, "--out", str(folder / "run")]) == 0
-    digits = load_images("digits")
-    Image.fromarray(digits.test.images[0, 0].numpy()).save(folder / "digit.png")
+    digits = load_data("digits")
+    Image.fromarray(digits.test.inputs[0, 0].numpy()).save(folder / "digit.png")
     return folder
 
 
@@ -48,8 +48,8 @@ def test_the_exact_predictive_is_another_one(trained, capsys):
     assert printed[0]["retained"] == printed[1]["retained"]
     assert printed[0]["top"][0]["probability"] != printed[1]["top"][0]["probability"]
     loaded = load_run(trained / "run")
-    digits = load_images("digits").test
-    log_probs = predict(loaded.classifier(), digits.images, method="exact").log_probs
+    digits = load_data("digits").test
+    log_probs = predict(loaded.classifier(), digits.inputs, method="exact").log_probs
     assert main(["evaluate", run, "--predictive", "exact"]) == 0
     nll = f"{evaluate(log_probs, digits.target).nll:.3f}"
     assert capsys.readouterr().out.split("\n")[1].split() == ["nll", nll, "nats"]
@@ -108,7 +108,7 @@ def test_export_writes_a_file_and_prints_how_close_it_is(trained, tmp_path, caps
         assert 0.0 < float(difference) <= TOLERANCES[torch.float32, "onnx"][1]
         assert rest == "of torch's on 901 images"
     assert size == f"{file}: {file.stat().st_size / 1e6:.2f} MB"
-    images = load_images("digits").test.images[:7]
+    images = load_data("digits").test.inputs[:7]
     session = onnxruntime.InferenceSession(file)
     (probs,) = session.run(["probs"], {"input": images.numpy()})
     expected = predict(load_run(trained / "run").classifier(), images).log_probs.exp()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from dropmax.corruption import CORRUPTIONS, _rotated, _textured, corrupted
+from dropmax.data.corruption import CORRUPTIONS, _rotated, _textured, corrupted
 from dropmax.errors import DropmaxError
 
 FAILURE_RATE = 1e-6

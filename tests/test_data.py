@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dropmax.corruption import CORRUPTIONS, corrupted
-from dropmax.data import BrokenRows, load_images
+from dropmax.data import BrokenRows, load_data
+from dropmax.data.corruption import CORRUPTIONS, corrupted
 from dropmax.errors import DropmaxError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -42,73 +42,73 @@ def folder(path, **splits):
 
 
 def test_digits_are_whole_and_without_network():
-    digits = load_images("digits")
+    digits = load_data("digits")
     assert digits.shape == (1, 8, 8)
     assert digits.class_names == tuple("0123456789")
     assert len(digits.train.target) + len(digits.test.target) == 1797
-    assert digits.train.images.dtype == torch.uint8
-    assert (digits.train.images.amin(), digits.train.images.amax()) == (0, 255)
+    assert digits.train.inputs.dtype == torch.uint8
+    assert (digits.train.inputs.amin(), digits.train.inputs.amax()) == (0, 255)
     assert digits.train.target.bincount().min() >= 87
     assert digits.test.target.bincount().min() >= 87
 
 
 def test_a_folder_keeps_its_splits_its_pixels_and_its_names(tmp_path):
     path = folder(tmp_path, train=rows(), test=rows(9, start=100))
-    data = load_images(path)
+    data = load_data(path)
     assert data.class_names == ("ant", "bee", "cow")
     assert data.shape == (1, 5, 6)
     assert data.train.target.tolist() == [0, 1, 2] * 8
     assert data.test.target.tolist() == [0, 1, 2] * 3
-    assert np.array_equal(data.train.images[7, 0].numpy(), np.asarray(picture(7)))
-    assert np.array_equal(data.test.images[2, 0].numpy(), np.asarray(picture(102)))
+    assert np.array_equal(data.train.inputs[7, 0].numpy(), np.asarray(picture(7)))
+    assert np.array_equal(data.test.inputs[2, 0].numpy(), np.asarray(picture(102)))
 
 
 def test_the_folder_is_found_below_the_root(tmp_path, monkeypatch):
     folder(tmp_path / "animals", train=rows(), test=rows(9))
-    assert load_images("animals", root=tmp_path).name == "animals"
+    assert load_data("animals", root=tmp_path).name == "animals"
     monkeypatch.setenv("DROPMAX_DATA", str(tmp_path))
-    assert len(load_images("animals").train.target) == 24
+    assert len(load_data("animals").train.target) == 24
 
 
 def test_colors_are_kept_and_a_single_colored_image_makes_all_of_them_so(tmp_path):
     path = folder(tmp_path / "a", train=rows(mode="RGB"), test=rows(9))
-    data = load_images(path)
+    data = load_data(path)
     assert data.shape == (3, 5, 6)
-    assert data.test.images.shape == (9, 3, 5, 6)
+    assert data.test.inputs.shape == (9, 3, 5, 6)
     expected = np.asarray(picture(3, mode="RGB")).transpose(2, 0, 1)
-    assert np.array_equal(data.train.images[3].numpy(), expected)
+    assert np.array_equal(data.train.inputs[3].numpy(), expected)
 
 
 def test_text_and_integer_labels_become_classes_in_order(tmp_path):
     for n, labels in enumerate((["pear", "fig"], [7, 3])):
         table = rows().remove_columns("label").add_column("kind", labels * 12)
-        data = load_images(folder(tmp_path / str(n), train=table), label_column="kind")
+        data = load_data(folder(tmp_path / str(n), train=table), label_column="kind")
         assert data.class_names == tuple(str(label) for label in sorted(labels))
         total = data.train.target.bincount() + data.test.target.bincount()
         assert total.tolist() == [12, 12]
 
 
 def test_draws_are_stratified_disjoint_and_by_the_seed():
-    digits = load_images("digits")
+    digits = load_data("digits")
     first = digits.draw(train_per_class=5, validation_per_class=3, seed=1)
     assert first.train.target.bincount().tolist() == [5] * 10
     assert first.validation.target.bincount().tolist() == [3] * 10
-    assert torch.equal(first.test.images, digits.test.images)
-    seen = {image.numpy().tobytes() for image in first.train.images}
-    assert not seen & {image.numpy().tobytes() for image in first.validation.images}
+    assert torch.equal(first.test.inputs, digits.test.inputs)
+    seen = {image.numpy().tobytes() for image in first.train.inputs}
+    assert not seen & {image.numpy().tobytes() for image in first.validation.inputs}
     again = digits.draw(train_per_class=5, validation_per_class=3, seed=1)
     other = digits.draw(train_per_class=5, validation_per_class=3, seed=2)
-    assert torch.equal(first.train.images, again.train.images)
-    assert not torch.equal(first.train.images, other.train.images)
+    assert torch.equal(first.train.inputs, again.train.inputs)
+    assert not torch.equal(first.train.inputs, other.train.inputs)
     larger = digits.draw(train_per_class=20, validation_per_class=3, seed=1)
-    assert seen <= {image.numpy().tobytes() for image in larger.train.images}
+    assert seen <= {image.numpy().tobytes() for image in larger.train.inputs}
     rest = digits.draw(validation_per_class=3, seed=1)
     assert len(rest.train.target) == len(digits.train.target) - 30
 
 
 def test_a_draw_depends_neither_on_the_order_nor_on_the_storage_of_the_rows(tmp_path):
     table = rows()
-    parquet = load_images(folder(tmp_path / "a", train=table.shuffle(seed=3), test=rows(3)))
+    parquet = load_data(folder(tmp_path / "a", train=table.shuffle(seed=3), test=rows(3)))
     for n, row in enumerate(table):
         place = tmp_path / "b" / "train" / ("ant", "bee", "cow")[row["label"]]
         place.mkdir(parents=True, exist_ok=True)
@@ -117,27 +117,27 @@ def test_a_draw_depends_neither_on_the_order_nor_on_the_storage_of_the_rows(tmp_
     for n, name in enumerate(("ant", "bee", "cow")):
         (tmp_path / "b" / "test" / name).mkdir()
         picture(n).save(tmp_path / "b" / "test" / name / "0.png")
-    files = load_images(str(tmp_path / "b"))
+    files = load_data(str(tmp_path / "b"))
     one, other = (
         data.draw(train_per_class=4, validation_per_class=2, seed=8) for data in (parquet, files)
     )
-    assert torch.equal(one.train.images, other.train.images)
+    assert torch.equal(one.train.inputs, other.train.inputs)
     assert torch.equal(one.train.target, other.train.target)
-    assert torch.equal(one.validation.images, other.validation.images)
+    assert torch.equal(one.validation.inputs, other.validation.inputs)
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_a_corrupted_data_set_keeps_all_but_its_pixels(name):
-    digits = load_images("digits")
+    digits = load_data("digits")
     harder = digits.corrupted(name, seed=2)
     assert harder.class_names == digits.class_names
     for old, new in ((digits.train, harder.train), (digits.test, harder.test)):
         assert torch.equal(new.target, old.target)
-        assert torch.equal(new.images, corrupted(old.images, name, seed=2))
+        assert torch.equal(new.inputs, corrupted(old.inputs, name, seed=2))
 
 
 def test_some_classes_are_numbered_anew_and_are_among_those_of_more():
-    digits = load_images("digits")
+    digits = load_data("digits")
     taken = [digits.of_classes(count, seed=1) for count in range(2, 11)]
     for fewer, more in pairwise(taken):
         assert set(fewer.class_names) < set(more.class_names)
@@ -146,9 +146,9 @@ def test_some_classes_are_numbered_anew_and_are_among_those_of_more():
     for split, whole in ((some.train, digits.train), (some.test, digits.test)):
         for index, name in enumerate(some.class_names):
             rows = whole.target == digits.class_names.index(name)
-            assert torch.equal(split.images[split.target == index], whole.images[rows])
+            assert torch.equal(split.inputs[split.target == index], whole.inputs[rows])
         assert split.target.unique().tolist() == list(range(5))
-    assert torch.equal(taken[-1].train.images, digits.train.images)
+    assert torch.equal(taken[-1].train.inputs, digits.train.inputs)
     assert torch.equal(taken[-1].test.target, digits.test.target)
     assert len({digits.of_classes(5, seed=seed).class_names for seed in range(20)}) > 10
 
@@ -162,7 +162,7 @@ def test_some_classes_are_numbered_anew_and_are_among_those_of_more():
     ],
 )
 def test_real_data_sets(name, shape, train, test, classes):
-    data = load_images(name, root=SHARED)
+    data = load_data(name, root=SHARED)
     assert data.shape == shape
     assert (len(data.train.target), len(data.test.target)) == (train, test)
     assert len(data.class_names) == classes
@@ -195,23 +195,27 @@ def unlabeled(tmp_path, labels):
 
 def test_rows_without_a_readable_image_or_a_label_are_left_out(tmp_path):
     with pytest.warns(BrokenRows, match=r"1 of 4 .*: row 2 \(UnidentifiedImageError in column"):
-        assert len(load_images(broken(tmp_path / "a")).train.target) == 1, "half of three classes"
+        assert len(load_data(broken(tmp_path / "a")).train.target) == 1, "half of three classes"
     labels = [0, 1, None, 0, 1, 2, 2]
     with pytest.warns(BrokenRows, match=r"1 of 7 rows of train .*: row 2 \(no label\)"):
-        data = load_images(unlabeled(tmp_path / "b", labels))
+        data = load_data(unlabeled(tmp_path / "b", labels))
     assert len(data.train.target) + len(data.test.target) == 6
 
 
 WRONG = {
-    "no folder": (lambda _: "/no/where", {}, "name must be a folder"),
+    "no folder": (lambda _: "/no/where", {}, "source must be a folder"),
     "neither folder nor hub": (lambda _: "some/thing", {}, "a data set of the hub"),
-    "empty folder": (lambda tmp: folder(tmp / "empty"), {}, "name must be a folder of data files"),
-    "no name": (lambda _: "", {}, "name must name a data set"),
+    "empty folder": (
+        lambda tmp: folder(tmp / "empty"),
+        {},
+        "source must be a folder of data files",
+    ),
+    "no name": (lambda _: "", {}, "source must name a data set"),
     "only a test split": (lambda tmp: folder(tmp, test=rows()), {}, "splits must hold train"),
     "no image column": (
         lambda tmp: folder(tmp, train=rows().remove_columns("image")),
         {},
-        "image_column must be named where there is not one column of type Image, got 0",
+        "columns must hold numbers, got that of the labels alone",
     ),
     "no label column": (
         lambda tmp: folder(tmp, train=rows().remove_columns("label")),
@@ -262,7 +266,7 @@ WRONG = {
 def test_wrong_input(name, tmp_path):
     make, options, message = WRONG[name]
     with pytest.raises(DropmaxError) as raised:
-        load_images(make(tmp_path), **options)
+        load_data(make(tmp_path), **options)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -279,7 +283,7 @@ def test_wrong_input(name, tmp_path):
 )
 def test_wrong_draws(options, message):
     with pytest.raises(ValueError) as raised:
-        load_images("digits").draw(**options)
+        load_data("digits").draw(**options)
     assert message in str(raised.value)
 
 
@@ -295,12 +299,59 @@ def test_wrong_draws(options, message):
 )
 def test_wrong_numbers_of_classes(num_classes, seed, message):
     with pytest.raises(DropmaxError) as raised:
-        load_images("digits").of_classes(num_classes, seed=seed)
+        load_data("digits").of_classes(num_classes, seed=seed)
     assert message in str(raised.value)
 
 
 @pytest.mark.usefixtures("untyped")
 def test_colors_cannot_be_corrupted(tmp_path):
-    data = load_images(folder(tmp_path, train=rows(mode="RGB"), test=rows(9, mode="RGB")))
+    data = load_data(folder(tmp_path, train=rows(mode="RGB"), test=rows(9, mode="RGB")))
     with pytest.raises(ValueError, match=r"images must be uint8\[N, 1, H, W\]"):
         data.corrupted("background")
+
+
+def test_an_instance_is_called_by_its_file_or_row_and_a_split_notes_what_is_left_out(tmp_path):
+    (tmp_path / "ants").mkdir()
+    (tmp_path / "bees").mkdir()
+    for n in range(6):
+        picture(n).save(tmp_path / ("ants" if n % 2 else "bees") / f"{n}.png")
+    (tmp_path / "ants" / "broken.png").write_bytes(b"no picture")
+    with pytest.warns(BrokenRows):
+        data = load_data(str(tmp_path))
+    names = sorted(Path(name).name for name in (*data.train.ids, *data.test.ids))
+    assert names == [f"{n}.png" for n in range(6)]
+    for split in (data.train, data.test):
+        for n, name in enumerate(split.ids):
+            pixels = np.asarray(picture(int(Path(name).stem)))
+            assert np.array_equal(split.inputs[n, 0].numpy(), pixels)
+        (note,) = split.notes
+        assert "UnidentifiedImageError" in note
+    drawn = data.draw(train_per_class=1).train
+    assert set(drawn.ids) <= set(data.train.ids)
+
+
+def test_a_row_keeps_its_number(tmp_path):
+    file = tmp_path / "a.csv"
+    rows = ["x,label", "1,a", "oops,b", "3,a", "4,b", "5,b"]
+    file.write_text("\n".join(rows))
+    with pytest.warns(BrokenRows):
+        data = load_data(str(file))
+    rows_of = {
+        name: value.item()
+        for split in (data.train, data.test)
+        for name, value in zip(split.ids, split.inputs, strict=True)
+    }
+    assert rows_of == {"0": 1.0, "2": 3.0, "3": 4.0, "4": 5.0}
+    assert data.train.notes == ("row 1: column 'x' holds 'oops', no finite number",)
+
+
+@pytest.mark.parametrize("kind", ["images", "numbers"])
+def test_nothing_is_loaded_twice(kind, tmp_path, monkeypatch):
+    loaded = []
+    keep = datasets.load_dataset
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: loaded.append(a) or keep(*a, **k))
+    table = rows()
+    if kind == "numbers":
+        table = table.remove_columns("image").add_column("x", [float(n) for n in range(len(table))])
+    load_data(folder(tmp_path, train=table))
+    assert len(loaded) == 1

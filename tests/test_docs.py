@@ -16,12 +16,10 @@ from torch import nn
 
 import dropmax
 from dropmax.backbones import make_backbone
-from dropmax.corruption import corrupted
-from dropmax.data import load_images, load_numbers
+from dropmax.data import corrupted, load_data
 from dropmax.fused import linear_dropmax_objective
 from dropmax.integrations.transformers import DropMaxForClassification
 from dropmax.metrics import evaluate, gate_health
-from dropmax.text import load_texts
 from studies import with_blocks
 from studies.pages import BLOCK, FIGURE
 
@@ -47,9 +45,7 @@ PUBLIC = {
         ("Predictor", dropmax.Predictor),
         ("export_onnx", dropmax.export_onnx),
         ("corruption.corrupted", corrupted),
-        ("data.load_images", load_images),
-        ("data.load_numbers", load_numbers),
-        ("text.load_texts", load_texts),
+        ("data.load_data", load_data),
         ("metrics.evaluate", evaluate),
         ("metrics.gate_health", gate_health),
         ("backbones.make_backbone", make_backbone),

@@ -16,7 +16,7 @@ from torch import nn
 import dropmax
 from dropmax import Predictor, export_onnx
 from dropmax.backbones import make_backbone, out_features
-from dropmax.data import load_images
+from dropmax.data import load_data
 from dropmax.export import onnx as exporting
 from dropmax.export.operators import DECOMPOSITIONS
 
@@ -200,17 +200,17 @@ def test_a_missing_extra_is_named(module, tmp_path, monkeypatch):
 def digits():
     """A classifier that has learned from 100 digits, and 1,000 others."""
     torch.manual_seed(0)
-    images = load_images("digits")
+    images = load_data("digits")
     splits = images.draw(train_per_class=10)
     backbone = make_backbone(None, images.shape)
     model = nn.Sequential(backbone, dropmax.make_head("dropmax", out_features(backbone), 10))
-    criterion, pixels = dropmax.Criterion(model), splits.train.images / 255
+    criterion, pixels = dropmax.Criterion(model), splits.train.inputs / 255
     optimizer = torch.optim.Adam(dropmax.decay_groups(model, weight_decay=1e-4), lr=1e-3)
     for _ in range(150):
         optimizer.zero_grad()
         criterion(model(pixels), splits.train.target).backward()
         optimizer.step()
-    others = torch.cat([images.test.images, images.train.images])[:1000] / 255
+    others = torch.cat([images.test.inputs, images.train.inputs])[:1000] / 255
     return model, others
 
 

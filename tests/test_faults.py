@@ -581,6 +581,7 @@ def test_a_planted_fault_turns_its_test_red(name, tmp_path):
     file, right, wrong, test = FAULTS[name]
     shutil.copytree(ROOT / "src", tmp_path / "src")
     shutil.copytree(ROOT / "tests", tmp_path / "tests")
+    shutil.copytree(ROOT / "studies", tmp_path / "studies", ignore=lambda *_: {"results"})
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     source = tmp_path / "src" / "dropmax" / file
     text = source.read_text()

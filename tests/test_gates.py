@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 from tolerances import assert_close
 
-from dropmax.data import load_images
+from dropmax.data import load_data
 from dropmax.data.png import from_png
 from dropmax.experiments import Comparison, compare, read_lines, run_folder
 from dropmax.experiments.instances import judge
@@ -37,15 +37,15 @@ def trained(folder, images, base, heads):
 
 @pytest.fixture(scope="module")
 def gray(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("gray"), load_images("digits"), BASE, ("softmax", HEAD))
+    return trained(tmp_path_factory.mktemp("gray"), load_data("digits"), BASE, ("softmax", HEAD))
 
 
 @pytest.fixture(scope="module")
 def colored(tmp_path_factory):
-    digits = load_images("digits")
+    digits = load_data("digits")
     tint = torch.tensor([4, 2, 1])[:, None, None]
     train, test = (
-        split._replace(images=split.images // 4 * tint.to(torch.uint8))
+        replace(split, inputs=split.inputs // 4 * tint.to(torch.uint8))
         for split in (digits.train, digits.test)
     )
     images = replace(digits, train=train, test=test)
@@ -92,7 +92,7 @@ def test_instances_are_easy_or_wrong_and_show_their_images(gray, colored):
         shown = [float(at_target[row["index"]]) for row in line["difficult"]]
         assert shown == wrong.sort().values[:10].tolist()
         for row in line["easy"] + line["difficult"]:
-            assert torch.equal(from_png(row["png"]), images.test.images[row["index"]])
+            assert torch.equal(from_png(row["png"]), images.test.inputs[row["index"]])
             assert row["rival"] == int(judged.rival_log_probs[row["index"]].argmax())
             assert row["q"][row["target"]] == row["exact"][row["target"]] == 1.0
 
@@ -222,7 +222,7 @@ def test_colored_images_have_their_most_and_least_retained_classes(colored):
         found = torch.tensor([entry["rho"] for entry in shown], dtype=torch.float64)
         assert_close(found, rho.values, "line")
         assert int(judged.target[image["index"]]) == image["target"]
-        assert torch.equal(from_png(image["png"]), judged.images.test.images[image["index"]])
+        assert torch.equal(from_png(image["png"]), judged.data.test.inputs[image["index"]])
 
 
 def test_figures_are_drawn_from_lines_alone(gray, colored, tmp_path):
@@ -252,7 +252,7 @@ def test_figures_of_runs_are_those_of_their_lines(gray, tmp_path):
 
 def test_what_is_missing_is_named_and_nothing_is_written(colored, tmp_path):
     folder, images, lines = colored
-    digits = load_images("digits")
+    digits = load_data("digits")
     for seeds, head, data, message in (
         ((3,), HEAD, images, "write_gates: seeds must hold at least two"),
         ((3, 3), HEAD, images, "each once"),
@@ -260,7 +260,7 @@ def test_what_is_missing_is_named_and_nothing_is_written(colored, tmp_path):
         ((3, 1), "dropmax", images, "hold the run of every seed, got none of 'dropmax' "),
         ((3, 1), "softmax", images, "write_gates: run must have a gate"),
         ((3, 1), "attention", images, "write_gates: head must have random masks"),
-        ((3, 1), HEAD, digits, "write_gates: images must be those of the run"),
+        ((3, 1), HEAD, digits, "write_gates: data must be those of the run"),
     ):
         with pytest.raises(ValueError, match=message):
             write_gates(folder, data, head, seeds=seeds)

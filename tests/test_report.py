@@ -8,7 +8,7 @@ import pytest
 import torch
 from tolerances import assert_close
 
-from dropmax.data import load_images
+from dropmax.data import load_data
 from dropmax.experiments import RESULTS, append_line
 from dropmax.report import draw, draw_posterior, summarize, table
 from dropmax.report.figures import colors_of
@@ -143,7 +143,7 @@ def test_what_the_number_of_classes_does_is_drawn_of_parts_by_regime(tmp_path):
 
 @pytest.mark.usefixtures("untyped")
 def test_the_posterior_is_drawn_of_heads_that_have_one(tmp_path):
-    digits = load_images("digits")
+    digits = load_data("digits")
     for head, message in (
         ("dropmax", None),
         ("dropmax:posterior=exact", None),

@@ -11,13 +11,12 @@ import pandas
 import pytest
 import torch
 
-from dropmax import text
 from dropmax.cli import main
-from dropmax.data import BrokenRows, load_images, load_numbers
+from dropmax.data import BrokenRows, load_data
+from dropmax.data import texts as text
 from dropmax.errors import DropmaxError
 from dropmax.experiments import RESULTS, read_lines, run_folder
-from dropmax.text import load_texts
-from dropmax.training import RunConfig, describe_predictions, load_data, load_run, train
+from dropmax.training import RunConfig, data_for, describe_predictions, load_run, train
 
 NAMES = ("ant", "bee", "cow")
 HEADER = ["legs", "wings", "mass", "label"]
@@ -48,18 +47,18 @@ def parquet(file, rows):
 def sorted_rows(data):
     """Every row of a data set with its class, whatever the split and the order."""
     both = (data.train, data.test)
-    rows = torch.cat([torch.cat([s.images, s.target[:, None]], 1) for s in both])
+    rows = torch.cat([torch.cat([s.inputs, s.target[:, None]], 1) for s in both])
     return sorted(rows.tolist())
 
 
 def test_csv_and_parquet_of_the_same_numbers_are_the_same_data_set(tmp_path):
     rows = cells()
-    one = load_numbers(write(tmp_path / "a.csv", rows))
-    other = load_numbers(parquet(tmp_path / "a.parquet", rows))
-    semicolons = load_numbers(write(tmp_path / "b.CSV", rows, separator=";"))
+    one = load_data(write(tmp_path / "a.csv", rows))
+    other = load_data(parquet(tmp_path / "a.parquet", rows))
+    semicolons = load_data(write(tmp_path / "b.CSV", rows, separator=";"))
     for data in (one, other, semicolons):
         assert (data.shape, data.columns, data.class_names) == ((3,), tuple(HEADER[:3]), NAMES)
-        assert torch.equal(data.train.images, one.train.images)
+        assert torch.equal(data.train.inputs, one.train.inputs)
         assert torch.equal(data.test.target, one.test.target)
     expected = [[*np.float32(row[:3]).tolist(), NAMES.index(row[3])] for row in rows]
     assert sorted_rows(one) == sorted(expected)
@@ -71,22 +70,22 @@ def test_a_folder_keeps_its_splits_and_is_found_below_the_root(tmp_path, monkeyp
     write(tmp_path / "zoo" / "test-1.csv", cells(9, seed=1))
     write(tmp_path / "zoo" / "notes.csv", [["1"]], header=["x"])
     monkeypatch.setenv("DROPMAX_DATA", str(tmp_path))
-    data = load_numbers("zoo")
+    data = load_data("zoo")
     assert (len(data.train.target), len(data.test.target)) == (30, 9)
     assert data.train.target.tolist() == [0, 1, 2] * 10
     write(tmp_path / "one" / "animals.csv", cells(30))
-    assert len(load_numbers("one").train.target) == 15
-    assert len(load_numbers("one/animals.csv").test.target) == 15
+    assert len(load_data("one").train.target) == 15
+    assert len(load_data("one/animals.csv").test.target) == 15
 
 
 def test_labels_are_sorted_as_numbers_where_they_are_numbers(tmp_path):
     rows = [[n, 0, 0, ("10", "9", "x")[n % 3]] for n in range(12)]
-    assert load_numbers(write(tmp_path / "a.csv", rows)).class_names == ("9", "10", "x")
+    assert load_data(write(tmp_path / "a.csv", rows)).class_names == ("9", "10", "x")
 
 
 def test_an_index_without_a_name_is_no_feature(tmp_path):
     rows = [[n, *row] for n, row in enumerate(cells(12))]
-    data = load_numbers(write(tmp_path / "a.csv", rows, header=["", *HEADER]))
+    data = load_data(write(tmp_path / "a.csv", rows, header=["", *HEADER]))
     assert data.columns == ("legs", "wings", "mass")
 
 
@@ -112,10 +111,10 @@ def broken_rows():
 def test_broken_rows_are_named_and_the_rest_go_on(tmp_path):
     rows, reasons = broken_rows()
     with pytest.warns(BrokenRows) as warned:
-        data = load_numbers(write(tmp_path / "a.csv", rows))
+        data = load_data(write(tmp_path / "a.csv", rows))
     (message,) = [str(one.message) for one in warned]
     named = ", ".join(f"row {n} ({reasons[n]})" for n in sorted(reasons)[:5])
-    start = "load_numbers: 6 of 30 rows of train are broken and left out: "
+    start = "load_data: 6 of 30 rows of train are broken and left out: "
     assert message == f"{start}{named}, ...."
     whole = [
         [*np.float32(row[:3]).tolist(), NAMES.index(row[3])]
@@ -129,14 +128,14 @@ def test_a_class_that_is_only_in_test_is_broken(tmp_path):
     write(tmp_path / "train.csv", cells(9))
     write(tmp_path / "test.csv", [*cells(3), [0, 0, 0, "dog"]])
     with pytest.warns(BrokenRows, match=r"of test .*: row 3 \(the label 'dog' is not in train\)"):
-        assert len(load_numbers(str(tmp_path)).test.target) == 3
+        assert len(load_data(str(tmp_path)).test.target) == 3
 
 
 def test_missing_and_unreadable_cells_of_parquet_files(tmp_path):
     rows = cells(30)
     rows[5][0], rows[6][1], rows[7][3] = None, float("nan"), None
     with pytest.warns(BrokenRows, match="3 of 30 rows") as warned:
-        load_numbers(parquet(tmp_path / "a.parquet", rows))
+        load_data(parquet(tmp_path / "a.parquet", rows))
     assert "row 5 (column 'legs' is empty), row 6 (column 'wings' is empty), row 7 (no" in str(
         warned[0].message
     )
@@ -151,7 +150,7 @@ def test_bytes_that_are_no_text_and_quotes_that_do_not_end_cost_their_own_row(tm
     lines[30] = b'"' + lines[30]
     file.write_bytes(b"\n \n\xef\xbb\xbf"[3:] + b"\r\n\r\n".join(lines))
     with pytest.warns(BrokenRows) as warned:
-        data = load_numbers(str(file))
+        data = load_data(str(file))
     message = str(warned[0].message)
     assert "3 of 40 rows of train are broken" in message
     assert "row 3 (bytes that are not UTF-8)" in message
@@ -164,42 +163,42 @@ def test_bytes_that_are_no_text_and_quotes_that_do_not_end_cost_their_own_row(tm
 def test_quoted_fields_hold_separators_line_ends_and_anything_long(tmp_path, monkeypatch):
     monkeypatch.setattr(text, "embed", lambda texts, **_: torch.ones(len(texts), 2))
     rows = [["a, b\n\nc", "ant"], ["x" * 200_000, "bee"], ['say "d"', "ant"], ["e;", "bee"]]
-    data = load_texts(write(tmp_path / "a.csv", rows, ["text", "label"]), encoder="x")
-    assert len(data.train_texts) == 2
+    data = load_data(write(tmp_path / "a.csv", rows, ["text", "label"]), encoder="x")
+    assert len(data.train.texts) == 2
     write(tmp_path / "b" / "train.csv", rows, [" text ", "label "])
     write(tmp_path / "b" / "test.csv", [["f", " ant "]], ["text", "label"])
-    data = load_texts(str(tmp_path / "b"), encoder="x")
-    assert list(data.train_texts) == [row[0] for row in rows]
+    data = load_data(str(tmp_path / "b"), encoder="x")
+    assert list(data.train.texts) == [row[0] for row in rows]
     assert data.test.target.tolist() == [0]
 
 
 def test_names_like_nan_are_names_in_an_order_of_their_own(tmp_path):
     rows = [[n, 0, 0, ("nan", "3", "cow", "inf")[n % 4]] for n in range(12)]
-    data = load_numbers(write(tmp_path / "a.csv", rows))
+    data = load_data(write(tmp_path / "a.csv", rows))
     assert data.class_names == ("3", "cow", "inf", "nan")
 
 
 def test_the_index_of_a_frame_is_no_feature(tmp_path):
     frame = pandas.DataFrame(cells(12), columns=HEADER).sample(frac=1.0, random_state=0)
     frame.to_parquet(tmp_path / "a.parquet")
-    assert load_numbers(str(tmp_path / "a.parquet")).columns == tuple(HEADER[:3])
+    assert load_data(str(tmp_path / "a.parquet")).columns == tuple(HEADER[:3])
 
 
 def test_a_class_of_broken_rows_alone_is_none(tmp_path):
     rows = [*cells(12), [1, "x", 2, "dog"]]
     with pytest.warns(BrokenRows):
-        assert load_numbers(write(tmp_path / "a.csv", rows)).class_names == NAMES
+        assert load_data(write(tmp_path / "a.csv", rows)).class_names == NAMES
 
 
 def test_a_folder_may_mix_csv_and_parquet_and_hold_other_files(tmp_path):
     write(tmp_path / "a" / "TRAIN.CSV", cells(12))
     parquet(tmp_path / "a" / "test.parquet", cells(6))
     (tmp_path / "a" / "readme.txt").write_text("...")
-    assert len(load_numbers(str(tmp_path / "a")).test.target) == 6
+    assert len(load_data(str(tmp_path / "a")).test.target) == 6
     (tmp_path / "b").mkdir()
     parquet(tmp_path / "b" / "train.parquet", cells(12))
     write(tmp_path / "b" / "test.csv", cells(9))
-    assert len(load_numbers(str(tmp_path / "b")).test.target) == 9
+    assert len(load_data(str(tmp_path / "b")).test.target) == 9
 
 
 @pytest.mark.parametrize("change", ["columns", "classes", "fewer columns"])
@@ -218,7 +217,7 @@ def test_a_table_that_has_changed_is_not_evaluated(change, tmp_path, capsys):
     write(file, rows, header)
     capsys.readouterr()
     assert main(["evaluate", out]) == 2
-    assert "data of the run must be of the" in capsys.readouterr().err
+    assert "run must have data of the" in capsys.readouterr().err
 
 
 def test_a_run_of_texts_from_before_columns_were_written_goes_on(tmp_path, monkeypatch):
@@ -252,7 +251,7 @@ def test_compare_learns_from_columns_of_any_scale(trained):
     assert [line["test"]["error"] for line in lines] == [0.0, 0.0]
     run = load_run(run_folder(trained / "out", RunConfig(**lines[1]["config"])))
     assert run.columns == ("legs", "wings", "mass")
-    scaled = run.classifier().get_submodule("pixels")(load_data(run.config).train.images)
+    scaled = run.classifier().get_submodule("pixels")(data_for(run.config).train.inputs)
     assert scaled.mean(0).abs().max() < 1e-4
     assert (scaled.std(0) - 1.0).abs().max() < 1e-4
 
@@ -322,7 +321,7 @@ def test_texts_of_a_csv_file_from_end_to_end(tmp_path, monkeypatch, capsys):
     assert main(["train", "--data", file, *options, "--out", str(out)]) == 0
     printed = capsys.readouterr()
     assert printed.err == (
-        "load_texts: 1 of 60 rows of train are broken and left out: "
+        "load_data: 1 of 60 rows of train are broken and left out: "
         "row 7 (column 'query' is empty).\n"
     )
     assert set(asked) == {text.PACKAGED}
@@ -333,13 +332,13 @@ def test_texts_of_a_csv_file_from_end_to_end(tmp_path, monkeypatch, capsys):
     named = [line["top"][0]["class"] for line in lines if "top" in line]
     assert named == [NAMES[n % 3] for n in range(60) if n != 7]
     with pytest.warns(BrokenRows):
-        found = load_texts(file, encoder="x").columns
+        found = load_data(file, encoder="x").columns
     assert found == ("query",), "the only column but the labels"
 
 
 def test_a_run_without_columns_is_the_run_it_was(tmp_path):
     config = RunConfig("digits", "softmax", train_per_class=3, epochs=1)
-    train(config, tmp_path, data=load_images("digits"), progress=False)
+    train(config, tmp_path, data=load_data("digits"), progress=False)
     assert "columns" not in json.loads((tmp_path / "config.json").read_text())
     assert load_run(tmp_path).columns == ()
 
@@ -379,7 +378,7 @@ WRONG = {
     ),
     "no UTF-8": (
         lambda tmp: utf16(tmp / "a.csv"),
-        "name must be a CSV file in UTF-8, got zeros in a.csv; save it as UTF-8.",
+        "source must be a CSV file in UTF-8, got zeros in a.csv; save it as UTF-8.",
     ),
     "no labels to test": (
         lambda tmp: (
@@ -393,7 +392,7 @@ WRONG = {
     ),
     "no parquet file": (
         lambda tmp: str(Path(empty(tmp)).rename(tmp / "a.parquet")),
-        "name must be a readable parquet file",
+        "source must be a readable parquet file",
     ),
 }
 
@@ -410,7 +409,7 @@ def empty(folder):
 
 @pytest.mark.usefixtures("untyped")
 def test_a_class_with_one_row_cannot_be_halved(tmp_path):
-    data = load_numbers(write(tmp_path / "a.csv", [*cells(9), [1, 2, 3, "dog"]]))
+    data = load_data(write(tmp_path / "a.csv", [*cells(9), [1, 2, 3, "dog"]]))
     with pytest.raises(ValueError, match=r"takes two rows of it where .*got none of class 'dog'"):
         data.draw()
 
@@ -420,7 +419,7 @@ def test_a_class_with_one_row_cannot_be_halved(tmp_path):
 def test_wrong_input(case, tmp_path):
     make, message = WRONG[case]
     with pytest.raises(DropmaxError) as raised:
-        load_numbers(make(tmp_path))
+        load_data(make(tmp_path))
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 

@@ -7,10 +7,11 @@ import datasets
 import pytest
 import torch
 
-from dropmax import report, text
+from dropmax import report
+from dropmax.data import load_data
+from dropmax.data import texts as text
 from dropmax.errors import DropmaxError
 from dropmax.experiments import Comparison, compare, run_folder
-from dropmax.text import load_texts
 from dropmax.training import RunConfig, describe_predictions, load_run
 
 WORDS = ("card", "cash", "loan")
@@ -55,18 +56,18 @@ def folder(path, **splits):
 
 
 def load(path, encoder="stub", **options):
-    return load_texts(path, encoder=encoder, **options)
+    return load_data(path, encoder=encoder, **options)
 
 
 def test_texts_become_rows_of_numbers_in_their_order(stub, tmp_path):
     data = load(folder(tmp_path / "data", train=rows(), test=rows(9, start=100)))
     assert data.shape == (9,)
     assert data.class_names == WORDS
-    assert data.train.images.dtype == torch.float32
-    assert data.train.images[4].tolist() == [1, 1, 0, 1, 0, 0, 0, 0, 1]  # "cash  4"
+    assert data.train.inputs.dtype == torch.float32
+    assert data.train.inputs[4].tolist() == [1, 1, 0, 1, 0, 0, 0, 0, 1]  # "cash  4"
     assert data.train.target.tolist() == [0, 1, 2] * 8
-    assert (len(data.test.images), len(data.test.target)) == (9, 9)
-    assert list(data.train_texts) == stub.encoded[:24]
+    assert (len(data.test.inputs), len(data.test.target)) == (9, 9)
+    assert list(data.train.texts) == stub.encoded[:24]
 
 
 def test_what_was_encoded_is_kept_by_encoder_and_texts(stub, tmp_path):
@@ -74,13 +75,13 @@ def test_what_was_encoded_is_kept_by_encoder_and_texts(stub, tmp_path):
     first = load(path)
     again = load(path)
     assert len(stub.encoded) == 33, "the second time the cache has them"
-    assert torch.equal(first.train.images, again.train.images)
-    assert torch.equal(first.test.images, again.test.images)
+    assert torch.equal(first.train.inputs, again.train.inputs)
+    assert torch.equal(first.test.inputs, again.test.inputs)
     load(path, "other")
     assert len(stub.encoded) == 66
     for file in (tmp_path / "cache").rglob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:-3])
-    assert torch.equal(load(path).train.images, first.train.images)
+    assert torch.equal(load(path).train.inputs, first.train.inputs)
     assert len(stub.encoded) == 99, "a file that was cut off is made again"
 
 
@@ -133,23 +134,23 @@ def test_draws_go_by_the_text_whatever_the_encoder_and_the_order(stub, tmp_path)
     other = load(folder(tmp_path / "b", train=table.shuffle(seed=3), test=rows(3)), "other")
     drawn = [data.draw(train_per_class=3, validation_per_class=2, seed=8) for data in (one, other)]
     for first, second in zip(*(splits[:2] for splits in drawn), strict=True):
-        assert torch.equal(first.images, 2.0 * second.images)
+        assert torch.equal(first.inputs, 2.0 * second.inputs)
         assert torch.equal(first.target, second.target)
-    assert not torch.equal(one.draw(train_per_class=3).train[0], drawn[0].train.images)
+    assert not torch.equal(one.draw(train_per_class=3).train.inputs, drawn[0].train.inputs)
 
 
 def test_without_a_test_split_each_class_is_halved(stub, tmp_path):  # noqa: ARG001
     data = load(folder(tmp_path, train=rows()))
     assert data.train.target.bincount().tolist() == [4, 4, 4]
     assert data.test.target.bincount().tolist() == [4, 4, 4]
-    assert [WORDS[k] for k in data.train.target] == [one.split()[0] for one in data.train_texts]
+    assert [WORDS[k] for k in data.train.target] == [one.split()[0] for one in data.train.texts]
     assert len(data.draw().train.target) == 12
 
 
 def test_a_part_of_the_classes_keeps_the_texts_of_its_rows(stub, tmp_path):  # noqa: ARG001
     part = load(folder(tmp_path, train=rows(), test=rows(9))).of_classes(2, seed=1)
     named = [part.class_names[k] for k in part.train.target]
-    assert named == [one.split()[0] for one in part.train_texts]
+    assert named == [one.split()[0] for one in part.train.texts]
     assert len(part.draw(train_per_class=3, validation_per_class=2).train.target) == 6
 
 
@@ -163,7 +164,7 @@ def test_heads_are_trained_on_them(backbone, stub, tmp_path):  # noqa: ARG001
     assert RunConfig.from_dict(lines[0]["config"]).encoder == "stub"
     run = load_run(run_folder(tmp_path / "out", RunConfig.from_dict(lines[1]["config"])))
     data = load(path)
-    pixels = run.classifier().get_submodule("pixels")(data.train.images)
+    pixels = run.classifier().get_submodule("pixels")(data.train.inputs)
     assert pixels.mean(0).abs().max() < 1e-5
     assert run.shape == (9,)
     with pytest.raises(FileNotFoundError, match="files must be CSV or parquet files"):
@@ -183,7 +184,7 @@ def test_settings_of_texts_are_written_where_they_are_set():
 
 
 WRONG = {
-    "no folder": (lambda _: "/no/where", {}, "load_texts: name must be a folder"),
+    "no folder": (lambda _: "/no/where", {}, "load_data: source must be a folder"),
     "no encoder": (lambda tmp: str(tmp), {"encoder": ""}, "encoder must name an encoder"),
     "no text column": (
         lambda tmp: folder(tmp, train=rows().remove_columns("text")),

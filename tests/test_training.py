@@ -16,12 +16,12 @@ from torch import nn
 from variants import VARIANTS
 
 from dropmax import HEADS, find_head
-from dropmax.data import load_images
+from dropmax.data import load_data
 from dropmax.heads import DropMaxHead
 from dropmax.training import PROTOCOLS, RunConfig, TrainingError, load_run, module, train
 from dropmax.training.classifier import Pixels, flipped_and_cropped, make_classifier, predict
 
-DIGITS = load_images("digits")
+DIGITS = load_data("digits")
 SMALL = {"train_per_class": 10, "epochs": 6, "batch_size": 30}
 
 
@@ -59,7 +59,7 @@ def test_every_head_trains_and_its_run_is_complete_in_itself(head, tmp_path):
     assert [row["epoch"] for row in loaded.history] == list(range(1, 21))
     assert set(loaded.history[-1]["curve"]) == {"train", "validation", "test"}
     assert loaded.metrics["test"]["error"] < 60.0
-    log_probs = predict(loaded.classifier(), DIGITS.test.images).log_probs
+    log_probs = predict(loaded.classifier(), DIGITS.test.inputs).log_probs
     error = (log_probs.argmax(-1) != DIGITS.test.target).double().mean()
     assert_number(100.0 * error.item(), loaded.metrics["test"]["error"])
 
@@ -208,10 +208,10 @@ def test_pixels_are_standardized_by_the_training_images_and_kept_with_the_weight
     splits = DIGITS.draw(train_per_class=10)
     pixels = made.classifier().get_submodule("pixels")
     assert isinstance(pixels, Pixels)
-    shown = pixels(splits.train.images).double()
+    shown = pixels(splits.train.inputs).double()
     assert_number(shown.mean().item(), 0.0)
     assert_number(shown.std().item(), 1.0)
-    plain = Pixels((1, 8, 8))(splits.train.images)
+    plain = Pixels((1, 8, 8))(splits.train.inputs)
     assert (plain.amin(), plain.amax()) == (0.0, 1.0)
 
 
@@ -321,7 +321,7 @@ def test_a_later_format_is_named(tmp_path):
 
 def test_prediction_leaves_the_mode_and_reads_batches_alike():
     classifier = make_classifier(RunConfig("digits", "dropmax"), (1, 8, 8), 10).train()
-    images = DIGITS.test.images[:50]
+    images = DIGITS.test.inputs[:50]
     whole = predict(classifier, images)
     parts = predict(classifier, images, batch_size=7)
     assert classifier.training

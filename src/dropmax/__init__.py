@@ -18,7 +18,6 @@ from dropmax.heads import HEADS, Head, Scores, decay_groups, make_head
 if TYPE_CHECKING:
     from dropmax import (
         backbones,
-        corruption,
         data,
         estimator,
         experiments,
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
         integrations,
         metrics,
         report,
-        text,
         training,
     )
     from dropmax.estimator import DropMaxClassifier
@@ -49,7 +47,6 @@ __all__ = [
     "bernoulli",
     "calibration",
     "convert",
-    "corruption",
     "data",
     "decay_groups",
     "estimator",
@@ -65,7 +62,6 @@ __all__ = [
     "predictive",
     "report",
     "revert",
-    "text",
     "training",
 ]
 

@@ -143,11 +143,11 @@ def evaluate(run: RunPath, data_root: DataRoot = None, predictive: RunPredictive
     from dropmax.training.classifier import predict as predicted
 
     loaded = training.load_run(run)
-    images = training.data_of(loaded, data_root)
+    test = training.data_of(loaded, data_root).test
     classifier = loaded.classifier()
     method = predictive or method_of(classifier, loaded.config)
-    prediction = predicted(classifier, images.test.images, method=method)
-    _print_metrics(evaluated(prediction.log_probs, images.test.target)._asdict())
+    prediction = predicted(classifier, test.inputs, method=method)
+    _print_metrics(evaluated(prediction.log_probs, test.target)._asdict())
 
 
 @app.command()
@@ -179,7 +179,7 @@ def compare(
     from dropmax._files import write_whole
     from dropmax.experiments import RESULTS, Comparison, run_folder, split_heads
     from dropmax.experiments import compare as compared
-    from dropmax.training import RunConfig, load_data, load_run
+    from dropmax.training import RunConfig, data_for, load_run
 
     _check.integer("--seeds", seeds, low=1)
     names = split_heads(heads)
@@ -198,11 +198,11 @@ def compare(
         text_column=text_column,
         predictive=predictive,
     )
-    images = load_data(base, data_root)
+    data_set = data_for(base, data_root)
     lines = compared(
         Comparison(base, names, tuple(range(seeds))),
         out,
-        data=images,
+        data=data_set,
         jobs=jobs,
         threads=threads,
         progress=not quiet,
@@ -216,7 +216,7 @@ def compare(
         folders = [run_folder(out, replace(base, head=name, seed=seed)) for name in shown]
         if folders and all(folder.is_dir() for folder in folders):
             run, *rival = map(load_run, folders)
-            figures += report.draw_gate(run, images, out, rival=rival[0] if rival else None)
+            figures += report.draw_gate(run, data_set, out, rival=rival[0] if rival else None)
             break
     typer.echo(table)
     typer.echo(f"Lines: {out / RESULTS}")
@@ -259,7 +259,7 @@ def export(
     from dropmax.training.classifier import method_of
 
     loaded = training.load_run(run)
-    images = training.data_of(loaded, data_root).test.images
+    images = training.data_of(loaded, data_root).test.inputs
     images = images[:: -(-len(images) // EXPORT_IMAGES)]
     classifier = loaded.classifier()
     differences = export_onnx(
@@ -279,7 +279,7 @@ def export(
 
 def _encoder(encoder: str | None, text_column: str | None) -> str | None:
     """The encoder asked for, or the packaged one where a column of texts is named."""
-    from dropmax.text import PACKAGED
+    from dropmax.data import PACKAGED
 
     return PACKAGED if encoder is None and text_column is not None else encoder
 

@@ -1,14 +1,24 @@
-"""Labeled images or rows of numbers of any data set as tensors.
+"""Labeled images, rows of numbers or texts of any data set as tensors.
 
-`load_images` takes scikit-learn's digits, a folder with parquet or image files, or a data set of
-the hub, through Hugging Face `datasets`; `load_numbers` a table. `Images.draw` takes from them the
-splits of one experiment, the same for hub and folder. Rows that cannot be read are left out with
-the warning `BrokenRows`.
+`load_data` is the one door: it takes scikit-learn's digits, a table, a folder of parquet or image
+files, or a data set of the hub, through Hugging Face `datasets`. `DataSet.draw` takes from it the
+splits of one run, the same for hub and folder. Rows that cannot be read are left out with the
+warning `BrokenRows`, and the notes of their split say why.
 """
 
-from dropmax.data.images import Images, Split, Splits
-from dropmax.data.load import load_images
-from dropmax.data.numbers import load_numbers
+from dropmax.data.corruption import CORRUPTIONS, corrupted
+from dropmax.data.labeled import DataSet, LabeledData, Splits
+from dropmax.data.load import load_data
 from dropmax.data.tables import BrokenRows
+from dropmax.data.texts import PACKAGED
 
-__all__ = ["BrokenRows", "Images", "Split", "Splits", "load_images", "load_numbers"]
+__all__ = [
+    "CORRUPTIONS",
+    "PACKAGED",
+    "BrokenRows",
+    "DataSet",
+    "LabeledData",
+    "Splits",
+    "corrupted",
+    "load_data",
+]

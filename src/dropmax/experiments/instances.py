@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax.conversion import find_head
-from dropmax.data import Images
+from dropmax.data import DataSet
 from dropmax.data.png import to_png
 from dropmax.heads import Scores
 from dropmax.heads.base import Head, required
@@ -31,7 +31,7 @@ class Judged:
     Attributes:
         run: The gated run.
         head: Its trained head.
-        images: The data set.
+        data: The data set.
         scores: Of the gated run, float64 `[N, K]`.
         log_probs: Of the gated run, by the plug-in `[N, K]`.
         rival_log_probs: Of the rival `[N, K]`.
@@ -39,7 +39,7 @@ class Judged:
 
     run: Run
     head: Head
-    images: Images
+    data: DataSet
     scores: Scores
     log_probs: Tensor
     rival_log_probs: Tensor
@@ -47,7 +47,7 @@ class Judged:
     @property
     def target(self) -> Tensor:
         """The classes of the images `[N]`."""
-        return self.images.test.target
+        return self.data.test.target
 
     @property
     def answer(self) -> Tensor:
@@ -77,7 +77,7 @@ class Judged:
         return [n for n in reversed(self.order()) if wrong[n]][:INSTANCES]
 
 
-def judge(run: Run, images: Images, rival: Run | None = None) -> Judged:
+def judge(run: Run, data: DataSet, rival: Run | None = None) -> Judged:
     """Predict the test images by a gated run and by its rival, or by the run alone.
 
     Raises:
@@ -85,21 +85,21 @@ def judge(run: Run, images: Images, rival: Run | None = None) -> Judged:
             `function`.
     """
     for one in (run, rival or run):
-        if (one.shape, one.class_names) != (images.shape, images.class_names):
-            got = _check.Verbatim(f"{images.name}, of other classes or sizes")
-            _check.fail("images", "be those of the run", got, "load its data set")
+        if (one.shape, one.class_names) != (data.shape, data.class_names):
+            got = _check.Verbatim(f"{data.name}, of other classes or sizes")
+            _check.fail("data", "be those of the run", got, "load its data set")
     classifier = run.classifier()
     head = find_head(classifier)
-    scores = scores_of(classifier, images.test.images)
+    scores = scores_of(classifier, data.test.inputs)
     log_probs = head.log_probs(scores)
     if scores.retain_logits is None:
         got = _check.Verbatim(repr(run.config.head))
         _check.fail("run", "have a gate", got, "draw it of DropMax or attention")
     rival_log_probs = log_probs
     if rival is not None:
-        rival_log_probs = predict(rival.classifier(), images.test.images).log_probs
+        rival_log_probs = predict(rival.classifier(), data.test.inputs).log_probs
     scores = each_branch(scores, Tensor.double)
-    return Judged(run, head, images, scores, log_probs, rival_log_probs)
+    return Judged(run, head, data, scores, log_probs, rival_log_probs)
 
 
 def instances(judged: Judged) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def instances(judged: Judged) -> dict[str, Any]:
         head without posterior, and "plugin" (probabilities).
     """
     return {
-        "class_names": list(judged.images.class_names),
+        "class_names": list(judged.data.class_names),
         "easy": _described(judged, judged.easy()),
         "difficult": _described(judged, judged.difficult()),
     }
@@ -129,7 +129,7 @@ def _described(judged: Judged, rows: Sequence[int]) -> list[dict[str, Any]]:
         "index": rows,
         "target": target.tolist(),
         "rival": judged.answer[index].tolist(),
-        "png": [to_png(image) for image in judged.images.test.images[index]],
+        "png": [to_png(image) for image in judged.data.test.inputs[index]],
         "rho": rounded(retain_logits.sigmoid()),
         "q": [None] * len(rows),
         "exact": [None] * len(rows),

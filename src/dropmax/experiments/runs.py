@@ -15,7 +15,7 @@ import torch
 
 from dropmax import _check
 from dropmax._files import make_folder
-from dropmax.data import Images
+from dropmax.data import DataSet
 from dropmax.experiments.lines import RESULTS, append_line, read_lines
 from dropmax.training import RunConfig, check, train
 from dropmax.training.run import METRICS
@@ -27,7 +27,7 @@ def complete(
     configs: Sequence[RunConfig],
     out: str | Path,
     *,
-    data: Callable[[], Images],
+    data: Callable[[], DataSet],
     jobs: int,
     threads: int | None,
     advance: Callable[[], None],
@@ -89,7 +89,7 @@ def restore(
     configs: Sequence[RunConfig],
     out: str | Path,
     *,
-    data: Callable[[], Images],
+    data: Callable[[], DataSet],
     jobs: int,
     threads: int | None,
 ) -> None:
@@ -118,7 +118,7 @@ def run_folder(out: str | Path, config: RunConfig) -> Path:
 
 
 def _lines(
-    configs: Sequence[RunConfig], folder: Path, data: Images, jobs: int, threads: int
+    configs: Sequence[RunConfig], folder: Path, data: DataSet, jobs: int, threads: int
 ) -> Iterator[dict[str, Any]]:
     """The result lines of runs, as they end."""
     make_folder(folder)
@@ -139,7 +139,7 @@ def _lines(
 
 
 def _line(
-    config: RunConfig, out: Path, data: Images | None, jobs: int, threads: int
+    config: RunConfig, out: Path, data: DataSet | None, jobs: int, threads: int
 ) -> dict[str, Any]:
     """Train one run and say how it went."""
     before = torch.get_num_threads()
@@ -162,11 +162,11 @@ def _line(
     }
 
 
-_worker_data: list[Images] = []
+_worker_data: list[DataSet] = []
 """The data set of a worker process, sent to it once."""
 
 
-def _begin_worker(data: Images) -> None:
+def _begin_worker(data: DataSet) -> None:
     """Keep the data, and end when the parent has ended, however it did."""
     _worker_data.append(data)
     parent = os.getppid()

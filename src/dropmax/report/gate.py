@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from dropmax import _check
-from dropmax.data import Images
+from dropmax.data import DataSet
 from dropmax.data.png import from_png
 from dropmax.experiments.instances import instances, judge
 from dropmax.report.figures import axes_of, save
@@ -18,14 +18,14 @@ NAMED_CLASSES = 20
 """Up to so many classes have their names along an axis."""
 
 
-def draw_gate(run: Run, images: Images, out: str | Path, *, rival: Run | None = None) -> list[Path]:
+def draw_gate(run: Run, data: DataSet, out: str | Path, *, rival: Run | None = None) -> list[Path]:
     """Draw rho over the test images that a rival finds easiest and those it gets most wrong.
 
     Targets are circled, the rival's wrong answers crossed, as on the paper's poster.
 
     Args:
         run: A run whose head has a gate.
-        images: The data set it was trained on.
+        data: The data set it was trained on.
         out: The directory for `gate.png` and `gate.svg`.
         rival: Whose answers say what is easy and what difficult, a softmax run; `run` if None.
 
@@ -37,20 +37,20 @@ def draw_gate(run: Run, images: Images, out: str | Path, *, rival: Run | None = 
 
     Examples:
         >>> import tempfile
-        >>> from dropmax.data import load_images
+        >>> from dropmax.data import load_data
         >>> from dropmax.report import draw_gate
         >>> from dropmax.training import RunConfig, train
         >>> config = RunConfig("digits", "dropmax", train_per_class=5, epochs=1)
         >>> with tempfile.TemporaryDirectory() as out:
         ...     run = train(config, out + "/run", progress=False)
-        ...     [file.name for file in draw_gate(run, load_images("digits"), out)]
+        ...     [file.name for file in draw_gate(run, load_data("digits"), out)]
         ['gate.png', 'gate.svg']
     """
-    return save({"gate": gate_figure(instances(judge(run, images, rival)))}, out)
+    return save({"gate": gate_figure(instances(judge(run, data, rival)))}, out)
 
 
 def draw_posterior(
-    run: Run, images: Images, out: str | Path, *, rival: Run | None = None
+    run: Run, data: DataSet, out: str | Path, *, rival: Run | None = None
 ) -> list[Path]:
     """Draw prior, variational and exact posterior over the test images a rival gets most wrong.
 
@@ -59,7 +59,7 @@ def draw_posterior(
 
     Args:
         run: A run of DropMax, but one trained on the marginal likelihood.
-        images: The data set it was trained on.
+        data: The data set it was trained on.
         out: The directory for `posterior.png` and `posterior.svg`.
         rival: Whose answers say what is difficult, a softmax run; `run` if None.
 
@@ -72,19 +72,19 @@ def draw_posterior(
 
     Examples:
         >>> import tempfile
-        >>> from dropmax.data import load_images
+        >>> from dropmax.data import load_data
         >>> from dropmax.report import draw_posterior
         >>> from dropmax.training import RunConfig, train
         >>> config = RunConfig("digits", "dropmax", train_per_class=5, epochs=1)
         >>> with tempfile.TemporaryDirectory() as out:
         ...     run = train(config, out + "/run", progress=False)
-        ...     [file.name for file in draw_posterior(run, load_images("digits"), out)]
+        ...     [file.name for file in draw_posterior(run, load_data("digits"), out)]
         ['posterior.png', 'posterior.svg']
     """
-    found = instances(judge(run, images, rival))
+    found = instances(judge(run, data, rival))
     if not found["difficult"]:
         got = _check.Verbatim("a run that gets every test image right")
-        _check.fail("images", "hold wrong answers", got, "draw another run")
+        _check.fail("data", "hold wrong answers", got, "draw another run")
     if found["difficult"][0]["q"] is None:
         got = _check.Verbatim(repr(run.config.head))
         _check.fail("run", "have a posterior", got, "draw it of a variational DropMax")

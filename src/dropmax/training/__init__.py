@@ -2,7 +2,7 @@
 
 from dropmax.errors import TrainingError
 from dropmax.training.config import PROTOCOLS, Protocol, RunConfig
-from dropmax.training.fit import check, data_of, load_data, train
+from dropmax.training.fit import check, data_for, data_of, train
 from dropmax.training.predictions import describe_predictions
 from dropmax.training.run import Run, load_run
 
@@ -13,9 +13,9 @@ __all__ = [
     "RunConfig",
     "TrainingError",
     "check",
+    "data_for",
     "data_of",
     "describe_predictions",
-    "load_data",
     "load_run",
     "train",
 ]

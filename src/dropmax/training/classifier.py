@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dropmax import _check
 from dropmax.backbones import make_backbone, out_features
 from dropmax.conversion import find_head
-from dropmax.data import Split
+from dropmax.data import LabeledData
 from dropmax.heads import Scores, make_head, predicting
 from dropmax.training.config import PROTOCOLS, RunConfig, epoch_seed
 
@@ -61,18 +61,18 @@ def make_classifier(config: RunConfig, shape: tuple[int, ...], num_classes: int)
     return nn.Sequential(OrderedDict(pixels=Pixels(shape), backbone=backbone, head=head))
 
 
-def standardizes(config: RunConfig, train: Split) -> bool:
+def standardizes(config: RunConfig, train: LabeledData) -> bool:
     """Whether a run standardizes: as its protocol says, and always the columns of a table."""
-    of_numbers = train.images.ndim == 2 and config.encoder is None
+    of_numbers = train.inputs.ndim == 2 and config.encoder is None
     return PROTOCOLS[config.protocol].standardize or of_numbers
 
 
-def fit_pixels(classifier: nn.Sequential, config: RunConfig, train: Split) -> None:
+def fit_pixels(classifier: nn.Sequential, config: RunConfig, train: LabeledData) -> None:
     """Standardize the classifier's input by the training images, where the run does."""
     if standardizes(config, train):
         pixels = classifier.get_submodule("pixels")
         assert isinstance(pixels, Pixels)
-        pixels.fit(train.images)
+        pixels.fit(train.inputs)
 
 
 class Prediction(NamedTuple):

@@ -58,8 +58,7 @@ class RunConfig:
     """The settings that decide the numbers of a run.
 
     Attributes:
-        data: A data set, as `dropmax.data.load_images`, `dropmax.data.load_numbers` or
-            `dropmax.text.load_texts` takes it.
+        data: A data set, as `dropmax.data.load_data` takes it.
         head: A head, as `dropmax.make_head` takes it.
         backbone: One of `dropmax.backbones.BACKBONES`; by the images' shape if None.
         protocol: One of `PROTOCOLS`.
@@ -73,11 +72,11 @@ class RunConfig:
         predictive: What the metrics are of, "plugin" or "exact"; a head that has no masks predicts
             by the plug-in all the same.
         num_classes: A subset of so many classes, drawn by the seed; all if None.
-        corruption: One of `dropmax.corruption.CORRUPTIONS`, done to all images; none if None.
+        corruption: One of `dropmax.data.CORRUPTIONS`, done to all images; none if None.
         augment: Whether colored images are flipped and cropped; the protocol's if None.
         dropout: The share of the features that the head does not see in training, in [0, 1).
         decay_gates: Whether weight decay covers the gate's parameters, too.
-        encoder: Of a data set of texts, as `dropmax.text.load_texts` takes it; None for images and
+        encoder: Of a data set of texts, as `dropmax.data.load_data` takes it; None for images and
             numbers.
         text_column: The column of texts; found by its type if None.
 

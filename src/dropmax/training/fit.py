@@ -13,10 +13,8 @@ from torch import nn
 from dropmax import _check
 from dropmax._files import make_folder, write_whole
 from dropmax.conversion import find_head
-from dropmax.data import Images, Splits, load_images, load_numbers
-from dropmax.data.load import holds_images
+from dropmax.data import DataSet, Splits, load_data
 from dropmax.metrics import reliability
-from dropmax.text import load_texts
 from dropmax.training.classifier import fit_pixels, make_classifier, method_of, predict
 from dropmax.training.config import RunConfig
 from dropmax.training.run import (
@@ -38,7 +36,7 @@ def train(
     config: RunConfig,
     out: str | Path,
     *,
-    data: Images | None = None,
+    data: DataSet | None = None,
     root: str | Path | None = None,
     progress: bool = True,
     accelerator: str = "auto",
@@ -79,7 +77,7 @@ def train(
         >>> sorted(run.metrics["test"])
         ['brier', 'ece', 'error', 'floored', 'nll']
     """
-    data = of_classes(config, data or load_data(config, root))
+    data = of_classes(config, data or data_for(config, root))
     splits, classifier = check(config, data)
     folder = Path(out)
     description = describe(config, data.class_names, data.shape, data.columns)
@@ -131,46 +129,43 @@ def train(
     return load_run(folder)
 
 
-def load_data(config: RunConfig, root: str | Path | None = None) -> Images:
+def data_for(config: RunConfig, root: str | Path | None = None) -> DataSet:
     """The data set of a run: images, corrupted or not, rows of numbers, or texts as embeddings."""
-    name, label_column = config.data, config.label_column
-    if config.encoder is not None:
-        column, encoder = config.text_column, config.encoder
-        return load_texts(
-            name, encoder=encoder, root=root, text_column=column, label_column=label_column
-        )
-    column = config.image_column
-    if column is None and not holds_images(name, root):
-        images = load_numbers(name, root=root, label_column=label_column)
-    else:
-        images = load_images(name, root=root, image_column=column, label_column=label_column)
-    return images if config.corruption is None else images.corrupted(config.corruption)
+    data = load_data(
+        config.data,
+        root=root,
+        label_column=config.label_column,
+        image_column=config.image_column,
+        text_column=config.text_column,
+        encoder=config.encoder,
+    )
+    return data if config.corruption is None else data.corrupted(config.corruption)
 
 
-def data_of(run: Run, root: str | Path | None = None) -> Images:
+def data_of(run: Run, root: str | Path | None = None) -> DataSet:
     """The data set of a finished run.
 
     Raises:
         ValueError: If it has other classes, columns or shapes by now.
     """
-    data = of_classes(run.config, load_data(run.config, root))
+    data = of_classes(run.config, data_for(run.config, root))
     for name in ("class_names", "columns", "shape"):
         expected, found = getattr(run, name), getattr(data, name)
         if found != expected and (expected or name != "columns"):
-            must = f"be of the {name} it was trained with, {', '.join(map(str, expected))}"
+            must = f"have data of the {name} it was trained with, {', '.join(map(str, expected))}"
             got = _check.Verbatim(", ".join(map(str, found))[:200])
-            _check.fail("data of the run", must, got, "restore it, or train again")
+            _check.fail("run", must, got, "restore them, or train again")
     return data
 
 
-def of_classes(config: RunConfig, data: Images) -> Images:
+def of_classes(config: RunConfig, data: DataSet) -> DataSet:
     """The classes of a run, which may be fewer than those of the data set."""
     if config.num_classes is None:
         return data
     return data.of_classes(config.num_classes, seed=config.seed)
 
 
-def check(config: RunConfig, data: Images) -> tuple[Splits, nn.Sequential]:
+def check(config: RunConfig, data: DataSet) -> tuple[Splits, nn.Sequential]:
     """The splits and the untrained classifier of a run.
 
     Raises:
@@ -227,7 +222,7 @@ def _finish(folder: Path, module: Any) -> None:
     write_whole(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in module.history))
     test = module.splits.test
     method = method_of(module.classifier, module.config)
-    log_probs = predict(module.classifier, test.images, method=method).log_probs
+    log_probs = predict(module.classifier, test.inputs, method=method).log_probs
     metrics = {
         **module.history[-1]["curve"],
         "reliability": reliability(log_probs, test.target)._asdict(),

@@ -42,7 +42,7 @@ class RunModule(LightningModule):
         self.fuses = enough and isinstance(head, DropMaxHead) and head.can_fuse
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        dataset = TensorDataset(*self.splits.train)
+        dataset = TensorDataset(self.splits.train.inputs, self.splits.train.target)
         sampler: DistributedSampler[tuple[Tensor, ...]] = DistributedSampler(
             dataset,
             self.trainer.world_size,
@@ -158,8 +158,8 @@ class RunModule(LightningModule):
         method = method_of(self.classifier, self.config)
         found = {}
         for name, split in self.splits._asdict().items():
-            if len(split.target):
-                prediction = predict(self.classifier, split.images, method=method)
+            if len(split):
+                prediction = predict(self.classifier, split.inputs, method=method)
                 found[name] = evaluate(prediction.log_probs, split.target)._asdict()
         return found
 

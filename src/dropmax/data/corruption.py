@@ -17,11 +17,6 @@ from torch.nn import functional as F
 
 from dropmax import _check
 
-__all__ = [
-    "CORRUPTIONS",
-    "corrupted",
-]
-
 _Gray = UInt8[Tensor, "N 1 H W"]
 
 _BLOCK = 4096
@@ -79,7 +74,7 @@ def corrupted(images: _Gray, name: str, *, seed: int) -> _Gray:
 
     Examples:
         >>> import torch
-        >>> from dropmax.corruption import corrupted
+        >>> from dropmax.data import corrupted
         >>> digit = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
         >>> digit[..., 4:24, 13:15] = 255
         >>> noisy = corrupted(digit, "background", seed=0)

@@ -1,26 +1,34 @@
-# `make test` needs Python 3.11 or newer and nothing else; the environment is made in .venv.
+# `make demo` and `make test` need Python 3.11 or newer and nothing else; the environment is made in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 # One thread a test process: two run side by side.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help env demo test test-all lint docs bench clean
+PIP := -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help env demo test test-all test-lowest lint docs bench clean
 help:
 	@echo "make demo      trains softmax, label smoothing and DropMax on 1,797 digits (minutes)"
 	@echo "make test      environment, lint, types, docs, tests (minutes)"
-	@echo "make test-all  what needs a compiler or longer: inductor, planted faults, the wheel"
+	@echo "make test-all  what needs a compiler or longer: inductor, planted faults, the wheel, lowest versions"
 	@echo "make docs      the documentation site, in site/"
 	@echo "make bench     the benchmarks; rewrites benchmarks/results/ and their tables"
 
-.venv/.installed: pyproject.toml constraints.txt
+.venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dropmax needs Python 3.11 or newer, got " + sys.version.split()[0] + "; run make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+
+.venv/.train: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[train]'
 	@touch $@
 
-env: .venv/.installed
+.venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[dev]'
+	@touch $@ .venv/.train
 
-demo: env
+env: .venv/.dev
+
+demo: .venv/.train
 	$(BIN)/dropmax compare --data digits --seeds 5 --jobs 2 --out demo
 
 lint: env
@@ -36,6 +44,21 @@ test: lint docs
 
 test-all: env
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
+	$(MAKE) test-lowest
+
+# The core and the command on the lowest versions that pyproject.toml allows; torch is that of the constraints.
+.venv-lowest/.installed: pyproject.toml constraints.txt tests/floors.py
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python tests/floors.py pyproject.toml > .venv-lowest/floors.txt
+	grep '^torch==' constraints.txt >> .venv-lowest/floors.txt
+	.venv-lowest/bin/python $(PIP) --constraint .venv-lowest/floors.txt --editable '.[train,onnx]'
+	.venv-lowest/bin/python $(PIP) --constraint constraints.txt beartype hypothesis pytest pytest-xdist
+	@touch $@
+
+LOWEST := contract heads functional_dropmax exact errors data tables cli
+test-lowest: .venv-lowest/.installed
+	$(ONE_THREAD) .venv-lowest/bin/python -m pytest -n 2 --dist loadgroup -p no:cacheprovider \
+		-m 'not slow' -o filterwarnings=default -W ignore $(LOWEST:%=tests/test_%.py)
 
 bench: env
 	$(BIN)/python benchmarks/step.py --out benchmarks/results/step.jsonl --tables docs/how-to/which-head.md
@@ -47,4 +70,4 @@ bench: env
 		--tables docs/many-classes.md --figure docs/images/many_classes
 
 clean:
-	rm -rf .venv demo site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest demo site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -56,3 +56,13 @@ def make_folder(folder: Path) -> Path:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def holds_something(folder: Path) -> bool:
+    """Whether a folder is there and not empty.
+
+    Raises:
+        DropmaxOSError: If it may not be looked into.
+    """
+    with writing(folder):
+        return folder.is_dir() and any(folder.iterdir())

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from dropmax import _check
-from dropmax._files import make_folder
+from dropmax._files import holds_something, make_folder
 from dropmax.data import DataSet
 from dropmax.experiments.lines import RESULTS, append_line, read_lines
 from dropmax.training import RunConfig, check, train
@@ -77,7 +77,8 @@ def finished(configs: Sequence[RunConfig], out: str | Path) -> dict[RunConfig, d
     lines = {RunConfig.from_dict(line["config"]): line for line in read_lines(folder / RESULTS)}
     begun = bool(lines) or (folder / RUNS).is_dir()
     other = any(_shared(config) != _shared(configs[0]) for config in lines)
-    occupied = folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not begun))
+    is_file = folder.exists() and not folder.is_dir()
+    occupied = is_file or (holds_something(folder) and not begun)
     if other or occupied:
         got = _check.Verbatim(f"{str(folder)!r}, which holds something else")
         must = "be new, empty or of the same experiment"

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dropmax import _check
-from dropmax._files import make_folder, write_whole
+from dropmax._files import holds_something, make_folder, write_whole
 from dropmax.conversion import find_head
 from dropmax.data import DataSet, Splits, load_data
 from dropmax.metrics import reliability
@@ -187,7 +187,7 @@ def _check_folder(folder: Path, description: dict[str, Any]) -> None:
     if folder.exists() and not folder.is_dir():
         _check.fail("out", "be a directory", str(folder), "name another")
     found = read_description(folder)
-    if found is None and folder.is_dir() and any(folder.iterdir()):
+    if found is None and holds_something(folder):
         got = _check.Verbatim(f"{str(folder)!r}, which holds something else")
         _check.fail("out", "be new, empty or a run", got, "name another")
     if found is not None and "columns" not in found:  # as runs were written at first

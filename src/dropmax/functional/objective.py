@@ -14,8 +14,8 @@ _OF_TOTAL = ("backward", "detach", "item", "mean", "sum")
 class Objective(NamedTuple):
     """A loss and its terms, in nats; `total` is their sum and a term that is absent is zeros.
 
-    The total may be negative, and falls below zero in most trainings of DropMax: `neg_entropy` is
-    as low as -log 2 for each class. Watch `nll` to see how well the classes are told apart.
+    The total may be negative: `neg_entropy` lies between 0 and -log 2 for each class, times its
+    weight. Watch `nll` to see how well the classes are told apart.
 
     Attributes:
         total: What is minimized: call `objective.total.backward()`.

@@ -23,7 +23,6 @@ from dropmax.analysis import TOLERANCE, uncertainty, variational_gap
 from dropmax.conversion import find_head
 from dropmax.data import DataSet, LabeledData
 from dropmax.experiments import RESULTS, append_line, read_lines, run_folder
-from dropmax.experiments.instances import each_branch
 from dropmax.functional import softmax_loss
 from dropmax.metrics import evaluate
 from dropmax.report import draw_posterior
@@ -56,7 +55,7 @@ def inference(run: Run, split: LabeledData) -> dict[str, Any]:
     """Bound, gap and posteriors on images whose labels are known."""
     classifier = run.classifier()
     target = split.target
-    scores = each_branch(scores_of(classifier, split.inputs), Tensor.double)
+    scores = scores_of(classifier, split.inputs).each(Tensor.double)
     prior = scores.retain_logits
     assert prior is not None
     posterior = find_head(classifier).posterior_logits(scores, target)

@@ -14,8 +14,8 @@ from dropmax import _check
 from dropmax._files import write_whole
 from dropmax.experiments import RESULTS, read_lines
 from dropmax.report.figures import FIGURES, save
-from dropmax.report.summary import by_head, paired, spread_of, summarize
-from dropmax.report.tables import DIGITS, interval, markdown, spread, table
+from dropmax.report.summary import METRICS, by_head, paired, spread_of, summarize
+from dropmax.report.tables import interval, markdown, spread, table
 from studies.classes import by_classes_figure
 from studies.gates import GATES
 from studies.poster import GATE_FIGURES, gates_figure
@@ -121,9 +121,9 @@ def cross_block(studies: Path, study: str, metric: str, *parts: str) -> str:
             if summary is None:
                 cells.append("")
                 continue
-            cell = spread(summary.metrics[metric], DIGITS[metric])
+            cell = spread(summary.metrics[metric], METRICS[metric].digits)
             if metric in summary.differences:
-                cell += f" ({interval(summary.differences[metric], DIGITS[metric])})"
+                cell += f" ({interval(summary.differences[metric], METRICS[metric].digits)})"
             cells.append(cell)
         rows.append([f"`{head}`", *cells])
     return f"\n\n{markdown(rows)}\n"
@@ -153,9 +153,9 @@ def poster_block(studies: Path, part: str, column: str, metric: str = "error") -
             [
                 row["method"],
                 f"{row[metric]:.2f}",
-                spread(ours.metrics[metric], DIGITS[metric]),
+                spread(ours.metrics[metric], METRICS[metric].digits),
                 str(ours.seeds),
-                interval(difference, DIGITS[metric]) if difference else "",
+                interval(difference, METRICS[metric].digits) if difference else "",
                 f"{row[metric] / poster[column][0][metric]:.3f}",
                 f"{difference.ratio if difference else 1.0:.3f}",
             ]
@@ -205,7 +205,7 @@ def _results(studies: Path, study: str, part: str) -> Path:
 
 def _mean(lines: Sequence[Mapping[str, Any]], metric: str, head: str) -> str:
     found = {s.head: s for s in summarize(lines)}[head].metrics[metric]
-    return f"{found.mean:.{DIGITS[metric]}f}"
+    return f"{found.mean:.{METRICS[metric].digits}f}"
 
 
 def _ratio(lines: Sequence[Mapping[str, Any]], metric: str, head: str, rival: str) -> str:
@@ -213,11 +213,11 @@ def _ratio(lines: Sequence[Mapping[str, Any]], metric: str, head: str, rival: st
 
 
 def _difference(lines: Sequence[Mapping[str, Any]], metric: str, head: str, rival: str) -> str:
-    return interval(paired(lines, metric, head, rival), DIGITS[metric])
+    return interval(paired(lines, metric, head, rival), METRICS[metric].digits)
 
 
 def _high(lines: Sequence[Mapping[str, Any]], metric: str, head: str, rival: str) -> str:
-    return f"{paired(lines, metric, head, rival).high:+.{DIGITS[metric]}f}"
+    return f"{paired(lines, metric, head, rival).high:+.{METRICS[metric].digits}f}"
 
 
 QUANTITIES: Mapping[str, Callable[..., str]] = {

@@ -10,7 +10,7 @@ from tolerances import assert_close
 
 from dropmax.data import load_data
 from dropmax.experiments import RESULTS, append_line
-from dropmax.report import draw, draw_posterior, summarize, table
+from dropmax.report import draw, draw_posterior, summarize, summary, table, tables
 from dropmax.report.figures import colors_of
 from dropmax.training import RunConfig, train
 from studies import with_blocks
@@ -177,3 +177,21 @@ def test_what_scores_know_is_a_row_a_head_and_source():
     rows = uncertainty_table(lines, "conformal").splitlines()
     assert rows[0] == "| head | score of | coverage % | classes in a set | seeds |"
     assert rows[2] == "| `dropmax` | gate | 91.00 ± 1.41 | 2.00 ± 0.00 | 2 |"
+
+
+def test_a_metric_that_old_lines_lack_is_blank(monkeypatch):
+    """A new metric is one field of what is measured and one entry of `METRICS`."""
+    columns = {**summary.METRICS, "top5": summary.Column("top-5 error %", 1)}
+    monkeypatch.setattr(summary, "METRICS", columns)
+    monkeypatch.setattr(tables, "METRICS", columns)
+    old = [line("softmax", seed, 4.0) for seed in (0, 1)]
+    new = [line("dropmax", seed, 3.0) for seed in (0, 1)]
+    for one in new:
+        one["test"]["top5"] = 0.5
+    header, _, softmax, dropmax = table([*old, *new]).splitlines()
+    assert header.split(" | ")[8].strip(" |") == "top-5 error %"
+    assert softmax.split("|")[9].strip() == ""
+    assert dropmax.split("|")[9].strip() == "0.5 ± 0.0"
+    (ours,) = (one for one in summarize([*old, *new]) if one.head == "dropmax")
+    assert "top5" not in ours.differences
+    assert ours.differences["error"].mean == -1.0

@@ -89,17 +89,10 @@ def steps_of(count: int, batch_size: int) -> int:
 @torch.no_grad()
 def scores_of(network: nn.Sequential, rows: Rows) -> Scores:
     """Scores of rows, `[N, K]` each, in the dtype of the network."""
-    parts: list[Scores] = [
+    return Scores.joined(
         network(rows[start : start + PREDICTED_AT_ONCE])
         for start in range(0, len(rows), PREDICTED_AT_ONCE)
-    ]
-    logits, retain_logits, correction_logits = zip(*parts, strict=True)
-    return Scores(torch.cat(logits), _joined(retain_logits), _joined(correction_logits))
-
-
-def _joined(branch: Sequence[Tensor | None]) -> Tensor | None:
-    parts = [part for part in branch if part is not None]
-    return torch.cat(parts) if parts else None
+    )
 
 
 def accuracy_of(

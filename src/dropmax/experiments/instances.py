@@ -1,6 +1,6 @@
 """What a gate says of the test images that a rival finds easy, and of those it gets wrong."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +98,7 @@ def judge(run: Run, data: DataSet, rival: Run | None = None) -> Judged:
     rival_log_probs = log_probs
     if rival is not None:
         rival_log_probs = predict(rival.classifier(), data.test.inputs).log_probs
-    scores = each_branch(scores, Tensor.double)
+    scores = scores.each(Tensor.double)
     return Judged(run, head, data, scores, log_probs, rival_log_probs)
 
 
@@ -123,7 +123,7 @@ def _described(judged: Judged, rows: Sequence[int]) -> list[dict[str, Any]]:
         return []
     index = torch.tensor(rows)
     target = judged.target[index]
-    scores = each_branch(judged.scores, lambda branch: branch[index])
+    scores = judged.scores.each(lambda branch: branch[index])
     retain_logits = required(scores.retain_logits)
     columns: dict[str, Any] = {
         "index": rows,
@@ -143,12 +143,6 @@ def _described(judged: Judged, rows: Sequence[int]) -> list[dict[str, Any]]:
     return [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
-
-
-def each_branch(scores: Scores, function: Callable[[Tensor], Tensor]) -> Scores:
-    """The same done to every branch there is."""
-    logits, *others = scores
-    return Scores(function(logits), *(None if x is None else function(x) for x in others))
 
 
 def rounded(values: Tensor, digits: int = DIGITS) -> list[Any]:

@@ -1,9 +1,10 @@
 """What a head computes from features."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
+import torch
 from torch import Tensor
 
 from dropmax import _check
@@ -46,6 +47,21 @@ class Scores(NamedTuple):
     logits: Tensor
     retain_logits: Tensor | None = None
     correction_logits: Tensor | None = None
+
+    def each(self, function: Callable[[Tensor], Tensor]) -> "Scores":
+        """The scores with the same done to every branch there is."""
+        logits, *others = self
+        return Scores(function(logits), *(None if x is None else function(x) for x in others))
+
+    @classmethod
+    def joined(cls, parts: Iterable["Scores"]) -> "Scores":
+        """The scores of several batches as those of one, joined along the first axis."""
+
+        def of_all(branch: tuple[Tensor | None, ...]) -> Tensor | None:
+            return None if branch[0] is None else torch.cat([x for x in branch if x is not None])
+
+        logits, *others = zip(*parts, strict=True)
+        return cls(torch.cat(logits), *map(of_all, others))
 
     def __getattr__(self, name: str) -> NoReturn:
         if name not in MEANT:

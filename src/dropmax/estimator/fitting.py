@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from torch import Tensor, nn
 
 from dropmax import _check
-from dropmax.estimator.bar import epoch_bar
+from dropmax._progress import progress_bar
 from dropmax.estimator.network import make_optimizer, one_cycle, steps_of, train_epoch
 from dropmax.estimator.rows import Rows
 
@@ -90,7 +90,7 @@ def fit_epochs(
     losses: list[float] = []
     scores: list[float] = []
     best, kept, since = math.inf, None, 0
-    with epoch_bar(fitting.max_iter, shown=fitting.verbose) as advance:
+    with progress_bar(fitting.max_iter, "epochs", shown=fitting.verbose) as advance:
         while len(losses) < fitting.max_iter and since < fitting.n_iter_no_change:
             loss, nll = train_epoch(
                 network,
@@ -104,7 +104,7 @@ def fit_epochs(
             )
             check_loss(loss)
             losses.append(loss)
-            advance(nll)
+            advance(1.0, f"nll {nll:.3f} nats")
             value = loss
             if accuracy is not None:
                 scores.append(accuracy())

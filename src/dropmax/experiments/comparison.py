@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from dropmax import _check
+from dropmax._progress import progress_bar
 from dropmax.data import DataSet
-from dropmax.experiments.bar import run_bar
 from dropmax.experiments.runs import complete, finished
 from dropmax.training import RunConfig, data_for
 
@@ -84,16 +84,15 @@ def compare(
         ['softmax', 'dropmax']
     """
     configs = comparison.configs()
-    with run_bar(
-        float(len(configs)), float(len(finished(configs, out))), shown=progress
-    ) as advance:
+    done = len(finished(configs, out))
+    with progress_bar(len(configs), "runs", done=done, shown=progress) as advance:
         return complete(
             configs,
             out,
             data=lambda: data or data_for(comparison.base, root),
             jobs=jobs,
             threads=threads,
-            advance=lambda: advance(1.0),
+            advance=advance,
         )
 
 

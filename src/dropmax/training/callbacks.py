@@ -1,6 +1,8 @@
 """What watches a run: the state to go on from, and the bar. Imported late: lightning is slow."""
 
 import io
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +10,9 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from dropmax._files import write_whole
+from dropmax._progress import progress_bar
 from dropmax.training.config import RunConfig
 from dropmax.training.run import RESUME
 
@@ -50,37 +45,25 @@ class EpochBar(Callback):
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
-        self.progress: Progress | None = None
+        self.open = ExitStack()
+        self.advance: Callable[..., None] | None = None
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        if not trainer.is_global_zero:
-            return
-        self.progress = Progress(
-            TextColumn(f"{self.config.head}, seed {self.config.seed}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("epochs"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[nll]}"),
+        bar = progress_bar(
+            self.config.resolved_epochs,
+            "epochs",
+            done=trainer.current_epoch,
+            label=f"{self.config.head}, seed {self.config.seed}",
+            shown=trainer.is_global_zero,
         )
-        self.task = self.progress.add_task(
-            "", total=self.config.resolved_epochs, completed=trainer.current_epoch, nll=""
-        )
-        self.progress.start()
+        self.advance = self.open.enter_context(bar)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        if self.progress is not None:
-            nll = f"nll {pl_module.mean_nll():.3f} nats"
-            self.progress.update(self.task, advance=1, nll=nll)
+        assert self.advance is not None
+        self.advance(1.0, f"nll {pl_module.mean_nll():.3f} nats")
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        self._stop()
+        self.open.close()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:  # noqa: ARG002
-        self._stop()
-
-    def _stop(self) -> None:
-        if self.progress is not None:
-            self.progress.stop()
+        self.open.close()

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_wine
+from tolerances import assert_close
 from torch import nn
 from torch.utils import _pytree as pytree
 from torchmetrics.classification import MulticlassAccuracy
@@ -187,3 +188,12 @@ def test_both_bars_show_the_nll_and_a_hidden_one_nothing(capsys, tmp_path):
     assert "3/3 epochs" in printed
     assert "nats" in printed
     assert f"{classifier.loss_curve_[-1]:.3f}" not in printed
+
+
+def test_a_row_of_probabilities_is_left_out_as_the_error_says():
+    left_out = torch.ones(N).index_fill(0, torch.tensor([3]), 0.0)
+    others = left_out.bool()
+    whole = HEAD.loss(SCORES, ONES, noise=NOISE, sample_weight=left_out, reduction="sum").total
+    rest = dropmax.Scores(*(x[others] for x in SCORES))
+    expected = HEAD.loss(rest, ONES[others], noise=NOISE[others], reduction="sum").total
+    assert_close(whole.detach(), expected.detach(), "reordered")

@@ -302,8 +302,8 @@ def sums_to_one(argument: str, probabilities: Tensor) -> None:
         must = "hold class probabilities that sum to 1"
         got = Verbatim(f"sums from {low:g} to {high:g}")
         remedy = (
-            "divide each row by its sum; leave rows out by sample_weight=0; a multi-label target, "
-            "several classes of an instance at once, needs another loss"
+            "divide each row by its sum, and give one to be left out any probabilities and the "
+            "sample_weight 0; a multi-label target, several classes at once, needs another loss"
         )
         fail(argument, must, got, remedy)
 

@@ -27,8 +27,8 @@ class Predictor(nn.Module):
 
     Raises:
         ValueError: If there is no head, or it has no such method, or the method no such option, or
-            the temperature is of another head or method; when called, if the model does not return
-            scores.
+            the temperature is of another head or method.
+        TypeError: When called, if the model does not return scores.
 
     Examples:
         >>> import torch

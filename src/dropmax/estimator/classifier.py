@@ -286,7 +286,9 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Read a classifier that `save` wrote.
 
         Raises:
-            ValueError: If the file cannot be read, or is none of these.
+            FileNotFoundError: If there is no such file.
+            OSError: If it cannot be read.
+            ValueError: If it is none of these.
         """
         loaded: DropMaxClassifier = storage.load(cls, Path(path))
         return loaded

@@ -63,9 +63,11 @@ def export_onnx(
         By batch size, 1 and 64, the largest difference of a probability to torch's.
 
     Raises:
-        ValueError: If an argument does not fit, the extra `onnx` is not installed, the model draws
-            random numbers, cannot be exported with any batch size, has 2 GB of weights, or differs
-            in onnxruntime. There is no new file then.
+        ImportError: If the extra `onnx` is not installed.
+        FileNotFoundError: If the folder of the file is not there.
+        ValueError: If an argument does not fit, the model draws random numbers, cannot be exported
+            with any batch size, has 2 GB of weights, or differs in onnxruntime. There is no new
+            file then.
 
     Examples:
         >>> import tempfile

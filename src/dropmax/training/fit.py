@@ -66,6 +66,7 @@ def train(
 
     Raises:
         ValueError: If a setting or the data do not fit, or `out` is of another experiment.
+        OSError: If `out` cannot be written; what was there before still is.
         TrainingError: If a term of the loss stops being finite; it is named.
 
     Examples:

@@ -52,8 +52,10 @@ def describe_predictions(
         stands for a row that cannot be read.
 
     Raises:
-        ValueError: If a file is no readable image of that size, or no table with the columns,
-            before anything is yielded; if the head has no such method.
+        FileNotFoundError: If there is no such file, before anything is yielded.
+        OSError: If a file is no readable image, before anything is yielded.
+        ValueError: If an image is of another size, or a table lacks a column, before anything is
+            yielded; if the head has no such method.
 
     Examples:
         >>> import tempfile

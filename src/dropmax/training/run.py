@@ -77,7 +77,8 @@ def load_run(path: str | Path) -> Run:
         path: Its directory.
 
     Raises:
-        ValueError: If it is no run, not finished, of a later format, or cannot be read.
+        FileNotFoundError: If it is no run.
+        ValueError: If it is not finished, of a later format, or cannot be read.
 
     Examples:
         >>> from dropmax.training import load_run

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import sklearn
 import torch
-from lines import median_ratio, versions, with_table, write_lines, write_whole
+from lines import conditions, median_ratio, with_table, write_lines
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -30,6 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dropmax import DropMaxClassifier
+from dropmax._files import write_whole
 from dropmax.data import PACKAGED, load_data
 from dropmax.metrics import evaluate
 
@@ -95,7 +96,7 @@ def measure(data: str, parts: Sequence[Fold]) -> Iterator[dict[str, Any]]:
             "seconds": round(statistics.median(times[name]), 4),
             "ratio": round(median_ratio(times[name], times[RIVAL]), 3),
             "folds": len(parts),
-            **versions(),
+            **conditions(),
             "sklearn": sklearn.__version__,
         }
 

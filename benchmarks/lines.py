@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -13,7 +12,9 @@ from typing import Any
 
 import torch
 
-import dropmax
+from dropmax._files import write_whole
+from dropmax.report.tables import markdown
+from dropmax.training.run import versions
 
 
 def alternate(
@@ -81,22 +82,9 @@ def print_peak(warm_up: Callable[[], object], step: Callable[[], object]) -> Non
     print(round((read("VmHWM") - before) / 1024.0, 1))
 
 
-def versions() -> dict[str, Any]:
+def conditions() -> dict[str, Any]:
     """What the times depend on."""
-    return {
-        "threads": torch.get_num_threads(),
-        "dropmax": dropmax.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
+    return {"threads": torch.get_num_threads(), **versions()}
 
 
 def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -112,5 +100,4 @@ def with_table(page: str, marker: str, header: Sequence[str], rows: Sequence[Seq
     if not found:
         raise SystemExit(f"the page has no {start}")
     _, _, after = rest.partition(end)
-    table = ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)]
-    return "\n".join([before + start, "", *table, "", end + after])
+    return f"{before}{start}\n\n{markdown([header, *rows])}\n{end}{after}"

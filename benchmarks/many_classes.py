@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lines import alternate, median_ratio, peak_of, print_peak, versions, write_lines, write_whole
+from lines import alternate, conditions, median_ratio, peak_of, print_peak, write_lines
 from many_classes_page import (
     ALONE,
     FUSED,
@@ -41,10 +41,10 @@ from many_classes_page import (
 from torch import Tensor, nn
 
 import dropmax
+from dropmax._files import write_whole
 from dropmax.fused import chunks
 from dropmax.fused.compiled import ENOUGH
-from dropmax.fused.maps import Map
-from dropmax.fused.passes import CHUNK, FEWEST
+from dropmax.fused.passes import CHUNK, FEWEST, Map
 
 REPEATS = 9
 MEMORY_REPEATS = 1
@@ -174,7 +174,7 @@ def cost(setting: Setting) -> list[dict[str, Any]]:
             "megabytes": megabytes(method, setting),
             "repeats": REPEATS,
             "compiled": is_compiled(method, setting),
-            **versions(),
+            **conditions(),
         }
         for method in times
     ]
@@ -232,7 +232,7 @@ def training(setting: Setting, *, steps: int = 100) -> dict[str, Any]:
         "steps": steps,
         "seconds": round(statistics.median(seconds), 3),
         "loss": [round(loss, 4) for loss in losses],
-        **versions(),
+        **conditions(),
     }
 
 

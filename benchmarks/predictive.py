@@ -19,18 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lines import (
-    alternate,
-    median_ratio,
-    peak_of,
-    print_peak,
-    versions,
-    with_table,
-    write_lines,
-    write_whole,
-)
+from lines import alternate, conditions, median_ratio, peak_of, print_peak, with_table, write_lines
 from torch import Tensor
 
+from dropmax._files import write_whole
 from dropmax.predictive import exact, plugin
 
 NUM_INSTANCES = 256
@@ -95,7 +87,7 @@ def cost(num_classes: int) -> list[dict[str, Any]]:
             "megabytes": megabytes(name, num_classes),
             "samples": NUM_SAMPLES,
             "repeats": REPEATS,
-            **versions(),
+            **conditions(),
         }
         for name in METHODS
     ]
@@ -122,7 +114,7 @@ def errors(num_classes: int) -> list[dict[str, Any]]:
             "classes": num_classes,
             "samples": samples,
             "rms_error": float(f"{error:.3g}"),
-            **versions(),
+            **conditions(),
         }
 
     sampled = [line(s, plain_monte_carlo(logits, retain_logits, s)) for s in SAMPLES]

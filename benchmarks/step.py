@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lines import alternate, median_ratio, versions, with_table, write_lines, write_whole
+from lines import alternate, conditions, median_ratio, with_table, write_lines
 from torch import nn
 
 import dropmax
+from dropmax._files import write_whole
 from dropmax.backbones import lenet
 
 REPEATS = 9
@@ -76,7 +77,7 @@ def measure(setting: str) -> list[dict[str, Any]]:
             "ratio": round(median_ratio(times[head], times[RIVAL]), 3),
             "repeats": REPEATS,
             "steps": rounds,
-            **versions(),
+            **conditions(),
         }
         for head in steps
     ]

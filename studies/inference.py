@@ -21,13 +21,14 @@ from torch import Tensor
 from dropmax import predictive
 from dropmax.analysis import TOLERANCE, uncertainty, variational_gap
 from dropmax.conversion import find_head
+from dropmax.conversion.predictor import scores_of
 from dropmax.data import DataSet, LabeledData
 from dropmax.experiments import RESULTS, append_line, read_lines, run_folder
 from dropmax.functional import softmax_loss
 from dropmax.metrics import evaluate
 from dropmax.report import draw_posterior
 from dropmax.training import RunConfig, check, data_for, load_run
-from dropmax.training.classifier import predict, scores_of
+from dropmax.training.classifier import BATCH, predict
 from dropmax.training.run import Run, versions
 from studies.ranks import rank_correlation, without_target
 
@@ -55,7 +56,7 @@ def inference(run: Run, split: LabeledData) -> dict[str, Any]:
     """Bound, gap and posteriors on images whose labels are known."""
     classifier = run.classifier()
     target = split.target
-    scores = scores_of(classifier, split.inputs).each(Tensor.double)
+    scores = scores_of(classifier, split.inputs, BATCH, correction=True).each(Tensor.double)
     prior = scores.retain_logits
     assert prior is not None
     posterior = find_head(classifier).posterior_logits(scores, target)

@@ -23,6 +23,17 @@ def _reproducible():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _registered():
+    """What a test registers is gone after it."""
+    from dropmax.heads import registry
+
+    before = dict(registry._heads)
+    yield
+    registry._heads.clear()
+    registry._heads.update(before)
+
+
 @pytest.fixture
 def untyped():
     """Without the run-time type checks: as users run it, whose mistakes meet our own errors."""

@@ -118,14 +118,14 @@ def test_a_head_says_from_what_it_draws_its_masks():
         ("dropmax", lambda s: s.retain_logits + s.correction_logits),
         ("dropmax_prior", lambda s: s.retain_logits),
         (
-            "dropmax:posterior=analytic",
+            "dropmax_computed:posterior=analytic",
             lambda s: (
                 s.retain_logits
                 + dropmax.functional.analytic_correction(s.logits, s.retain_logits, target)
             ),
         ),
         (
-            "dropmax:posterior=exact,num_nodes=50",
+            "dropmax_computed:num_nodes=50",
             lambda s: dropmax.predictive.mask_posterior(
                 s.logits, s.retain_logits, target, target_kept=True, num_nodes=50
             ),
@@ -137,6 +137,6 @@ def test_a_head_says_from_what_it_draws_its_masks():
         assert torch.equal(posterior_logits, agrees(scores))
         gap = variational_gap(scores, target, posterior_logits=posterior_logits).gap
         assert gap.isfinite().all()
-    for name in ("softmax", "attention", "dropmax:objective=marginal"):
+    for name in ("softmax", "attention", "dropmax_marginal"):
         head = dropmax.make_head(name, 6, 5)
         assert head.posterior_logits(head(features), target) is None

@@ -1,8 +1,10 @@
 """The command: what it prints and writes, and that a mistake ends in one line and exit code 2."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import onnxruntime
 import pytest
@@ -14,6 +16,7 @@ import dropmax
 from dropmax.cli import main
 from dropmax.data import load_data
 from dropmax.experiments import RESULTS, read_lines, run_folder
+from dropmax.heads import registry
 from dropmax.metrics import evaluate
 from dropmax.training import RunConfig, load_run
 from dropmax.training.classifier import predict
@@ -282,3 +285,46 @@ def test_a_reader_that_has_seen_enough_is_no_mistake(trained):
     run, image = str(trained / "run"), str(trained / "digit.png")
     found = subprocess.run([sys.executable, "-c", code, run, image], capture_output=True, text=True)
     assert (found.returncode, found.stderr) == (1, "")
+
+
+def test_heads_of_ones_own_are_compared_by_workers_and_evaluated(tmp_path, capsys, monkeypatch):
+    page = Path(__file__).parent.parent / "docs" / "how-to" / "your-head.md"
+    code = re.search(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)[1]
+    monkeypatch.syspath_prepend(tmp_path)
+    file, out = tmp_path / "focal_of_the_page.py", tmp_path / "out"
+    file.write_text(code)
+    given = [
+        "--import",
+        str(file),
+        "--quiet",
+        "--out",
+        str(out),
+        "--heads",
+        "softmax,focal:gamma=1",
+    ]
+    size = ["--data", "digits", "--train-per-class", "5", "--epochs", "1", "--seeds", "1"]
+    assert main(["compare", *given, *size, "--jobs", "2"]) == 0
+    assert "`focal:gamma=1`" in capsys.readouterr().out
+    run = str(out / "runs" / "focal_gamma=1-seed0")
+    registry._heads.pop("focal")
+    assert main(["evaluate", run]) == 2
+    assert "register_head" in capsys.readouterr().err
+    sys.modules.pop(file.stem)
+    assert main(["evaluate", run, "--import", str(file)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("nowhere.py", None, "be a file"),
+        ("heads.txt", "", "be a Python file"),
+        ("torch.py", "", "have a name that no other module has"),
+        ("broken_heads.py", "x =", "SyntaxError"),
+    ],
+)
+def test_what_cannot_be_imported(name, text, says, tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    assert main(["evaluate", "run", "--import", str(tmp_path / name)]) == 2
+    assert says in capsys.readouterr().err

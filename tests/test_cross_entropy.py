@@ -20,9 +20,9 @@ OPEN = {
     "attention": {"floor": 0.0},
     "dropmax_prior": {},
     "dropmax": {"aux_weight": 0.0},
-    "dropmax:objective=marginal": {},
-    "dropmax:posterior=exact": {},
-    "dropmax:posterior=analytic": {},
+    "dropmax_marginal": {},
+    "dropmax_computed": {},
+    "dropmax_computed:posterior=analytic": {},
 }
 """The heads that are cross-entropy where every class is retained, and how they come to be it."""
 
@@ -98,7 +98,7 @@ def test_is_torchs_cross_entropy_where_the_gates_are_open(name, dtype, record_pr
             **ignoring,
         )
         assert loss.total.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-        if name == "dropmax:objective=marginal":  # an integral of each instance
+        if name == "dropmax_marginal":  # an integral of each instance
             terms = 3.0 * logits[..., 0].numel() if reduction == "sum" else 3.0
             assert_close(loss.total / terms, exact / terms, "exact")
         else:

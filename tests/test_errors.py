@@ -7,11 +7,19 @@ import sys
 import pytest
 import torch
 from torch import nn
+from variants import dropmax_objective
 
 import dropmax
 from dropmax import functional, predictive
 from dropmax.errors import DropmaxError
-from dropmax.heads import DropMaxHead, SampledSoftmaxHead, SoftmaxHead
+from dropmax.functional import Label
+from dropmax.heads import (
+    ComputedPosteriorHead,
+    DropMaxHead,
+    MarginalHead,
+    SampledSoftmaxHead,
+    SoftmaxHead,
+)
 from dropmax.metrics import evaluate
 
 pytestmark = pytest.mark.usefixtures("untyped")
@@ -29,7 +37,7 @@ def head_loss(target=TARGET, **options):
 
 
 def objective(logits=LOGITS, retain_logits=LOGITS, correction_logits=LOGITS, target=TARGET, **kw):
-    return functional.dropmax_objective(logits, retain_logits, correction_logits, target, **kw)
+    return dropmax_objective(logits, retain_logits, correction_logits, target, **kw)
 
 
 def head(**options):
@@ -105,7 +113,7 @@ WRONG = {
     "smoothing of the head": (
         lambda: dropmax.make_head("dropmax", 6, 10, label_smoothing=2),
         ValueError,
-        "DropMaxHead: label_smoothing",
+        "make_head: label_smoothing",
     ),
     "sample weights of the classes": (
         lambda: head_loss(sample_weight=torch.ones(10)),
@@ -227,19 +235,19 @@ WRONG = {
     "temperature 0": (
         lambda: objective(temperature=0.0),
         ValueError,
-        "dropmax_objective: temperature",
+        "ObjectiveOptions: temperature",
     ),
     "temperature nan": (
         lambda: objective(temperature=float("nan")),
         ValueError,
-        "dropmax_objective: temperature",
+        "ObjectiveOptions: temperature",
     ),
     "temperature text": (
         lambda: objective(temperature="hot"),
         TypeError,
-        "dropmax_objective: temperature",
+        "ObjectiveOptions: temperature",
     ),
-    "floor 1": (lambda: objective(floor=1.0), ValueError, "dropmax_objective: floor"),
+    "floor 1": (lambda: objective(floor=1.0), ValueError, "ObjectiveOptions: floor"),
     "floor negative": (
         lambda: predictive.plugin(LOGITS, LOGITS, floor=-1e-3),
         ValueError,
@@ -248,32 +256,37 @@ WRONG = {
     "aux_prior": (
         lambda: objective(aux_prior="base-rate"),
         ValueError,
-        "dropmax_objective: aux_prior",
+        "ObjectiveOptions: aux_prior",
     ),
     "aux_prior of 1": (
         lambda: objective(aux_prior=1.0),
         ValueError,
-        "dropmax_objective: aux_prior",
+        "ObjectiveOptions: aux_prior",
     ),
-    "aux_prior without correction": (
-        lambda: objective(correction_logits=None, aux_prior="base_rate"),
+    "a label's weight beside it": (
+        lambda: functional.softmax_loss(LOGITS, Label(TARGET), weight=torch.ones(10)),
         ValueError,
-        "dropmax_objective: aux_prior",
+        "softmax_loss: weight",
+    ),
+    "a label's smoothing beside it": (
+        lambda: objective(target=Label(TARGET), label_smoothing=0.1),
+        ValueError,
+        "dropmax_objective: label_smoothing",
     ),
     "num_samples 0": (
         lambda: objective(num_samples=0),
         ValueError,
-        "dropmax_objective: num_samples",
+        "ObjectiveOptions: num_samples",
     ),
     "num_samples float": (
         lambda: objective(num_samples=2.0),
         TypeError,
-        "dropmax_objective: num_samples",
+        "ObjectiveOptions: num_samples",
     ),
     "num_samples bool": (
         lambda: objective(num_samples=True),
         TypeError,
-        "dropmax_objective: num_samples",
+        "ObjectiveOptions: num_samples",
     ),
     "noise shape": (lambda: objective(noise=NOISE[0]), ValueError, "dropmax_objective: noise"),
     "noise without samples": (
@@ -349,30 +362,19 @@ WRONG = {
         "DropMaxHead: aux_prior",
     ),
     "aux_weight of a posterior in closed form": (
-        lambda: head(posterior="exact", aux_weight=0.5),
+        lambda: ComputedPosteriorHead(6, 10, aux_weight=0.5),
         ValueError,
-        "DropMaxHead: aux_weight",
+        "ComputedPosteriorHead: aux_weight",
     ),
-    "objective": (lambda: head(objective="marginals"), ValueError, "DropMaxHead: objective"),
-    "posterior of the marginal objective": (
-        lambda: head(objective="marginal", posterior="exact"),
+    "an option of another head": (
+        lambda: MarginalHead(6, 10, temperature=0.5),
         ValueError,
-        "DropMaxHead: posterior",
+        "MarginalHead: an option",
     ),
-    "kl_weight of the marginal objective": (
-        lambda: head(objective="marginal", kl_weight=1.0),
+    "a weight of the marginal likelihood": (
+        lambda: MarginalHead(6, 10, entropy_weight=-0.5),
         ValueError,
-        "DropMaxHead: kl_weight",
-    ),
-    "temperature of the marginal objective": (
-        lambda: head(objective="marginal", temperature=0.5),
-        ValueError,
-        "DropMaxHead: temperature",
-    ),
-    "scheduled kl_weight of the marginal objective": (
-        lambda: set_weight("kl_weight", 1.0, objective="marginal"),
-        ValueError,
-        "DropMaxHead.raw_loss: kl_weight",
+        "MarginalHead: entropy_weight",
     ),
     "preset": (lambda: head(preset="papers"), ValueError, "DropMaxHead: preset"),
     "masks": (lambda: head(masks="hard"), ValueError, "DropMaxHead: masks"),
@@ -397,14 +399,14 @@ WRONG = {
         "dropmax_objective: masks",
     ),
     "nodes that nothing reads": (
-        lambda: head(num_nodes=50),
+        lambda: ComputedPosteriorHead(6, 10, posterior="analytic", num_nodes=50),
         ValueError,
-        "DropMaxHead: num_nodes",
+        "ComputedPosteriorHead: num_nodes",
     ),
     "zero nodes": (
-        lambda: head(posterior="exact", num_nodes=0),
+        lambda: ComputedPosteriorHead(6, 10, num_nodes=0),
         ValueError,
-        "DropMaxHead: num_nodes",
+        "ComputedPosteriorHead: num_nodes",
     ),
     "nodes of the plug-in": (
         lambda: head().log_probs(head()(torch.zeros(8, 6)), num_nodes=50),
@@ -445,17 +447,17 @@ WRONG = {
     "scheduled weight": (
         lambda: set_weight("entropy_weight", float("nan")),
         ValueError,
-        "DropMaxHead.raw_loss: entropy_weight",
+        "ObjectiveOptions: entropy_weight",
     ),
     "scheduled weight of an absent term": (
         lambda: set_weight("aux_weight", 1.0, posterior="prior"),
         ValueError,
-        "DropMaxHead.raw_loss: aux_weight",
+        "dropmax: aux_weight",
     ),
     "scheduled temperature": (
         lambda: set_weight("temperature", -1.0),
         ValueError,
-        "dropmax_objective: temperature",
+        "ObjectiveOptions: temperature",
     ),
     "retain_bias_init without bias": (
         lambda: head(bias=False, retain_bias_init=2.0),
@@ -549,7 +551,7 @@ WRONG = {
     "option value": (
         lambda: dropmax.make_head("softmax:label_smoothing=much", 6, 10),
         TypeError,
-        "SoftmaxHead: label_smoothing",
+        "make_head: label_smoothing",
     ),
     "no head": (lambda: dropmax.find_head(nn.Linear(3, 4)), ValueError, "find_head: model"),
     "two heads": (
@@ -582,7 +584,7 @@ WRONG = {
     "nodes of an exported plug-in": (
         lambda: export(num_nodes=64),
         ValueError,
-        "DropMaxHead.log_probs: num_nodes",
+        "export_onnx: num_nodes",
     ),
     "example of no rows": (
         lambda: export(example=torch.zeros(0, 6)),

@@ -19,6 +19,7 @@ from dropmax.backbones import make_backbone, out_features
 from dropmax.data import load_data
 from dropmax.export import onnx as exporting
 from dropmax.export.operators import DECOMPOSITIONS
+from dropmax.heads import GatedHead
 
 CASES = [*((name, {}) for name in dropmax.HEADS), ("dropmax", {"method": "exact", "num_nodes": 40})]
 IDS = [*dropmax.HEADS, "exact"]
@@ -27,7 +28,7 @@ IDS = [*dropmax.HEADS, "exact"]
 def classifier(name="dropmax"):
     """Features [N, 6] to 5 classes, gates nearly shut or open, layers that training changes."""
     head = dropmax.make_head(name, 8, 5)
-    if head.retain_weight is not None:
+    if isinstance(head, GatedHead):
         nn.init.normal_(head.retain_weight, std=20.0)
     model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), head)
     model[1].eval()

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import assert_close
 from torch.autograd import gradcheck
+from variants import dropmax_objective
 
 from dropmax.functional import (
     attention_loss,
     class_dropout_loss,
-    dropmax_objective,
     sampled_softmax_loss,
     softmax_loss,
     sparsemax,

@@ -14,8 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import dropmax
 from dropmax.errors import DropmaxError
+from dropmax.functional import ObjectiveOptions
 from dropmax.fused import chunks, compiled, linear_dropmax_objective, noise, passes
-from dropmax.heads import DropMaxHead
+from dropmax.heads import ComputedPosteriorHead, DropMaxHead, MarginalHead
 
 N, D, K = 7, 5, 6
 
@@ -48,6 +49,14 @@ HEADS = {
     "low rank of the prior": {"preset": "paper", "posterior": "prior", "gate_rank": 5},
     "low rank by autograd": {"preset": "paper", "num_samples": 2, "gate_rank": 2, "bias": False},
 }
+
+
+def make(num_classes, **options):
+    """The head with these options."""
+    computed = options.get("posterior") in ComputedPosteriorHead.posteriors
+    return (ComputedPosteriorHead if computed else DropMaxHead)(D, num_classes, **options)
+
+
 LABELS = ("index", "ignored", "soft", "smooth", "class weights", "sample weights")
 
 
@@ -99,7 +108,7 @@ def test_values_and_gradients_are_those_of_the_composition(record_property):
     cases = itertools.product(HEADS, LABELS, ("mean", "sum", "none"), LIMITS)
     for name, kind, reduction, precision in cases:
         dtype = torch.float32 if precision == "autocast" else getattr(torch, precision)
-        head = DropMaxHead(D, K, dtype=dtype, **HEADS[name])
+        head = make(K, dtype=dtype, **HEADS[name])
         if head.masks == "straight_through" and kind in ("soft", "smooth"):
             continue
         for parameter in head.parameters():
@@ -146,7 +155,7 @@ def test_gradients_are_those_of_differences():
             correction_weight,
             None,
             target,
-            temperature=0.7,
+            options=ObjectiveOptions(temperature=0.7),
             noise=uniforms,
         ).total
 
@@ -210,7 +219,7 @@ NOISY = ("paper", "default", "prior", "analytic", "straight through", "samples",
 )
 def test_noise_of_keys_is_the_uniforms_of_these_keys(name, smoothing):
     """What is drawn is the law that is tested below, and is drawn anew at every call."""
-    head = DropMaxHead(D, K, **HEADS[name], dtype=torch.float64)
+    head = make(K, **HEADS[name], dtype=torch.float64)
     features, target = torch.randn(N, D, dtype=torch.float64), torch.arange(N) % K
     samples = () if head.num_samples in (None, 1) else (head.num_samples,)
     keys = noise.draw_keys((*samples, N), torch.device("cpu"), torch.Generator().manual_seed(5))
@@ -398,7 +407,7 @@ class Alive(TorchDispatchMode):
 def test_nothing_of_the_size_of_scores_outlives_its_chunk(name, reduction):
     """Twice the instances hold more by what a few numbers an instance need."""
     classes = 500
-    head = DropMaxHead(D, classes, **HEADS[name])
+    head = make(classes, **HEADS[name])
 
     def alive(count):
         features, target = torch.randn(count, D), torch.arange(count) % classes
@@ -420,7 +429,7 @@ def test_where_no_gradient_is_wanted_none_is_computed(monkeypatch):
     monkeypatch.setattr(torch.autograd, "grad", fails)
     target = torch.arange(N) % K
     for name, options in (("paper", {}), ("default", {"label_smoothing": 0.1}), ("samples", {})):
-        head = DropMaxHead(D, K, **HEADS[name])
+        head = make(K, **HEADS[name])
         samples = (3,) if name == "samples" else ()
         features = torch.randn(N, D)
         given = {"noise": torch.rand(*samples, N, K), **options}
@@ -488,12 +497,8 @@ WRONG = {
         {"posterior": "prior", "correction_weight": None, "correction_bias": torch.zeros(K)},
         "correction_bias must",
     ),
-    "an aux_prior without aux": (
-        {"posterior": "prior", "correction_weight": None, "aux_prior": "base_rate"},
-        "aux_prior must",
-    ),
-    "no weight": ({"weight": None}, "weight must be a matrix"),
-    "no classes": ({"weight": torch.zeros(0, D)}, "weight must be a matrix"),
+    "no weight": ({"linear_weight": None}, "linear_weight must be a matrix"),
+    "no classes": ({"linear_weight": torch.zeros(0, D)}, "linear_weight must be a matrix"),
     "no correction": (
         {"correction_weight": None},
         "correction_weight must be given where posterior is 'learned'",
@@ -511,28 +516,26 @@ WRONG = {
     "no target": ({"target": torch.zeros(N, K, dtype=torch.int64)}, "target must be integer"),
     "a target too high": ({"target": torch.full((N,), K)}, "target must lie in 0 ... 5"),
     "no reduction": ({"reduction": "all"}, "reduction must be one of none, mean, sum"),
-    "no temperature": ({"temperature": 0.0}, "temperature must be"),
     "noise of another shape": ({"noise": torch.rand(N, K + 1)}, "noise must be"),
     "noise and generator": (
         {"noise": torch.rand(N, K), "generator": torch.Generator()},
         "generator must be",
     ),
     "soft labels and hard masks": (
-        {"masks": "straight_through", "label_smoothing": 0.1},
+        {"options": ObjectiveOptions(masks="straight_through"), "label_smoothing": 0.1},
         "masks must not be 'straight_through' where the label is not one class",
     ),
     "class weights of another number": (
-        {"class_weight": torch.ones(K + 1)},
-        "class_weight must be",
+        {"weight": torch.ones(K + 1)},
+        "weight must be",
     ),
-    "a negative weight": ({"kl_weight": -1.0}, "kl_weight must be"),
     "a label that is learned": (
         {"target": torch.full((N, K), 1.0 / K, requires_grad=True)},
         "target must not require a gradient",
     ),
     "class weights that are learned": (
-        {"class_weight": torch.ones(K, requires_grad=True)},
-        "class_weight must not require a gradient",
+        {"weight": torch.ones(K, requires_grad=True)},
+        "weight must not require a gradient",
     ),
     "weights of instances that are learned": (
         {"sample_weight": torch.ones(N, requires_grad=True)},
@@ -547,8 +550,8 @@ def test_wrong_input(case):
     changes, message = WRONG[case]
     arguments = {
         "features": torch.randn(N, D),
-        "weight": torch.zeros(K, D),
-        "bias": None,
+        "linear_weight": torch.zeros(K, D),
+        "linear_bias": None,
         "retain_weight": torch.zeros(K, D),
         "retain_bias": None,
         "correction_weight": torch.zeros(K, D),
@@ -561,9 +564,10 @@ def test_wrong_input(case):
     assert message in str(raised.value)
 
 
-@pytest.mark.parametrize("option", [{"objective": "marginal"}, {"posterior": "exact"}])
-def test_heads_that_go_over_the_classes_many_times_refuse(option):
-    head = DropMaxHead(D, K, **option)
+def test_a_head_that_goes_over_the_classes_many_times_refuses():
+    head = ComputedPosteriorHead(D, K, posterior="exact")
+    assert not head.can_fuse
+    assert not hasattr(MarginalHead(D, K), "fused_loss")
     with pytest.raises(ValueError, match="call loss of the scores"):
         head.fused_loss(torch.randn(N, D), torch.arange(N) % K)
 
@@ -578,7 +582,7 @@ def test_compiled_code_gives_the_same(monkeypatch):
     stats = torch._dynamo.utils.counters["stats"]
     cases = [(HEADS[n], {}) for n in ("paper", "default", "prior", "analytic", "mean", "no floor")]
     for options, given in (*cases, (HEADS["paper"], {"noise": torch.rand(N, 40)})):
-        head = DropMaxHead(D, 40, **options)
+        head = make(40, **options)
         features, target = torch.randn(N, D), torch.arange(N)
         results = []
         graphs = stats["unique_graphs"]

@@ -6,13 +6,21 @@ import torch
 from sklearn.preprocessing import StandardScaler
 from tolerances import assert_close
 from torch import nn
-from variants import VARIANTS
+from variants import VARIANTS, dropmax_objective
 
 import dropmax
+from dropmax.errors import DropmaxError
 from dropmax.estimator.network import accuracy_of
-from dropmax.functional import dropmax_objective
-from dropmax.heads import DropMaxHead, SampledSoftmaxHead, decay_groups, maps, predicting
-from dropmax.heads.maps import BRANCHES
+from dropmax.functional import Objective, ObjectiveOptions
+from dropmax.heads import (
+    ComputedPosteriorHead,
+    DropMaxHead,
+    Head,
+    MarginalHead,
+    SampledSoftmaxHead,
+    base,
+    decay_groups,
+)
 from dropmax.training.classifier import predict
 
 
@@ -80,7 +88,7 @@ def test_gates_of_low_rank_are_products_of_two_maps():
     full.load_state_dict(
         {
             name: tensor @ head.gate_weight
-            if name.startswith(BRANCHES) and tensor.ndim == 2
+            if name.startswith(head.branches) and tensor.ndim == 2
             else tensor
             for name, tensor in head.state_dict().items()
             if name != "gate_weight"
@@ -95,13 +103,13 @@ def test_gates_of_low_rank_are_products_of_two_maps():
 
 def test_prediction_never_does_the_map_of_the_correction(monkeypatch):
     done = []
-    linear = maps.F.linear
+    linear = base.F.linear
 
     def watched(features, weight, bias=None):
         done.append(weight)
         return linear(features, weight, bias)
 
-    monkeypatch.setattr(maps.F, "linear", watched)
+    monkeypatch.setattr(base.F, "linear", watched)
     features = torch.randn(7, 6)
     head = DropMaxHead(6, 5)
     model = nn.Sequential(nn.Identity(), head)
@@ -140,22 +148,25 @@ def test_predict_takes_what_log_probs_takes():
         assert torch.equal(head.predict(features, **options), expected)
 
 
-def test_within_predicting_the_loss_says_what_is_missing():
+def test_scores_without_the_correction_are_not_those_of_the_loss():
     features, target, _ = case()
     head = DropMaxHead(6, 5, dtype=torch.float64)
-    with predicting():
-        scores = head(features)
-        with predicting():
-            pass
-        assert head(features).correction_logits is None
-    assert head(features).correction_logits is not None
+    scores = head(features, correction=False)
+    assert scores.correction_logits is None
     with pytest.raises(ValueError, match="correction_logits must be given"):
         head.loss(scores, target)
 
 
+def test_a_predictor_that_fails_leaves_the_head_as_it_was():
+    head = DropMaxHead(6, 5)
+    with pytest.raises(ValueError, match="features must"):
+        dropmax.Predictor(head)(torch.randn(7, 4))
+    assert head(torch.randn(7, 6)).correction_logits is not None
+
+
 def test_the_marginal_objective_is_the_exact_likelihood():
     features, target, _ = case()
-    head = DropMaxHead(6, 5, objective="marginal", num_nodes=300, dtype=torch.float64)
+    head = MarginalHead(6, 5, num_nodes=300, dtype=torch.float64)
     assert not any("correction" in key for key in head.state_dict())
     scores = head(features)
     objective = head.loss(scores, target, reduction="none")
@@ -172,7 +183,7 @@ def test_the_marginal_objective_is_the_exact_likelihood():
 
 def test_training_on_the_marginal_raises_the_likelihood():
     features, target, _ = case(shape=(40,))
-    head = DropMaxHead(6, 5, objective="marginal", dtype=torch.float64)
+    head = MarginalHead(6, 5, dtype=torch.float64)
     optimizer = torch.optim.SGD(head.parameters(), lr=0.5)
     losses = []
     for _ in range(50):
@@ -189,7 +200,7 @@ def test_training_on_the_marginal_raises_the_likelihood():
 def test_a_posterior_in_closed_form_reaches_the_objective_without_gradient(posterior):
     features, target, noise = case()
     options = {"posterior": posterior, "temperature": 0.5, "dtype": torch.float64}
-    head = DropMaxHead(6, 5, preset="paper", **options)
+    head = ComputedPosteriorHead(6, 5, preset="paper", **options)
     scores = head(features)
     if posterior == "exact":
         masks = dropmax.predictive.mask_posterior(
@@ -201,7 +212,7 @@ def test_a_posterior_in_closed_form_reaches_the_objective_without_gradient(poste
         )
         masks = scores.retain_logits.detach() + correction
     expected = dropmax.functional.posterior_objective(
-        *scores[:2], masks, target, temperature=0.5, noise=noise
+        *scores[:2], masks, target, options=ObjectiveOptions(temperature=0.5), noise=noise
     )
     actual = head.loss(scores, target, noise=noise, reduction="none")
     for a, b in zip(actual, expected, strict=True):
@@ -267,7 +278,7 @@ def test_options_as_text():
     assert dropmax.make_head("dropmax_prior", 6, 5, kl_weight=0.5).posterior == "prior"
 
 
-def test_there_are_seven_heads():
+def test_the_heads_that_are_built_in():
     assert list(dropmax.HEADS) == [
         "softmax",
         "sparsemax",
@@ -276,6 +287,8 @@ def test_there_are_seven_heads():
         "attention",
         "dropmax_prior",
         "dropmax",
+        "dropmax_marginal",
+        "dropmax_computed",
     ]
 
 
@@ -323,7 +336,6 @@ def test_the_paper_preset_is_the_method_as_published():
     assert head.options() == {
         "label_smoothing": 0.0,
         "bias": True,
-        "objective": "variational",
         "posterior": "learned",
         "aux_prior": "label",
         "kl_weight": 1.0,
@@ -335,7 +347,6 @@ def test_the_paper_preset_is_the_method_as_published():
         "plugin_share": 0.0,
         "plugin_focus": 0.0,
         "floor": 1e-20,
-        "num_nodes": None,
         "gate_rank": None,
         "retain_bias_init": 0.0,
     }
@@ -376,3 +387,58 @@ def test_the_options_of_a_head_make_the_same_head(name):
     if stem == "sampled_softmax":
         del options["log_proposal"]
     assert dropmax.make_head(stem, 6, 5, **options).options() == head.options()
+
+
+class FocalHead(Head):
+    """A head of one's own: one class, one formula."""
+
+    def __init__(self, in_features, num_classes, *, gamma=2.0, **shared):
+        super().__init__(in_features, num_classes, **shared)
+        self.gamma = gamma
+
+    def objective(self, scores, label, **_random):
+        log_probs = scores.logits.log_softmax(-1)
+        return Objective.of_nll(label.nll(-((1.0 - log_probs.exp()) ** self.gamma) * log_probs))
+
+
+@pytest.fixture
+def focal():
+    dropmax.register_head("focal", FocalHead)
+
+
+@pytest.mark.usefixtures("focal")
+def test_a_head_of_ones_own_is_made_trained_and_put_in_by_its_name():
+    head = dropmax.make_head("focal:gamma=1.0", 6, 5, label_smoothing=0.2)
+    assert (head.gamma, head.label_smoothing) == (1.0, 0.2)
+    features, target = torch.randn(7, 6), torch.arange(7) % 5
+    weight = torch.rand(5)
+    log_probs = head(features).logits.log_softmax(-1)
+    of_class = -(1.0 - log_probs.exp()) * log_probs * weight
+    spread = 0.8 * of_class.gather(1, target[:, None]).sum() + 0.2 / 5 * of_class.sum()
+    loss = head.loss(head(features), target, weight=weight)
+    assert_close(loss.total, (spread / weight[target].sum()).detach(), "value")
+    model = dropmax.convert(nn.Sequential(nn.Linear(6, 5)), head="focal", gamma=3.0)
+    assert dropmax.find_head(model).gamma == 3.0
+    dropmax.Criterion(model)(model(features), target).backward()
+    assert dropmax.Predictor(model)(features).shape == (7, 5)
+    with pytest.raises(ValueError, match="did you mean 'gamma'"):
+        dropmax.make_head("focal:gama=1.0", 6, 5)
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(
+    ("name", "head", "error"),
+    [
+        ("dropmax", FocalHead, ValueError),
+        ("Focal", FocalHead, ValueError),
+        ("a b", FocalHead, ValueError),
+        (3, FocalHead, TypeError),
+        ("focal", nn.Linear, TypeError),
+        ("focal", FocalHead(6, 5), TypeError),
+    ],
+)
+def test_what_cannot_be_registered(name, head, error):
+    with pytest.raises(error, match=r"^register_head: (name|head) must") as raised:
+        dropmax.register_head(name, head)
+    assert isinstance(raised.value, DropmaxError)
+    assert "focal" not in dropmax.HEADS

@@ -14,7 +14,6 @@ SOURCE = Path(__file__).parent.parent / "src" / "dropmax"
 ROOMS = [
     "errors",
     "_check",
-    "_precision",
     "_files",
     "_progress",
     "axis",

@@ -146,8 +146,8 @@ def test_the_posterior_is_drawn_of_heads_that_have_one(tmp_path):
     digits = load_data("digits")
     for head, message in (
         ("dropmax", None),
-        ("dropmax:posterior=exact", None),
-        ("dropmax:objective=marginal", "have a posterior"),
+        ("dropmax_computed", None),
+        ("dropmax_marginal", "have a posterior"),
         ("softmax", "have a gate"),
     ):
         config = RunConfig("digits", head, train_per_class=5, epochs=1)

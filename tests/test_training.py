@@ -104,7 +104,7 @@ def test_many_classes_are_trained_by_the_fused_loss_to_the_same_end(tmp_path, mo
             assert other["weighted"][term] == pytest.approx(value, rel=1e-4, abs=1e-6)
         for name, value in one["gate"].items():
             assert other["gate"][name] == pytest.approx(value, rel=0.05, abs=0.05)
-    run(tmp_path / "marginal", "dropmax:objective=marginal", epochs=1)
+    run(tmp_path / "marginal", "dropmax_marginal", epochs=1)
     assert len(calls) == 12
 
 

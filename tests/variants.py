@@ -1,14 +1,16 @@
-"""The heads that tests of all heads go through: those of HEADS, and DropMax's other objectives."""
+"""The heads that tests of all heads go through; the objective with its options by name."""
+
+from dataclasses import fields
 
 import dropmax
+from dropmax import functional
+from dropmax.functional import ObjectiveOptions
 
-MARGINAL = "dropmax:objective=marginal"
+MARGINAL = "dropmax_marginal"
 MEAN = "dropmax:masks=mean"
 VARIANTS = [
     *dropmax.HEADS,
-    MARGINAL,
-    "dropmax:posterior=exact",
-    "dropmax:posterior=analytic",
+    "dropmax_computed:posterior=analytic",
     MEAN,
     "dropmax:plugin_share=0.5,plugin_focus=1.0",
     "dropmax:gate_rank=2",
@@ -16,5 +18,12 @@ VARIANTS = [
 GATED = [name for name in VARIANTS if name == "attention" or name.startswith("dropmax")]
 RANDOM = [name for name in GATED if name not in ("attention", MARGINAL, MEAN)]
 RANDOM += ["sampled_softmax", "class_dropout"]
-INTEGRALS = (MARGINAL, "dropmax:posterior=exact")
+INTEGRALS = (MARGINAL, "dropmax_computed")
 """Those that evaluate an integral at each step, and are slow."""
+
+
+def dropmax_objective(*scores_and_target, **arguments):
+    """`functional.dropmax_objective`, its options among the arguments."""
+    names = {field.name for field in fields(ObjectiveOptions)} & arguments.keys()
+    options = ObjectiveOptions(**{name: arguments.pop(name) for name in names})
+    return functional.dropmax_objective(*scores_and_target, options=options, **arguments)

@@ -13,7 +13,7 @@ from dropmax.conversion import Criterion, Predictor, convert, find_head, revert
 from dropmax.errors import DropmaxError
 from dropmax.export import export_onnx
 from dropmax.functional import Objective
-from dropmax.heads import HEADS, Head, Scores, decay_groups, make_head
+from dropmax.heads import HEADS, Head, Scores, decay_groups, make_head, register_head
 
 if TYPE_CHECKING:
     from dropmax import (
@@ -60,6 +60,7 @@ __all__ = [
     "make_head",
     "metrics",
     "predictive",
+    "register_head",
     "report",
     "revert",
     "training",

@@ -120,8 +120,14 @@ def _is_exported(module: str, name: str) -> bool:
 
 
 def _parameters(frame: FrameType) -> tuple[str, ...]:
+    """The names of the arguments, and of those that came as **options."""
     code = frame.f_code
-    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    count = code.co_argcount + code.co_kwonlyargcount
+    names = code.co_varnames[:count]
+    if not code.co_flags & inspect.CO_VARKEYWORDS:
+        return names
+    options = code.co_varnames[count + bool(code.co_flags & inspect.CO_VARARGS)]
+    return (*names, *frame.f_locals[options])
 
 
 def kind_of(error: BaseException) -> type[DropmaxError]:
@@ -413,13 +419,16 @@ def number(
         fail(argument, must, value, "choose a value inside", error=error)
 
 
-def choice(argument: str, value: object, options: Iterable[str]) -> None:
+def choice(
+    argument: str, value: object, options: Iterable[str], remedy: str = "choose one of them"
+) -> None:
     """`value` is one of the names in `options`; a near miss is named."""
     options = list(options)
     if isinstance(value, str) and value in options:
         return
     near = difflib.get_close_matches(str(value), options, n=1)
-    remedy = f"did you mean {near[0]!r}?" if near else "choose one of them"
+    if near:
+        remedy = f"did you mean {near[0]!r}?"
     fail(argument, f"be one of {', '.join(options)}", value, remedy, of=str)
 
 
@@ -429,3 +438,8 @@ def choice_or_number(argument: str, value: object, options: Iterable[str]) -> No
         choice(argument, value, options)
     else:
         number(argument, value, low=0.0, high=1.0, open_low=True, open_high=True)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x` as losses are computed: in float32 if it is of a half-width dtype, else as it is."""
+    return x.float() if x.element_size() < 4 else x

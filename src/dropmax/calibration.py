@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dropmax import _check
-from dropmax.heads.scores import Scores
+from dropmax.heads import Scores
 
 __all__ = [
     "Temperature",

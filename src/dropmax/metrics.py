@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax.axis import LOCAL
-from dropmax.functional.terms import corrected_logits
+from dropmax.functional.dropmax import corrected_logits
 from dropmax.heads import Scores
 
 __all__ = [

@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dropmax import _check, bernoulli
-from dropmax._precision import at_least_float32
+from dropmax._check import at_least_float32
 from dropmax.heads import Scores
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from dropmax import _check, predictive
 from dropmax.analysis.gates import gate_of
 from dropmax.axis import LOCAL
-from dropmax.functional.label import Label
-from dropmax.functional.terms import CERTAIN, corrected_logits, mask_kl
+from dropmax.functional.dropmax import CERTAIN, corrected_logits, mask_kl
+from dropmax.functional.targets import Label
 from dropmax.heads import Scores
 
 TOLERANCE = 1e-9

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dropmax import _check
-from dropmax._precision import at_least_float32
+from dropmax._check import at_least_float32
 from dropmax.analysis.gates import gate_of
 from dropmax.axis import LOCAL
 from dropmax.heads import Scores

@@ -77,6 +77,21 @@ EXPORT_IMAGES = 1_000
 RunPath = Annotated[Path, typer.Argument(help="What train, or compare under runs/, wrote.")]
 
 
+def _import(files: list[Path] | None) -> list[Path] | None:
+    """Import what the option --import names, before a command looks at its heads."""
+    from dropmax.heads.registry import import_heads
+
+    for file in files or []:
+        import_heads(file)
+    return files
+
+
+OWN_HEADS = (
+    "A Python file whose heads dropmax.register_head gives a name; may stand more than once."
+)
+Import = Annotated[list[Path] | None, typer.Option("--import", callback=_import, help=OWN_HEADS)]
+
+
 @app.command()
 def train(
     data: Data,
@@ -99,6 +114,7 @@ def train(
     devices: Annotated[int, typer.Option(help="How many.")] = 1,
     strategy: Annotated[str, typer.Option(help="As lightning takes it.")] = "auto",
     precision: Annotated[str, typer.Option(help="As lightning takes it.")] = "32-true",
+    imports: Import = None,  # noqa: ARG001
     quiet: Quiet = False,
 ) -> None:
     """Train one head; a run that was interrupted goes on."""
@@ -135,7 +151,12 @@ def train(
 
 
 @app.command()
-def evaluate(run: RunPath, data_root: DataRoot = None, predictive: RunPredictive = None) -> None:
+def evaluate(
+    run: RunPath,
+    data_root: DataRoot = None,
+    predictive: RunPredictive = None,
+    imports: Import = None,  # noqa: ARG001
+) -> None:
     """Evaluate a run on the test rows of its data set."""
     from dropmax import training
     from dropmax.metrics import evaluate as evaluated
@@ -172,6 +193,7 @@ def compare(
     encoder: Encoder = None,
     text_column: TextColumn = None,
     predictive: Predictive = "plugin",
+    imports: Import = None,  # noqa: ARG001
     quiet: Quiet = False,
 ) -> None:
     """Train heads on the same splits and initial backbones; write lines, a table and figures."""
@@ -231,6 +253,7 @@ def predict(
     files: Annotated[list[Path], typer.Argument(help="Images, or CSV or parquet files.")],
     top: Annotated[int, typer.Option(help="How many classes to name.")] = 3,
     predictive: RunPredictive = None,
+    imports: Import = None,  # noqa: ARG001
 ) -> None:
     """Predict images or rows: a JSON line each with the likeliest classes and those retained."""
     from dropmax import training
@@ -253,6 +276,7 @@ def export(
     output: Annotated[str, typer.Option(help="log_probs or probs.")] = "log_probs",
     num_nodes: Annotated[int | None, typer.Option(help="Of exact; 128 if not given.")] = None,
     data_root: DataRoot = None,
+    imports: Import = None,  # noqa: ARG001
 ) -> None:
     """Write a run as an ONNX file that takes images, and compare it with torch on test images."""
     from dropmax import export_onnx, training

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dropmax import _check
-from dropmax.functional.instances import IGNORE_INDEX, REDUCTIONS
+from dropmax.functional.targets import IGNORE_INDEX, REDUCTIONS
 from dropmax.heads import Head, Scores
 
 

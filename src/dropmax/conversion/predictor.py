@@ -1,6 +1,7 @@
 """A model with a head as an ordinary classifier."""
 
 import warnings
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from dropmax import _check
 from dropmax.calibration import Temperature
 from dropmax.conversion.criterion import find_head
-from dropmax.heads import Scores, predicting
+from dropmax.heads import Scores
+from dropmax.heads.base import without_correction
 
 
 class Predictor(nn.Module):
@@ -73,12 +75,12 @@ class Predictor(nn.Module):
             self._warn_of_noise()
         model: Any = self.model
         scorer = model if self._scorer is None else model.get_submodule(self._scorer).scores
-        with predicting():
+        (head,) = self._head
+        with without_correction(head):
             scores = scorer(*args, **kwargs)
         if not isinstance(scores, Scores):
             remedy = "let the head be the last thing that the model computes"
             _check.fail("model", "return Scores", scores, remedy, of=Scores)
-        (head,) = self._head
         if self.temperature is not None and self.temperature.gate_scale is not None:
             return self.temperature.log_probs(scores)
         log_probs = head.log_probs(scores, method=self.method, **self.options)
@@ -112,3 +114,23 @@ def _part_of_transformers(model: nn.Module) -> str | None:
         and hasattr(type(module), "scores")
     ]
     return names[0] if names else None
+
+
+@torch.no_grad()
+def scores_of(model: nn.Module, rows: Any, batch_size: int, *, correction: bool) -> Scores:
+    """The scores of rows, on the CPU, as a model in evaluation mode computes them.
+
+    Args:
+        model: Left in the mode in which it is.
+        rows: What it takes, in slices.
+        batch_size: So many rows at a time.
+        correction: Whether the scores are for the loss, too.
+    """
+    head, training = find_head(model), model.training
+    starts = range(0, max(1, len(rows)), batch_size)
+    batches = (rows[start : start + batch_size].to(head.weight.device) for start in starts)
+    model.eval()
+    with nullcontext() if correction else without_correction(head):
+        scores = Scores.joined(model(batch).each(Tensor.cpu) for batch in batches)
+    model.train(training)
+    return scores

@@ -7,7 +7,7 @@ from torch import fx, nn
 
 from dropmax import _check
 from dropmax.conversion.criterion import find_head
-from dropmax.heads import Head, make_head
+from dropmax.heads import GatedHead, Head, make_head
 
 CLASSIFIERS = ("fc", "classifier", "head", "heads", "score", "classification_head")
 """What the models of torchvision, timm and Transformers call their classifiers."""
@@ -103,7 +103,7 @@ def convert(
         dtype=linear.weight.dtype,
         **options,
     )
-    if start == "softmax" and made.retain_weight is not None:
+    if start == "softmax" and isinstance(made, GatedHead):
         nn.init.zeros_(made.retain_weight)
         if made.retain_bias is not None:
             nn.init.constant_(made.retain_bias, options.get("retain_bias_init", RETAIN_BIAS))
@@ -186,9 +186,10 @@ def _replace(model: nn.Module, name: str, old: nn.Module, new: nn.Module) -> Non
 
 def _gate_is_constant(head: Head) -> bool:
     """Whether the gate is the same for all classes and inputs, and drops out of the softmax."""
+    if not isinstance(head, GatedHead):
+        return True
     weight, bias = head.retain_weight, head.retain_bias
-    same = weight is None or not weight.any()
-    return same and (bias is None or bool((bias == bias[0]).all()))
+    return not weight.any() and (bias is None or bool((bias == bias[0]).all()))
 
 
 def _classifier_name(model: nn.Module, layer: str | None, outputs: int | None) -> str:

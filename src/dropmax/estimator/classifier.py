@@ -15,6 +15,7 @@ from torch import Tensor
 from dropmax import _check
 from dropmax.analysis import retained_classes
 from dropmax.conversion import find_head
+from dropmax.conversion.predictor import scores_of
 from dropmax.estimator import storage
 from dropmax.estimator.fitting import (
     Fitting,
@@ -29,14 +30,14 @@ from dropmax.estimator.fitting import (
     weights_of,
 )
 from dropmax.estimator.network import (
+    PREDICTED_AT_ONCE,
     accuracy_of,
     make_network,
     make_optimizer,
-    scores_of,
     train_epoch,
 )
 from dropmax.estimator.rows import Rows, dense_where, scaler_for
-from dropmax.heads import Scores, predicting
+from dropmax.heads import Scores
 
 
 class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -262,8 +263,7 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: If the head has no gate.
         """
         _check.integer("k", k, low=1)
-        with predicting():
-            scores = self.head_scores(X)
+        scores = self._scores(X, correction=False)
         if scores.retain_logits is None:
             _check.fail("head", "have a gate", self.head, "choose dropmax")
         found = retained_classes(scores, k=k)
@@ -271,10 +271,7 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def head_scores(self, X: Any) -> Scores:
         """The head's `Scores` of rows, `[N, K]` each in float64, for `dropmax.analysis`."""
-        check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
-        network = copy.deepcopy(self.network_).double()
-        return scores_of(network, Rows(X, self.scaler_, torch.float64))
+        return self._scores(X, correction=True)
 
     def save(self, path: str | Path) -> None:
         """Write the classifier as one safetensors file, its parameters as JSON in the header."""
@@ -310,6 +307,12 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.__dict__.pop(name, None)
 
     def _log_probs(self, X: Any) -> Tensor:
-        with predicting():
-            scores = self.head_scores(X)
+        scores = self._scores(X, correction=False)
         return find_head(self.network_).log_probs(scores)
+
+    def _scores(self, X: Any, *, correction: bool) -> Scores:
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        network = copy.deepcopy(self.network_).double()
+        rows = Rows(X, self.scaler_, torch.float64)
+        return scores_of(network, rows, PREDICTED_AT_ONCE, correction=correction)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from dropmax.conversion import find_head
+from dropmax.conversion.predictor import scores_of
 from dropmax.estimator.rows import Rows
-from dropmax.heads import Scores, decay_groups, make_head, predicting
+from dropmax.heads import decay_groups, make_head
 
 WARM_UP = 0.1
 """The share of the steps in which the step size rises; it falls in the others, by a cosine."""
@@ -86,20 +87,10 @@ def steps_of(count: int, batch_size: int) -> int:
     return math.ceil(count / batch_size)
 
 
-@torch.no_grad()
-def scores_of(network: nn.Sequential, rows: Rows) -> Scores:
-    """Scores of rows, `[N, K]` each, in the dtype of the network."""
-    return Scores.joined(
-        network(rows[start : start + PREDICTED_AT_ONCE])
-        for start in range(0, len(rows), PREDICTED_AT_ONCE)
-    )
-
-
 def accuracy_of(
     network: nn.Sequential, scaler: Any, table: Any, target: Tensor, weight: Any
 ) -> float:
     """The weighted share of rows whose most probable class is theirs."""
-    with predicting():
-        scores = scores_of(network, Rows(table, scaler))
+    scores = scores_of(network, Rows(table, scaler), PREDICTED_AT_ONCE, correction=False)
     right = (find_head(network).log_probs(scores).argmax(-1) == target).numpy()
     return float(np.average(right, weights=weight) if weight.any() else right.mean())

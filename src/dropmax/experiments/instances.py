@@ -9,13 +9,14 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax.conversion import find_head
+from dropmax.conversion.predictor import scores_of
 from dropmax.data import DataSet
 from dropmax.data.png import to_png
 from dropmax.heads import Scores
 from dropmax.heads.base import Head, required
 from dropmax.predictive import mask_posterior
 from dropmax.training import Run
-from dropmax.training.classifier import predict, scores_of
+from dropmax.training.classifier import BATCH, predict
 
 INSTANCES = 10
 """How many easy and how many difficult images are shown."""
@@ -90,7 +91,7 @@ def judge(run: Run, data: DataSet, rival: Run | None = None) -> Judged:
             _check.fail("data", "be those of the run", got, "load its data set")
     classifier = run.classifier()
     head = find_head(classifier)
-    scores = scores_of(classifier, data.test.inputs)
+    scores = scores_of(classifier, data.test.inputs, BATCH, correction=True)
     log_probs = head.log_probs(scores)
     if scores.retain_logits is None:
         got = _check.Verbatim(repr(run.config.head))

@@ -17,6 +17,8 @@ from dropmax import _check
 from dropmax._files import holds_something, make_folder
 from dropmax.data import DataSet
 from dropmax.experiments.lines import RESULTS, append_line, read_lines
+from dropmax.heads import register_head
+from dropmax.heads.registry import own_heads
 from dropmax.training import RunConfig, check, train
 from dropmax.training.run import METRICS
 
@@ -128,7 +130,7 @@ def _lines(
             yield _line(config, folder.parent, data, jobs, threads)
         return
     with ProcessPoolExecutor(
-        jobs, get_context("spawn"), initializer=_begin_worker, initargs=(data,)
+        jobs, get_context("spawn"), initializer=_begin_worker, initargs=(data, own_heads())
     ) as pool:
         running = [pool.submit(_line, c, folder.parent, None, jobs, threads) for c in configs]
         try:
@@ -167,9 +169,11 @@ _worker_data: list[DataSet] = []
 """The data set of a worker process, sent to it once."""
 
 
-def _begin_worker(data: DataSet) -> None:
-    """Keep the data, and end when the parent has ended, however it did."""
+def _begin_worker(data: DataSet, heads: dict[str, Any]) -> None:
+    """Keep the data, know the caller's heads, and end when it has ended, however it did."""
     _worker_data.append(data)
+    for name, head in heads.items():
+        register_head(name, head)
     parent = os.getppid()
 
     def watch() -> None:

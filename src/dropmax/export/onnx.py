@@ -15,7 +15,7 @@ from dropmax._files import writing
 from dropmax.conversion import Predictor, find_head
 from dropmax.errors import DropmaxFileNotFoundError, DropmaxValueError
 from dropmax.export.trace import onnx_program, or_fail
-from dropmax.heads.dropmax import NUM_NODES
+from dropmax.heads.research import NUM_NODES
 from dropmax.predictive import error_bound
 
 METHODS = ("plugin", "exact")

@@ -11,12 +11,14 @@ from dropmax.functional.baselines import (
     sparsemax,
     sparsemax_loss,
 )
-from dropmax.functional.correction import analytic_correction
-from dropmax.functional.dropmax import dropmax_objective, posterior_objective
-from dropmax.functional.objective import Objective
+from dropmax.functional.dropmax import ObjectiveOptions, dropmax_objective, posterior_objective
+from dropmax.functional.posterior import analytic_correction
+from dropmax.functional.targets import Label, Objective
 
 __all__ = [
+    "Label",
     "Objective",
+    "ObjectiveOptions",
     "analytic_correction",
     "attention_loss",
     "class_dropout_loss",

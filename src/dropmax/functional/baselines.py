@@ -7,16 +7,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dropmax import _check, bernoulli
-from dropmax._precision import at_least_float32
+from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
-from dropmax.functional.label import Label
+from dropmax.functional.dropmax import plugin_nll
 from dropmax.functional.masking import cross_entropy, nll_of_each_class, retained_logits
-from dropmax.functional.terms import plugin_nll
+from dropmax.functional.targets import Label
 
 
 def softmax_loss(
     logits: Float[Tensor, "*batch K"],
-    target: Tensor,
+    target: Tensor | Label,
     *,
     weight: Tensor | None = None,
     label_smoothing: float = 0.0,
@@ -51,6 +51,7 @@ def softmax_loss(
     """
     _check.class_tensors(logits)
     label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
+    axis = label.axis
     return label.nll(-axis.log_softmax(at_least_float32(logits)))
 
 
@@ -112,7 +113,7 @@ def sparsemax(
 
 def sparsemax_loss(
     logits: Float[Tensor, "*batch K"],
-    target: Tensor,
+    target: Tensor | Label,
     *,
     weight: Tensor | None = None,
     label_smoothing: float = 0.0,
@@ -147,6 +148,7 @@ def sparsemax_loss(
     """
     _check.class_tensors(logits)
     label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
+    axis = label.axis
     logits = _shifted(at_least_float32(logits), axis)
     support = _support(logits, axis)
     threshold = _threshold(logits, support, axis).unsqueeze(-1)
@@ -157,7 +159,7 @@ def sparsemax_loss(
 
 def sampled_softmax_loss(
     logits: Float[Tensor, "*batch K"],
-    target: Tensor,
+    target: Tensor | Label,
     *,
     sampled_share: float = 0.5,
     log_proposal: Tensor | None = None,
@@ -202,14 +204,8 @@ def sampled_softmax_loss(
         tensor(0.6931)
     """
     _check.class_tensors(logits)
-    num_classes = axis.num_classes(logits)
-    label = Label.of(
-        target,
-        logits,
-        weight=weight,
-        label_smoothing=label_smoothing,
-        axis=axis,
-    )
+    label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
+    axis = label.axis
     _check.number("sampled_share", sampled_share, low=0.0, high=1.0, open_low=True)
     if log_proposal is not None:
         _check.log_proposal(log_proposal, logits)
@@ -219,6 +215,7 @@ def sampled_softmax_loss(
     if log_proposal is not None:
         logits = logits - log_proposal
         keys = keys + log_proposal
+    num_classes = axis.num_classes(logits)
     num_negatives = min(num_classes - 1, max(1, round(sampled_share * (num_classes - 1))))
     if label.is_one_class:
         is_target = axis.one_hot(label.target, logits)
@@ -245,7 +242,7 @@ def _largest(
 
 def class_dropout_loss(
     logits: Float[Tensor, "*batch K"],
-    target: Tensor,
+    target: Tensor | Label,
     *,
     retain_prob: float = 0.5,
     weight: Tensor | None = None,
@@ -287,13 +284,8 @@ def class_dropout_loss(
         tensor(0.6931)
     """
     _check.class_tensors(logits)
-    label = Label.of(
-        target,
-        logits,
-        weight=weight,
-        label_smoothing=label_smoothing,
-        axis=axis,
-    )
+    label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
+    axis = label.axis
     _check.number("retain_prob", retain_prob, low=0.0, high=1.0, open_low=True)
     logits = at_least_float32(logits)
     noise = bernoulli.uniforms_like(logits, noise, generator)
@@ -308,7 +300,7 @@ def class_dropout_loss(
 def attention_loss(
     logits: Float[Tensor, "*batch K"],
     retain_logits: Float[Tensor, "*batch K"],
-    target: Tensor,
+    target: Tensor | Label,
     *,
     floor: float = 1e-20,
     weight: Tensor | None = None,

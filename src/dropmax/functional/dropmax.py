@@ -1,45 +1,124 @@
-"""The variational objective of DropMax."""
+"""The variational objective of DropMax: its options, its four terms, and what sums them."""
+
+import math
+from dataclasses import dataclass
+from typing import no_type_check
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from dropmax import _check, bernoulli
-from dropmax._precision import at_least_float32
+from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
-from dropmax.functional.label import Label
-from dropmax.functional.objective import Objective
-from dropmax.functional.ranges import check_ranges
-from dropmax.functional.terms import (
-    AUX_PRIORS,
-    CERTAIN,
-    corrected_logits,
-    correction_aux,
-    mask_kl,
-    masked_nll,
-    plugin_nll,
-    plugin_shares,
-    prior_neg_entropy,
+from dropmax.functional.masking import (
+    cross_entropy,
+    floored_logits,
+    gated_logits,
+    nll_of_each_class,
 )
+from dropmax.functional.targets import Label, Objective
+
+CERTAIN = 1e4
+"""Posterior logits are cut there: beyond, a class is retained or dropped for certain."""
+
+MASKS = ("relaxed", "straight_through", "mean")
+AUX_PRIORS = ("label", "base_rate")
+
+
+@no_type_check  # integers are numbers here, and what does not fit has an error of its own
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveOptions:
+    """What decides the objective of DropMax; checked when made, changed by `dataclasses.replace`.
+
+    Attributes:
+        masks: How training makes masks of the posterior's probabilities. "relaxed" samples,
+            "straight_through": hard samples whose logarithms have the relaxed ones' gradient, for
+            class indices alone, or "mean": the probabilities themselves, without noise.
+        temperature: Of the relaxed masks, above 0; near 0 they are hard.
+        floor: The weight of a dropped class, in [0, 1).
+        num_samples: The number S of masks for each instance over which the nll is averaged.
+        plugin_share: The share s of the objective, in [0, 1), that is the cross-entropy of the
+            plug-in, p_k proportional to (rho_k + floor) exp(logits_k): it enters the nll, and what
+            the masks have of it and the other terms are multiplied by 1 - s.
+        plugin_focus: An exponent of at least 0: the share is multiplied by (1 - p_t)^plugin_focus,
+            held fixed, so that instances the plug-in is sure of are left to the masks.
+        aux_prior: A class's probability pi beforehand, in (0, 1), to which the correction is
+            relative: sigmoid(r + logit(pi)) is regressed to the label. "label" is 1/2, as the
+            authors have it; "base_rate" is 1/K, so that r = 0 where the label says nothing.
+        kl_weight: What the KL term is multiplied by in a loss, at least 0.
+        entropy_weight: What the negative entropy is multiplied by, at least 0.
+        aux_weight: What the aux term is multiplied by, at least 0.
+
+    Raises:
+        ValueError: If a value does not fit.
+        TypeError: If it is none of the kind.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> from dropmax.functional import ObjectiveOptions
+        >>> replace(ObjectiveOptions(temperature=0.5), kl_weight=0.1).kl_weight
+        0.1
+    """
+
+    masks: str = "relaxed"
+    temperature: float = 0.1
+    floor: float = 1e-20
+    num_samples: int = 1
+    plugin_share: float = 0.0
+    plugin_focus: float = 0.0
+    aux_prior: str | float = "label"
+    kl_weight: float = 1.0
+    entropy_weight: float = 1.0
+    aux_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check.choice("masks", self.masks, MASKS)
+        _check.number("temperature", self.temperature, low=0.0, open_low=True)
+        _check.number("floor", self.floor, low=0.0, high=1.0, open_high=True)
+        _check.integer("num_samples", self.num_samples, low=1)
+        _check.number("plugin_share", self.plugin_share, low=0.0, high=1.0, open_high=True)
+        _check.number("plugin_focus", self.plugin_focus, low=0.0)
+        _check.choice_or_number("aux_prior", self.aux_prior, AUX_PRIORS)
+        for weight in ("kl_weight", "entropy_weight", "aux_weight"):
+            _check.number(weight, getattr(self, weight), low=0.0)
+
+    def weighted(self, raw: Objective) -> Objective:
+        """The terms of an objective times their weights."""
+        kl, entropy, aux = self.kl_weight, self.entropy_weight, self.aux_weight
+        return Objective.of_terms(raw.nll, kl * raw.kl, entropy * raw.neg_entropy, aux * raw.aux)
+
+    def aux_odds(self, num_classes: int) -> tuple[float, float]:
+        """log pi and log(1 - pi) of `aux_prior`; both 0 for "label", whose logit pi is 0."""
+        pi = self.aux_prior
+        if pi == "base_rate" and num_classes > 1:
+            pi = 1.0 / num_classes
+        return (0.0, 0.0) if isinstance(pi, str) else (math.log(pi), math.log1p(-pi))
+
+    def noise_of(
+        self, logits: Tensor, noise: Tensor | None, generator: torch.Generator | None
+    ) -> Tensor | None:
+        """The uniforms of the masks, checked, or drawn where none are given."""
+        if self.masks == "mean":
+            return None
+        return bernoulli.uniforms_like(logits, noise, generator, num_samples=self.num_samples)
+
+
+DEFAULTS = ObjectiveOptions()
 
 
 def dropmax_objective(
     logits: Float[Tensor, "*batch K"],
     retain_logits: Float[Tensor, "*batch K"],
     correction_logits: Float[Tensor, "*batch K"] | None,
-    target: Tensor,
+    target: Tensor | Label,
     *,
-    masks: str = "relaxed",
-    temperature: float = 0.1,
-    floor: float = 1e-20,
-    plugin_share: float = 0.0,
-    plugin_focus: float = 0.0,
-    aux_prior: str | float = "label",
+    options: ObjectiveOptions = DEFAULTS,
     weight: Tensor | None = None,
     label_smoothing: float = 0.0,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
-    num_samples: int = 1,
     axis: ClassAxis = LOCAL,
 ) -> Objective:
     """The four terms of DropMax's variational objective, unweighted, per instance.
@@ -71,25 +150,14 @@ def dropmax_objective(
             the nll.
         retain_logits: Logits of the prior retain probabilities `[*, K]`.
         correction_logits: What the label adds to the posterior's logits `[*, K]`, or None.
-        target: Class indices `[*]`, or class probabilities `[*, K]` of a floating-point dtype.
-        masks: "relaxed" ones z as above, "straight_through": hard ones whose logarithms have the
-            relaxed ones' gradient, for class indices alone, or "mean": z = g, without noise.
-        temperature: Of the relaxed masks, above 0; near 0 they are hard.
-        floor: The weight of a dropped class, in [0, 1).
-        plugin_share: The share s of the objective, in [0, 1), that is the cross-entropy of the
-            plug-in, p_k proportional to (rho_k + floor) exp(logits_k): it enters the nll, and what
-            the masks have of it and the other terms are multiplied by 1 - s.
-        plugin_focus: An exponent of at least 0: the share is multiplied by (1 - p_t)^plugin_focus,
-            held fixed, so that instances the plug-in is sure of are left to the masks.
-        aux_prior: A class's probability pi beforehand, in (0, 1), to which the correction is
-            relative: sigmoid(r + logit(pi)) is regressed to the label. "label" is 1/2, as the
-            authors have it; "base_rate" is 1/K, so that r = 0 where the label says nothing.
+        target: Class indices `[*]`, or class probabilities `[*, K]` of a floating-point dtype; or a
+            `Label` of these, which has the next two and the axis.
+        options: Everything that decides the objective but its weights, which are of `Head.loss`.
         weight: Class weights W `[K]`, of at least 0; ones if None.
         label_smoothing: The share e of the label that the nll spreads over all classes, in [0, 1].
         noise: Uniforms in (0, 1), float32 or float64, `[*, K]`, or `[S, *, K]` for S samples > 1;
             drawn if None. Given noise, the result is deterministic.
         generator: The source of the noise; the default one if None.
-        num_samples: The number S of masks over which nll is averaged.
         axis: Where the classes live.
 
     Returns:
@@ -122,10 +190,6 @@ def dropmax_objective(
     if correction_logits is not None:
         _check.class_tensors(logits, correction_logits=correction_logits)
     label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
-    _check.choice_or_number("aux_prior", aux_prior, AUX_PRIORS)
-    if correction_logits is None and aux_prior != "label":
-        must = "stay 'label' where correction_logits is None"
-        _check.fail("aux_prior", must, aux_prior, "pass correction_logits, or leave it")
     retain_logits = at_least_float32(retain_logits)
     if correction_logits is not None:
         correction_logits = at_least_float32(correction_logits)
@@ -135,15 +199,8 @@ def dropmax_objective(
         corrected_logits(retain_logits, correction_logits),
         correction_logits,
         label,
-        aux_prior=aux_prior,
-        masks=masks,
-        temperature=temperature,
-        floor=floor,
-        plugin_share=plugin_share,
-        plugin_focus=plugin_focus,
-        noise=noise,
-        generator=generator,
-        num_samples=num_samples,
+        options,
+        options.noise_of(at_least_float32(logits), noise, generator),
     )
 
 
@@ -151,18 +208,13 @@ def posterior_objective(
     logits: Float[Tensor, "*batch K"],
     retain_logits: Float[Tensor, "*batch K"],
     posterior_logits: Float[Tensor, "*batch K"],
-    target: Tensor,
+    target: Tensor | Label,
     *,
-    masks: str = "relaxed",
-    temperature: float = 0.1,
-    floor: float = 1e-20,
-    plugin_share: float = 0.0,
-    plugin_focus: float = 0.0,
+    options: ObjectiveOptions = DEFAULTS,
     weight: Tensor | None = None,
     label_smoothing: float = 0.0,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
-    num_samples: int = 1,
     axis: ClassAxis = LOCAL,
 ) -> Objective:
     """`dropmax_objective` under a posterior that is given and not learned by a correction.
@@ -176,16 +228,11 @@ def posterior_objective(
         posterior_logits: Logits of the masks `[*, K]`; infinite ones are retained or dropped for
             certain, and that of a target index is not read. Gradients flow into them.
         target: Class indices `[*]`, or class probabilities `[*, K]`: the same posterior for all.
-        masks: As in `dropmax_objective`, and so the ten below.
-        temperature: Of the relaxed masks.
-        floor: The weight of a dropped class.
-        plugin_share: The share of the plug-in's cross-entropy.
-        plugin_focus: The exponent by which it falls where the plug-in is sure.
+        options: As in `dropmax_objective`, and so the five below.
         weight: Class weights `[K]`.
         label_smoothing: Of the nll.
         noise: Uniforms in (0, 1) `[*, K]`, or `[S, *, K]` for S samples > 1.
         generator: The source of the noise.
-        num_samples: The number S of masks.
         axis: Where the classes live.
 
     Returns:
@@ -217,15 +264,8 @@ def posterior_objective(
         posterior_logits.clamp(-CERTAIN, CERTAIN),
         None,
         label,
-        aux_prior="label",
-        masks=masks,
-        temperature=temperature,
-        floor=floor,
-        plugin_share=plugin_share,
-        plugin_focus=plugin_focus,
-        noise=noise,
-        generator=generator,
-        num_samples=num_samples,
+        options,
+        options.noise_of(at_least_float32(logits), noise, generator),
     )
 
 
@@ -235,56 +275,132 @@ def _objective(
     posterior_logits: Tensor,
     correction_logits: Tensor | None,
     label: Label,
-    *,
-    aux_prior: str | float,
-    masks: str,
-    temperature: float,
-    floor: float,
-    plugin_share: float,
-    plugin_focus: float,
+    options: ObjectiveOptions,
     noise: Tensor | None,
-    generator: torch.Generator | None,
-    num_samples: int,
 ) -> Objective:
-    """The objective under a posterior, from arguments whose shapes are checked."""
-    check_ranges(
-        masks=masks,
-        temperature=temperature,
-        floor=floor,
-        num_samples=num_samples,
-        plugin_share=plugin_share,
-        plugin_focus=plugin_focus,
-    )
-    if masks == "straight_through" and not label.is_one_class:
+    """The objective under a posterior, from arguments that are checked."""
+    if options.masks == "straight_through" and not label.is_one_class:
         must = "not be 'straight_through' where the label is not one class"
-        _check.fail("masks", must, masks, "pass class indices, without smoothing")
+        _check.fail("masks", must, options.masks, "pass class indices, without smoothing")
     logits = at_least_float32(logits)
-    if masks == "mean":
-        noise = None
-    else:
-        noise = bernoulli.uniforms_like(logits, noise, generator, num_samples=num_samples)
-    nll = masked_nll(
-        logits,
-        posterior_logits,
-        label,
-        masks=masks,
-        noise=noise,
-        temperature=temperature,
-        floor=floor,
-    )
+    nll = masked_nll(logits, posterior_logits, label, noise, options)
     rest = label
-    if plugin_share > 0.0:
-        plugin = plugin_nll(logits, retain_logits, label, floor=floor)
-        shares = plugin_shares(plugin, share=plugin_share, focus=plugin_focus)
+    if options.plugin_share > 0.0:
+        plugin = plugin_nll(logits, retain_logits, label, floor=options.floor)
+        shares = plugin_shares(plugin, options)
         nll = (1.0 - shares) * nll + shares * plugin
         kept = 1.0 - (shares.unsqueeze(-1) if label.is_one_class else shares)
         rest = Label(label.masses(logits) * kept, axis=label.axis)
     aux = torch.zeros_like(logits[..., 0])
     if correction_logits is not None:
-        aux = correction_aux(correction_logits, rest, aux_prior=aux_prior)
+        aux = correction_aux(correction_logits, rest, options)
     return Objective.of_terms(
         label.reduced(nll),
         mask_kl(posterior_logits, retain_logits, rest),
         prior_neg_entropy(retain_logits, rest),
         aux,
     )
+
+
+def corrected_logits(
+    retain_logits: Float[Tensor, "*batch K"], correction_logits: Float[Tensor, "*batch K"] | None
+) -> Float[Tensor, "*batch K"]:
+    """Logits of the learned posterior: the prior's, held fixed, and the correction.
+
+    The prior itself, with its gradient, where there is no correction (the paper's q = p).
+    """
+    if correction_logits is None:
+        return retain_logits
+    return retain_logits.detach() + correction_logits.to(retain_logits.dtype)
+
+
+def masked_nll(
+    logits: Float[Tensor, "*batch K"],
+    posterior_logits: Float[Tensor, "*batch K"],
+    label: Label,
+    noise: Float[Tensor, "..."] | None,
+    options: ObjectiveOptions,
+) -> Float[Tensor, "..."]:
+    """Cross-entropy under masks of the posterior, the target t retained, averaged over samples.
+
+    `log((A + (1 - z_t) a_t) / (1 + floor)) - logits_t` with a = exp(logits) and A = sum over j of
+    (z_j + floor) a_j; of the label's class `[*]`, or of each as the target `[*, K]`, as
+    `Label.reduced` takes it. Without noise z is the posterior's probability.
+    """
+    axis = label.axis
+    mask_logits = posterior_logits
+    if noise is not None:
+        mask_logits = bernoulli.relaxed_mask_logits(posterior_logits, noise, options.temperature)
+    log_mask = F.logsigmoid(mask_logits)
+    if label.is_one_class:
+        if options.masks == "straight_through":
+            log_mask = _hard(log_mask, mask_logits)
+        log_mask = log_mask.masked_fill(axis.one_hot(label.target, logits), 0.0)
+        masked = floored_logits(logits, log_mask, options.floor)
+        target = label.target.expand(masked.shape[:-1])
+        nll = cross_entropy(masked, target, axis)
+    else:
+        masked = floored_logits(logits, log_mask, options.floor)
+        dropped = logits + F.logsigmoid(-mask_logits)
+        nll = nll_of_each_class(masked, dropped, logits, axis) - math.log1p(options.floor)
+    return nll if masked.ndim == logits.ndim else nll.mean(0)
+
+
+def _hard(
+    log_mask: Float[Tensor, "*shape"], mask_logits: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """The logarithm of the mask that is 1 where the logit is above 0, with the relaxed gradient."""
+    log_hard = CERTAIN * (mask_logits > 0.0).to(log_mask.dtype) - CERTAIN
+    return log_mask + (log_hard - log_mask).detach()
+
+
+def plugin_nll(
+    logits: Float[Tensor, "*batch K"],
+    retain_logits: Float[Tensor, "*batch K"],
+    label: Label,
+    *,
+    floor: float,
+) -> Float[Tensor, "..."]:
+    """Cross-entropy of what the plug-in predicts, the retain probability in the mask's place.
+
+    As `masked_nll`, of the label's class `[*]`, or of each class `[*, K]`.
+    """
+    nll = -label.axis.log_softmax(gated_logits(logits, retain_logits, floor))
+    return label.axis.pick(nll, label.target) if label.is_one_class else nll
+
+
+def plugin_shares(
+    plugin: Float[Tensor, "*shape"], options: ObjectiveOptions
+) -> Float[Tensor, "*shape"]:
+    """The share of an objective that is the cross-entropy of the plug-in, less the surer it is.
+
+    `plugin_share (1 - p_t)^plugin_focus`, p_t what the plug-in gives the target, held fixed.
+    """
+    unsure = -torch.expm1(-plugin.detach())
+    return options.plugin_share * unsure**options.plugin_focus
+
+
+def mask_kl(
+    posterior_logits: Float[Tensor, "*batch K"],
+    retain_logits: Float[Tensor, "*batch K"],
+    label: Label,
+) -> Float[Tensor, "*batch"]:
+    """KL divergence of the masks with the target retained: -log rho_t and the rivals' sum."""
+    return label.split(-F.logsigmoid(retain_logits), bernoulli.kl(posterior_logits, retain_logits))
+
+
+def prior_neg_entropy(
+    retain_logits: Float[Tensor, "*batch K"], label: Label
+) -> Float[Tensor, "*batch"]:
+    """Negative entropy of the prior's masks."""
+    return label.scaled(label.axis.sum(bernoulli.neg_entropy(retain_logits)))
+
+
+def correction_aux(
+    correction_logits: Float[Tensor, "*batch K"], label: Label, options: ObjectiveOptions
+) -> Float[Tensor, "*batch"]:
+    """Cross-entropy to the label of sigmoid(r + logit(pi)), pi a class's probability beforehand."""
+    log_pi, log_rest = options.aux_odds(label.axis.num_classes(correction_logits))
+    if log_pi != 0.0:
+        correction_logits = correction_logits + log_pi - log_rest
+    return label.split(-F.logsigmoid(correction_logits), -F.logsigmoid(-correction_logits))

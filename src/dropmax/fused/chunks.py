@@ -7,17 +7,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dropmax._precision import at_least_float32
+from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL
-from dropmax.functional import Objective, dropmax_objective
-from dropmax.functional.computed_posterior import (
-    analytic_posterior,
-    computed_posterior_objective,
+from dropmax.functional import (
+    Label,
+    Objective,
+    ObjectiveOptions,
+    analytic_correction,
+    dropmax_objective,
 )
-from dropmax.functional.correction import analytic_correction
-from dropmax.functional.label import Label
+from dropmax.functional.posterior import analytic_posterior, computed_posterior_objective
 from dropmax.fused.compiled import Compiled
-from dropmax.fused.elementwise import Scalars, objective_and_gradient
+from dropmax.fused.elementwise import objective_and_gradient, scalars
 from dropmax.fused.noise import uniforms
 
 PART = 2**18
@@ -59,34 +60,12 @@ def _split(tensor: Tensor | None, size: int, count: int) -> Sequence[Tensor | No
     return [None] * max(1, math.ceil(count / size)) if tensor is None else torch.split(tensor, size)
 
 
-class Options(NamedTuple):
-    """What decides the objective, by the names of `dropmax_objective` and `DropMaxHead`."""
+class Settings(NamedTuple):
+    """What is the same for all instances: the options, the posterior, the label smoothing."""
 
+    options: ObjectiveOptions
     posterior: str
-    masks: str
-    temperature: float
-    floor: float
-    num_samples: int
-    plugin_share: float
-    plugin_focus: float
-    aux_prior: str | float
-    kl_weight: float
-    entropy_weight: float
-    aux_weight: float
     label_smoothing: float
-
-    def weighted(self, raw: Objective) -> Objective:
-        """The terms times their weights."""
-        kl, entropy, aux = self.kl_weight, self.entropy_weight, self.aux_weight
-        return Objective.of_terms(raw.nll, kl * raw.kl, entropy * raw.neg_entropy, aux * raw.aux)
-
-    def aux_shift(self, num_classes: int) -> float:
-        """The logit of a class's probability beforehand, as the aux term takes it."""
-        if self.aux_prior == "base_rate":
-            return -math.log(num_classes - 1) if num_classes > 1 else 0.0
-        if isinstance(self.aux_prior, str):
-            return 0.0
-        return math.log(self.aux_prior) - math.log1p(-self.aux_prior)
 
 
 class Chunk(NamedTuple):
@@ -95,20 +74,20 @@ class Chunk(NamedTuple):
     Attributes:
         target: Class indices `[N]` or probabilities `[N, K]`.
         factor: Of the gradients `[N]`.
-        class_weight: `[K]`; ones if None.
+        weight: Class weights `[K]`; ones if None.
         keys: Of the noise `[N, 2]`, or `[S, N, 2]`; None where it is given or there is none.
         noise: Uniforms `[N, K]`, or `[S, N, K]`.
     """
 
     target: Tensor
     factor: Tensor
-    class_weight: Tensor | None
+    weight: Tensor | None
     keys: Tensor | None
     noise: Tensor | None
 
 
 def objective_of(
-    scores: Sequence[Tensor], chunk: Chunk, options: Options, *, differentiates: bool
+    scores: Sequence[Tensor], chunk: Chunk, settings: Settings, *, differentiates: bool
 ) -> tuple[Objective, Sequence[Tensor]]:
     """The weighted objective of each instance `[N]`, and the gradients of scores `[N, K]`.
 
@@ -116,33 +95,22 @@ def objective_of(
     `functional`. The scores are not to be read afterwards, nor the gradients where they are not
     asked for.
     """
-    one_class = not chunk.target.is_floating_point() and options.label_smoothing == 0.0
+    options = settings.options
+    one_class = not chunk.target.is_floating_point() and settings.label_smoothing == 0.0
     if one_class and options.num_samples == 1 and options.masks != "straight_through":
-        return _in_one_pass(scores, chunk, options)
-    return _by_autograd(scores, chunk, options, differentiates)
+        return _in_one_pass(scores, chunk, options, settings.posterior)
+    return _by_autograd(scores, chunk, settings, differentiates)
 
 
 def _in_one_pass(
-    scores: Sequence[Tensor], chunk: Chunk, options: Options
+    scores: Sequence[Tensor], chunk: Chunk, options: ObjectiveOptions, posterior: str
 ) -> tuple[Objective, Sequence[Tensor]]:
     gradients = [at_least_float32(branch) for branch in scores]  # what they become
     logits, retain_logits, *correction = gradients
-    learned = options.posterior == "learned"
-    if options.posterior == "analytic":
+    if posterior == "analytic":
         correction = [analytic_correction(logits, retain_logits, chunk.target)]
-    weight = (
-        None if chunk.class_weight is None else chunk.class_weight[chunk.target].to(logits.dtype)
-    )
+    weight = None if chunk.weight is None else chunk.weight[chunk.target].to(logits.dtype)
     mean = options.masks == "mean"
-    scalars = Scalars(
-        options.kl_weight,
-        options.entropy_weight,
-        options.aux_weight,
-        1.0 if mean else options.temperature,
-        options.plugin_share,
-        options.plugin_focus,
-        options.aux_shift(logits.shape[-1]),
-    )
     terms = _in_parts(
         logits,
         retain_logits,
@@ -151,9 +119,9 @@ def _in_one_pass(
         chunk.factor if weight is None else chunk.factor * weight,
         None if mean else chunk.keys,
         None if mean else chunk.noise,
-        scalars=logits.new_tensor(scalars),
+        scalars=logits.new_tensor(scalars(options, logits.shape[-1])),
         floor=options.floor,
-        learned=learned,
+        learned=posterior == "learned",
         with_plugin=options.plugin_share > 0.0,
     )
     if weight is not None:
@@ -162,8 +130,9 @@ def _in_one_pass(
 
 
 def _by_autograd(
-    scores: Sequence[Tensor], chunk: Chunk, options: Options, differentiates: bool
+    scores: Sequence[Tensor], chunk: Chunk, settings: Settings, differentiates: bool
 ) -> tuple[Objective, Sequence[Tensor]]:
+    options, posterior, label_smoothing = settings
     leaves = [at_least_float32(branch.detach()) for branch in scores]
     if differentiates:
         leaves = [leaf.requires_grad_() for leaf in leaves]
@@ -171,39 +140,18 @@ def _by_autograd(
     noise = chunk.noise
     if chunk.keys is not None:
         noise = uniforms(chunk.keys, logits.shape[-1], logits.dtype)
-    shared: dict[str, Any] = {
-        "masks": options.masks,
-        "temperature": options.temperature,
-        "floor": options.floor,
-        "plugin_share": options.plugin_share,
-        "plugin_focus": options.plugin_focus,
-        "num_samples": options.num_samples,
-        "noise": noise,
-    }
-    label: dict[str, Any] = {
-        "weight": chunk.class_weight,
-        "label_smoothing": options.label_smoothing,
-    }
+    label = Label.of(
+        chunk.target, logits, weight=chunk.weight, label_smoothing=label_smoothing, axis=LOCAL
+    )
     with torch.set_grad_enabled(differentiates):
-        if options.posterior == "analytic":
-            checked = Label.of(chunk.target, logits, **label, axis=LOCAL)
+        if posterior == "analytic":
             raw = computed_posterior_objective(
-                analytic_posterior,
-                logits,
-                retain_logits,
-                checked,
-                generator=None,
-                **shared,
+                analytic_posterior, logits, retain_logits, label, options, noise, None
             )
         else:
+            correction_logits = correction[0] if correction else None
             raw = dropmax_objective(
-                logits,
-                retain_logits,
-                correction[0] if correction else None,
-                chunk.target,
-                aux_prior=options.aux_prior if correction else "label",
-                **shared,
-                **label,
+                logits, retain_logits, correction_logits, label, options=options, noise=noise
             )
         weighted = options.weighted(raw)
         total = weighted.total.masked_fill(chunk.factor == 0.0, 0.0)

@@ -13,26 +13,29 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dropmax.functional import ObjectiveOptions
 from dropmax.fused.noise import logistics
 
 SMALL_FLOOR = 1e-30
 """Below this floor the logarithm of a mask is computed without leaving logarithms."""
 
 
-class Scalars(NamedTuple):
+def scalars(options: ObjectiveOptions, num_classes: int) -> list[float]:
     """The numbers in the objective that may change from step to step.
 
-    They are handed on as a tensor, for which nothing is compiled anew. `aux_shift` is logit(pi) of
+    They are handed on as a tensor, for which nothing is compiled anew. The last is logit(pi) of
     `aux_prior`; the temperature is 1 where there is no noise.
     """
-
-    kl_weight: float
-    entropy_weight: float
-    aux_weight: float
-    temperature: float
-    plugin_share: float
-    plugin_focus: float
-    aux_shift: float
+    log_pi, log_rest = options.aux_odds(num_classes)
+    return [
+        options.kl_weight,
+        options.entropy_weight,
+        options.aux_weight,
+        1.0 if options.masks == "mean" else options.temperature,
+        options.plugin_share,
+        options.plugin_focus,
+        log_pi - log_rest,
+    ]
 
 
 def objective_and_gradient(
@@ -69,7 +72,7 @@ def objective_and_gradient(
         factor: What the gradient of each instance is multiplied by.
         keys: Of the noise; None where the noise is given or there is none: z = g.
         noise: Uniforms in (0, 1), in the place of the keys.
-        scalars: Those of `Scalars`, in their order.
+        scalars: Those of the function `scalars`, in its order.
         floor: The weight of a dropped class.
         learned: Whether the correction is a score that is learned, with an aux term.
         with_plugin: Whether a share of the objective is the plug-in's cross-entropy.

@@ -1,4 +1,4 @@
-"""Going over the instances, some at a time: the objective, and the gradients of the maps."""
+"""Going over the instances, some at a time: their maps, their objective, and the gradients."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from dropmax import _check
-from dropmax._precision import at_least_float32
+from dropmax._check import at_least_float32
 from dropmax.functional import Objective
-from dropmax.fused.chunks import Chunk, Options, objective_of
-from dropmax.fused.maps import Map
+from dropmax.fused.chunks import Chunk, Settings, objective_of
 
 CHUNK = 2**23
 """So many scores of each map are held at a time, about."""
@@ -24,8 +23,8 @@ SPACES = (torch.zeros_like, torch.zeros_like, *(torch.empty_like, torch.zeros_li
 class Parameters(NamedTuple):
     """The maps, the biases and the gate's maps None where there is none; in one dtype."""
 
-    weight: Tensor
-    bias: Tensor | None
+    linear_weight: Tensor
+    linear_bias: Tensor | None
     retain_weight: Tensor
     retain_bias: Tensor | None
     correction_weight: Tensor | None
@@ -43,14 +42,79 @@ class Batch(NamedTuple):
     """The instances `[N]`: labels, weights in the total, and noise, as `Chunk` explains them."""
 
     target: Tensor
-    class_weight: Tensor | None
+    weight: Tensor | None
     keys: Tensor | None
     noise: Tensor | None
 
     def chunk(self, rows: slice, factor: Tensor) -> Chunk:
         keys = None if self.keys is None else self.keys[..., rows, :]
         noise = None if self.noise is None else self.noise[..., rows, :]
-        return Chunk(self.target[rows], factor[rows], self.class_weight, keys, noise)
+        return Chunk(self.target[rows], factor[rows], self.weight, keys, noise)
+
+
+class Map(NamedTuple):
+    """A linear map of inputs `[N, D]`, and the gradients it adds to; None where none is wanted.
+
+    The gradient of the weight is overwritten by the first instances, the others are zeros at first;
+    `held` is the memory of the scores `[n, K]` of a few instances.
+    """
+
+    inputs: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    to_inputs: Tensor | None
+    to_weight: Tensor | None
+    to_bias: Tensor | None
+    held: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        inputs: Tensor,
+        to_inputs: Tensor | None,
+        parameters: Sequence[Tensor | None],
+        to_parameters: Sequence[Tensor | None],
+        at_once: int,
+    ) -> "Map":
+        """The map by a weight and a bias, done in the dtype of the inputs, so many at once."""
+        weight, bias = (
+            None if tensor is None else tensor.to(inputs.dtype) for tensor in parameters
+        )
+        assert weight is not None
+        to_weight, to_bias = to_parameters
+        held = inputs.new_empty(min(at_once, len(inputs)), len(weight))
+        return cls(inputs, weight, bias, to_inputs, to_weight, to_bias, held)
+
+    def scores(self, rows: slice) -> Tensor:
+        """Those of the instances in `rows`, in the memory of the last ones."""
+        inputs = self.inputs[rows]
+        scores = self.held[: len(inputs)]
+        if self.bias is None:
+            return torch.mm(inputs, self.weight.t(), out=scores)
+        return torch.addmm(self.bias, inputs, self.weight.t(), out=scores)
+
+    def add_gradients(self, rows: slice, to_scores: Tensor) -> None:
+        """Add what the gradient of these scores gives."""
+        if self.to_bias is not None:
+            self.to_bias.add_(to_scores.sum(0))
+        inputs, weight = self.inputs[rows], self.weight
+        if inputs.dtype == torch.float16:  # no scaled loss keeps these gradients off 0 in its range
+            inputs, weight = inputs.float(), weight.float()
+        to_scores = to_scores.to(inputs.dtype)
+        if self.to_weight is not None:
+            _add_product(self.to_weight, to_scores.t(), inputs, keep=rows.start > 0)
+        if self.to_inputs is not None:
+            _add_product(self.to_inputs[rows], to_scores, weight)
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor, *, keep: bool = True) -> None:
+    """total += left @ right in place, or total = left @ right."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right, beta=1.0 if keep else 0.0)
+    elif keep:
+        total += left @ right
+    else:
+        total.copy_(left @ right)
 
 
 def _only_once() -> None:
@@ -67,14 +131,14 @@ class Accumulated(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        options: Options,
+        settings: Settings,
         batch: Batch,
         differentiates: bool,
         factor: Tensor,
         *tensors: Tensor | None,
     ) -> tuple[Tensor, ...]:
         wanted = [differentiates and needed for needed in ctx.needs_input_grad[4:]]
-        terms, gradients = _passed(options, batch, factor, tensors, wanted)
+        terms, gradients = _passed(settings, batch, factor, tensors, wanted)
         ctx.save_for_backward(*gradients)
         counted = [(term.masked_fill(factor == 0.0, 0.0) * factor).sum() for term in terms]
         ctx.mark_non_differentiable(*counted[1:])
@@ -104,18 +168,18 @@ class Recomputed(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        options: Options,
+        settings: Settings,
         batch: Batch,
         *tensors: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        ctx.options = options
+        ctx.settings = settings
         (features, *_) = tensors
         assert features is not None
         ctx.autocast = _autocast(features)
         ctx.save_for_backward(*batch, *tensors)
         factor = features.new_ones(len(features))
         wanted = [False] * len(tensors)
-        terms, _ = _passed(options, batch, factor, tensors, wanted)
+        terms, _ = _passed(settings, batch, factor, tensors, wanted)
         ctx.mark_non_differentiable(*terms[1:])
         return tuple(terms)
 
@@ -126,7 +190,7 @@ class Recomputed(torch.autograd.Function):
         batch, tensors = Batch(*ctx.saved_tensors[:count]), ctx.saved_tensors[count:]
         wanted = ctx.needs_input_grad[2:]
         with torch.autocast(tensors[0].device.type, **ctx.autocast):
-            passed = _passed(ctx.options, batch, upstream, tensors, wanted)
+            passed = _passed(ctx.settings, batch, upstream, tensors, wanted)
         return None, None, *passed[1]
 
 
@@ -138,7 +202,7 @@ def _autocast(features: Tensor) -> dict[str, Any]:
 
 
 def _passed(
-    options: Options,
+    settings: Settings,
     batch: Batch,
     factor: Tensor,
     tensors: Sequence[Tensor | None],
@@ -181,7 +245,7 @@ def _passed(
             rows = slice(start, start + size)
             scores = [mapping.scores(rows) for mapping in maps]
             chunk = batch.chunk(rows, factor)
-            found, to_scores = objective_of(scores, chunk, options, differentiates=any(wanted))
+            found, to_scores = objective_of(scores, chunk, settings, differentiates=any(wanted))
             terms.append(found)
             if any(wanted):
                 for mapping, to_score in zip(maps, to_scores, strict=True):

@@ -1,30 +1,34 @@
 """Classification heads: modules `features [*, D] -> Scores`, with a loss and log-probabilities."""
 
-from dropmax.heads.attention import AttentionHead
-from dropmax.heads.base import Head
-from dropmax.heads.class_dropout import ClassDropoutHead
+from dropmax.heads.base import GatedHead, Head, Scores
+from dropmax.heads.baselines import (
+    AttentionHead,
+    ClassDropoutHead,
+    SampledSoftmaxHead,
+    SoftmaxHead,
+    SparsemaxHead,
+)
 from dropmax.heads.decay import decay_groups
 from dropmax.heads.dropmax import DropMaxHead
-from dropmax.heads.maps import predicting
-from dropmax.heads.registry import HEADS, make_head
-from dropmax.heads.sampled_softmax import SampledSoftmaxHead
-from dropmax.heads.scores import Scores
-from dropmax.heads.settings import PRESETS
-from dropmax.heads.softmax import SoftmaxHead
-from dropmax.heads.sparsemax import SparsemaxHead
+from dropmax.heads.presets import PRESETS
+from dropmax.heads.registry import HEADS, make_head, register_head
+from dropmax.heads.research import ComputedPosteriorHead, MarginalHead
 
 __all__ = [
     "HEADS",
     "PRESETS",
     "AttentionHead",
     "ClassDropoutHead",
+    "ComputedPosteriorHead",
     "DropMaxHead",
+    "GatedHead",
     "Head",
+    "MarginalHead",
     "SampledSoftmaxHead",
     "Scores",
     "SoftmaxHead",
     "SparsemaxHead",
     "decay_groups",
     "make_head",
-    "predicting",
+    "register_head",
 ]

@@ -1,66 +1,189 @@
-"""What every head is: linear maps of the features to `Scores`, a loss, log-probabilities."""
+"""What every head is: features to `Scores`, a loss, log-probabilities; and one with a gate."""
 
+import inspect
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from dropmax import _check
-from dropmax._precision import at_least_float32
+from dropmax import _check, predictive
+from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
-from dropmax.functional import Objective
-from dropmax.functional.instances import IGNORE_INDEX, REDUCTIONS, Instances
-from dropmax.heads.maps import LinearMaps, predicting
-from dropmax.heads.scores import Scores
+from dropmax.errors import DropmaxAttributeError, DropmaxTypeError
+from dropmax.functional import Label, Objective
+from dropmax.functional.targets import IGNORE_INDEX, REDUCTIONS, Instances
+
+SAMPLING = ("num_samples", "noise", "generator")
+INTEGRATION = ("tolerance", "num_nodes")
+"""The options of the methods "monte_carlo" and "exact"."""
+
+GATE = (
+    "gate_weight",
+    "retain_weight",
+    "retain_bias",
+    "correction_weight",
+    "correction_bias",
+)
+"""The parameters of the gate, in the order in which they are made."""
+
+_ANSWER = "head.log_probs(scores).argmax(-1)"
+_PROBABILITIES = "head.log_probs(scores).exp()"
+_LOSS = "dropmax.Criterion(model)(scores, target)"
+
+MEANT: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("argmax", "max", "topk"), _ANSWER),
+        **dict.fromkeys(("softmax", "sigmoid", "exp"), _PROBABILITIES),
+        "log_softmax": "head.log_probs(scores)",
+        **dict.fromkeys(("cross_entropy", "nll_loss"), _LOSS),
+        "backward": f"{_LOSS}.backward()",
+        **{
+            name: f"scores.logits.{name}; metrics of other packages take head.log_probs(scores)"
+            for name in ("shape", "ndim", "dtype", "device")
+        },
+        **{name: f"scores.logits.{name}()" for name in ("size", "dim", "detach", "cpu")},
+        "to": "model.to(device), and scores.logits.to(...) for a branch of the scores",
+    }
+)
+"""What is asked of scores as if they were logits, and the call that gives it."""
 
 
-class Head(LinearMaps, ABC):
+class Scores(NamedTuple):
+    """What a head computes from features, each `[*, K]`; a branch that a head lacks is None.
+
+    They are no logits: the answer is `head.log_probs(scores).argmax(-1)`, the loss
+    `head.loss(scores, target)`. What takes them for a tensor meets an error that says so.
+
+    Attributes:
+        logits: Class scores, those of an ordinary linear classifier.
+        retain_logits: Logits of the prior probability that a class is retained.
+        correction_logits: What the label adds to the posterior's logits; used by the loss alone.
+    """
+
+    logits: Tensor
+    retain_logits: Tensor | None = None
+    correction_logits: Tensor | None = None
+
+    def each(self, function: Callable[[Tensor], Tensor]) -> "Scores":
+        """The scores with the same done to every branch there is."""
+        logits, *others = self
+        return Scores(function(logits), *(None if x is None else function(x) for x in others))
+
+    @classmethod
+    def joined(cls, parts: Iterable["Scores"]) -> "Scores":
+        """The scores of several batches as those of one, joined along the first axis."""
+
+        def of_all(branch: tuple[Tensor | None, ...]) -> Tensor | None:
+            return None if branch[0] is None else torch.cat([x for x in branch if x is not None])
+
+        logits, *others = zip(*parts, strict=True)
+        return cls(torch.cat(logits), *map(of_all, others))
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name not in MEANT:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        _check.meant(f"Scores.{name}", MEANT[name], DropmaxAttributeError)
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: tuple[type, ...],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> NoReturn:
+        name = getattr(func, "__name__", str(func))
+        call = MEANT.get(name, "head.log_probs(scores), which are ordinary logits")
+        _check.meant(name, call, DropmaxTypeError)
+
+
+class Head(nn.Module, ABC):
     """A classification head: `features [*, D] -> Scores`, in the place of the last `nn.Linear`.
 
     Parameters are named like those of nn.Linear, `weight [K, D]` and `bias [K]`, so that the
-    checkpoint of a softmax classifier loads as it is; heads with a gate add `retain_weight`,
-    `retain_bias` and, where the objective uses it, `correction_weight` and `correction_bias`; one
-    of low rank adds `gate_weight [r, D]`, and its other two are `[K, r]`.
-    Weights start Glorot-uniform and biases at zero, as in the authors' code.
+    checkpoint of a softmax classifier loads as it is. Weights start Glorot-uniform and biases at
+    zero, as in the authors' code.
 
     Training and evaluation are two methods, `loss` and `log_probs`: no head looks at
-    `self.training`.
+    `self.training`. A head of your own implements `objective`, and `log_probs` where it does not
+    predict by the softmax of its logits.
+
+    Args:
+        in_features: Width D of the features.
+        num_classes: Number K of classes.
+        label_smoothing: The share of the label that the nll spreads over all classes, in [0, 1].
+        bias: Whether the maps have biases.
+        device: Where the parameters live.
+        dtype: Of the parameters.
 
     Attributes:
+        predictive_methods: How the head can predict, the names that `log_probs` takes.
+        branches: The scores it has beside the logits: "retain", "correction".
         axis: Where the classes live; `LOCAL` unless they are sharded.
-        label_smoothing: The share of the label that the nll spreads over all classes.
+
+    Raises:
+        ValueError: If an argument does not fit.
     """
 
     predictive_methods: ClassVar[tuple[str, ...]] = ("plugin",)
+    branches: tuple[str, ...] = ()
     axis: ClassAxis = LOCAL
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
 
     def __init__(
         self,
         in_features: int,
         num_classes: int,
         *,
-        branches: tuple[str, ...] = (),
-        gate_rank: int | None = None,
-        retain_bias_init: float = 0.0,
         label_smoothing: float = 0.0,
         bias: bool = True,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        **unknown: Any,
     ) -> None:
-        super().__init__(
-            in_features,
-            num_classes,
-            branches=branches,
-            gate_rank=gate_rank,
-            retain_bias_init=retain_bias_init,
-            bias=bias,
-            device=device,
-            dtype=dtype,
-        )
+        super().__init__()
+        for option in unknown:
+            _check.choice("an option", option, self.option_names())
+        _check.integer("in_features", in_features, low=1)
+        _check.integer("num_classes", num_classes, low=1)
+        _check.boolean("bias", bias)
         _check.number("label_smoothing", label_smoothing, low=0.0, high=1.0)
+        self.in_features = in_features
+        self.out_features = num_classes
         self.label_smoothing = label_smoothing
+        weight = torch.empty(num_classes, in_features, device=device, dtype=dtype)
+        self.weight = nn.Parameter(weight)
+        self.register_parameter(
+            "bias", nn.Parameter(weight.new_empty(num_classes)) if bias else None
+        )
+        Head.reset_parameters(self)
+
+    def reset_parameters(self) -> None:
+        """Start anew: Glorot-uniform weights and zero biases."""
+        nn.init.xavier_uniform_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, features: Float[Tensor, "*batch D"], *, correction: bool = True) -> Scores:  # noqa: ARG002
+        """Map features `[*, D]` to scores `[*, K]`.
+
+        Args:
+            features: `[*, D]`.
+            correction: Whether to do the map that the loss alone uses, where the head has one.
+
+        Raises:
+            ValueError: If features do not fit the weights.
+        """
+        _check.features(features, self.weight)
+        return Scores(F.linear(features, self.weight, self.bias))
 
     def loss(
         self,
@@ -145,10 +268,33 @@ class Head(LinearMaps, ABC):
             sample_weight=sample_weight,
             axis=self.axis,
         )
-        smoothing = self.label_smoothing if label_smoothing is None else label_smoothing
-        label = {"weight": weight, "label_smoothing": smoothing, "axis": self.axis}
-        objective = self._objective(scores, instances.target, label, noise, generator)
+        label = Label.of(
+            instances.target,
+            scores.logits,
+            weight=weight,
+            label_smoothing=self.label_smoothing if label_smoothing is None else label_smoothing,
+            axis=self.axis,
+        )
+        objective = self.objective(scores, label, noise=noise, generator=generator)
         return instances.reduced(objective, reduction)
+
+    @abstractmethod
+    def objective(self, scores: Scores, label: Label, **random: Any) -> Objective:
+        """The objective of each instance before weights: what a head of your own implements.
+
+        `loss` has checked the arguments, and reduces and weights what comes back. Where the loss of
+        an instance follows from what it is if class k were the label, for all k `[*, K]`, it is
+        `label.nll(that)`, which knows of indices, probabilities, class weights and smoothing.
+
+        Args:
+            scores: What `forward` returned.
+            label: The class, or the probabilities of classes, of each instance.
+            **random: The noise and the generator of `loss`, which may be None, for what draws.
+
+        Returns:
+            `Objective` of tensors `[*]` in nats, float32 at least; `Objective.of_nll(nll)` where
+            there is no term but the nll.
+        """
 
     def weighted(self, raw: Objective) -> Objective:
         """What `loss` returns, from the terms of `raw_loss`."""
@@ -194,26 +340,14 @@ class Head(LinearMaps, ABC):
         return self._plugin(scores)
 
     def predict(
-        self,
-        features: Float[Tensor, "*batch D"],
-        *,
-        method: str = "plugin",
-        num_samples: int | None = None,
-        noise: Tensor | None = None,
-        generator: torch.Generator | None = None,
-        tolerance: float | None = None,
-        num_nodes: int | None = None,
+        self, features: Float[Tensor, "*batch D"], *, method: str = "plugin", **options: Any
     ) -> Float[Tensor, "*batch K"]:
         """`log_probs` of features `[*, D]`, without the map that the loss alone uses.
 
         Args:
             features: As `forward` takes them.
-            method: As in `log_probs`, and so the five below.
-            num_samples: The number of masks of "monte_carlo".
-            noise: Uniforms in (0, 1) `[S, *, K]`.
-            generator: The source of the noise.
-            tolerance: Relative error of "exact".
-            num_nodes: Nodes of "exact".
+            method: As in `log_probs`.
+            **options: Of the method, as in `log_probs`.
 
         Raises:
             ValueError: If features do not fit the weights, or as in `log_probs`.
@@ -224,17 +358,7 @@ class Head(LinearMaps, ABC):
             >>> DropMaxHead(16, 5).predict(torch.randn(8, 16), method="exact").shape
             torch.Size([8, 5])
         """
-        with predicting():
-            scores = self(features)
-        return self.log_probs(
-            scores,
-            method=method,
-            num_samples=num_samples,
-            noise=noise,
-            generator=generator,
-            tolerance=tolerance,
-            num_nodes=num_nodes,
-        )
+        return self.log_probs(self(features, correction=False), method=method, **options)
 
     def posterior_logits(self, scores: Scores, target: Tensor) -> Tensor | None:  # noqa: ARG002
         """The logits `[*, K]` of the masks that training draws once the label is known.
@@ -248,20 +372,6 @@ class Head(LinearMaps, ABC):
         """
         return None
 
-    @abstractmethod
-    def _objective(
-        self,
-        scores: Scores,
-        target: Tensor,
-        label: dict[str, Any],
-        noise: Tensor | None,
-        generator: torch.Generator | None,
-    ) -> Objective:
-        """The unweighted objective of each instance.
-
-        `label` holds what every loss of `functional` takes: weight, label_smoothing and axis.
-        """
-
     def _plugin(self, scores: Scores) -> Tensor:
         """Log-probabilities without sampling: the softmax of the logits."""
         return self.axis.log_softmax(at_least_float32(scores.logits)).to(scores.logits.dtype)
@@ -273,12 +383,24 @@ class Head(LinearMaps, ABC):
         for branch in branches:
             if getattr(scores, f"{branch}_logits") is None:
                 argument = f"scores.{branch}_logits"
-                remedy = "pass what this head returned, called outside predicting()"
+                remedy = "pass what head(features) returned"
                 _check.fail(argument, "be given", None, remedy)
         num_classes = self.axis.num_classes(scores.logits)
         if num_classes != self.out_features:
             must = f"have {self.out_features} classes"
             _check.fail("scores", must, scores.logits, "pass what this head returned")
+
+    @classmethod
+    def option_names(cls) -> tuple[str, ...]:
+        """The options of the constructor, by name."""
+        made = [vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)]
+        known = (
+            parameter
+            for function in made[: made.index(Head.__init__) + 1]
+            for parameter in inspect.signature(function).parameters.values()
+        )
+        names = (option.name for option in known if option.kind is option.KEYWORD_ONLY)
+        return tuple(dict.fromkeys(names))
 
     def options(self) -> dict[str, Any]:
         """The options of the head as they stand, by the names its constructor has for them."""
@@ -289,10 +411,152 @@ class Head(LinearMaps, ABC):
         return ", ".join(f"{name}={value}" for name, value in (shape | self.options()).items())
 
 
-def nll_only(nll: Tensor) -> Objective:
-    """The objective that has no term but the negative log-likelihood."""
-    absent = torch.zeros_like(nll)
-    return Objective.of_terms(nll, absent, absent, absent)
+class GatedHead(Head):
+    """A head with a gate: it learns, too, with which probability each class is retained.
+
+    Beside `weight` and `bias` it has `retain_weight [K, D]` and `retain_bias`, and where the
+    objective uses it `correction_weight` and `correction_bias`. One of low rank has `gate_weight
+    [r, D]`, and the others are `[K, r]`.
+
+    Args:
+        in_features: Width D of the features.
+        num_classes: Number K of classes.
+        gate_rank: The rank r of the retain and correction maps, which then share `gate_weight
+            [r, D]`: less time and memory with very many classes. None is full rank.
+        retain_bias_init: Initial retain bias; above 0 the classes start retained.
+        **shared: label_smoothing, bias, device and dtype, as in `Head`.
+
+    Attributes:
+        floor: The weight of a class whose retain probability is 0, in the plug-in.
+
+    Raises:
+        ValueError: If an argument does not fit.
+    """
+
+    predictive_methods: ClassVar[tuple[str, ...]] = ("plugin", "monte_carlo", "exact")
+
+    floor: float
+    gate_weight: nn.Parameter | None
+    retain_weight: nn.Parameter
+    retain_bias: nn.Parameter | None
+    correction_weight: nn.Parameter | None
+    correction_bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        gate_rank: int | None = None,
+        retain_bias_init: float = 0.0,
+        **shared: Any,
+    ) -> None:
+        super().__init__(in_features, num_classes, **shared)
+        _check.number("retain_bias_init", retain_bias_init)
+        if self.bias is None and retain_bias_init != 0.0:
+            must = "be 0 where bias is False"
+            _check.fail("retain_bias_init", must, retain_bias_init, "leave the biases on")
+        if gate_rank is not None:
+            _check.integer("gate_rank", gate_rank, low=1)
+            if gate_rank > in_features:
+                must = f"be at most in_features, {in_features}"
+                _check.fail("gate_rank", must, gate_rank, "leave it out for full rank")
+        self.gate_rank = gate_rank
+        self.retain_bias_init = retain_bias_init
+        for name in GATE:
+            self.register_parameter(name, None)
+        if gate_rank is not None:
+            self.gate_weight = nn.Parameter(self.weight.new_empty(gate_rank, in_features))
+            _initialize(self.gate_weight)
+        self._add_branch("retain", retain_bias_init)
+
+    def _add_branch(self, branch: str, bias_init: float = 0.0) -> None:
+        """Add the map to the scores of a branch."""
+        width = self.in_features if self.gate_rank is None else self.gate_rank
+        weight = nn.Parameter(self.weight.new_empty(self.out_features, width))
+        setattr(self, f"{branch}_weight", weight)
+        _initialize(weight)
+        if self.bias is not None:
+            bias = torch.full_like(self.bias, bias_init, requires_grad=False)
+            setattr(self, f"{branch}_bias", nn.Parameter(bias))
+        self.branches = (*self.branches, branch)
+
+    def reset_parameters(self) -> None:
+        """Start anew: Glorot-uniform weights, zero biases, and the retain bias asked for."""
+        super().reset_parameters()
+        for parameter in self.gate_parameters():
+            _initialize(parameter)
+        if self.retain_bias is not None:
+            nn.init.constant_(self.retain_bias, self.retain_bias_init)
+
+    def gate_parameters(self) -> list[nn.Parameter]:
+        """The parameters of the retain and correction branches, which weight decay spares."""
+        parameters = (self._parameters[name] for name in GATE)
+        return [parameter for parameter in parameters if parameter is not None]
+
+    def forward(self, features: Float[Tensor, "*batch D"], *, correction: bool = True) -> Scores:
+        _check.features(features, self.weight)
+        logits = F.linear(features, self.weight, self.bias)
+        if self.gate_weight is not None:
+            features = F.linear(features, self.gate_weight)
+        retain_logits = F.linear(features, self.retain_weight, self.retain_bias)
+        if self.correction_weight is None or not correction:
+            return Scores(logits, retain_logits)
+        correction_logits = F.linear(features, self.correction_weight, self.correction_bias)
+        return Scores(logits, retain_logits, correction_logits)
+
+    def log_probs(
+        self, scores: Scores, *, method: str = "plugin", **options: Any
+    ) -> Float[Tensor, "*batch K"]:
+        if method not in ("monte_carlo", "exact") or method not in self.predictive_methods:
+            return super().log_probs(scores, method=method, **options)
+        self._check_scores(scores, ("retain",))
+        function = getattr(predictive, method)
+        others = SAMPLING if method == "exact" else INTEGRATION
+        _check.unused({name: options.get(name) for name in others}, f"for method {method!r}")
+        if method == "monte_carlo" and options.get("num_samples") is None:
+            must = "be given for method 'monte_carlo'"
+            _check.fail("num_samples", must, None, "pass a number of masks")
+        own = {name: value for name, value in options.items() if name not in others}
+        log_probs: Tensor = function(
+            scores.logits, required(scores.retain_logits), **own, axis=self.axis
+        )
+        return log_probs
+
+    def _plugin(self, scores: Scores) -> Tensor:
+        return predictive.plugin(
+            scores.logits, required(scores.retain_logits), floor=self.floor, axis=self.axis
+        )
+
+    def options(self) -> dict[str, Any]:
+        own = {"gate_rank": self.gate_rank, "retain_bias_init": self.retain_bias_init}
+        return super().options() | own
+
+
+@contextmanager
+def without_correction(head: Head) -> Iterator[None]:
+    """Within, the head is called with `correction=False`, however deep in a model it stands.
+
+    Not in code that is compiled, which leaves out what nothing uses.
+    """
+    if "correction" not in head.branches or torch.compiler.is_compiling():
+        yield
+        return
+    hook = head.register_forward_pre_hook(
+        lambda _, args, kwargs: (args, {**kwargs, "correction": False}), with_kwargs=True
+    )
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _initialize(parameter: nn.Parameter) -> None:
+    """Glorot-uniform where it is a weight, zero where it is a bias."""
+    if parameter.ndim > 1:
+        nn.init.xavier_uniform_(parameter)
+    else:
+        nn.init.zeros_(parameter)
 
 
 def required(branch: Tensor | None) -> Tensor:

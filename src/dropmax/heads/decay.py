@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from dropmax import _check
-from dropmax.heads.base import Head
+from dropmax.heads.base import GatedHead
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     if not isinstance(model, nn.Module):
         _check.fail("model", "be an nn.Module", model, "pass the whole model", of=nn.Module)
     _check.number("weight_decay", weight_decay, low=0.0)
-    heads = [module for module in model.modules() if isinstance(module, Head)]
+    heads = [module for module in model.modules() if isinstance(module, GatedHead)]
     gates = {id(parameter) for head in heads for parameter in head.gate_parameters()}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [

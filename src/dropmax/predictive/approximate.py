@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dropmax import _check, bernoulli
-from dropmax._precision import at_least_float32
+from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
 from dropmax.functional.masking import gated_logits, retained_logits
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dropmax import _check
-from dropmax._precision import at_least_float32
+from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
 from dropmax.predictive.quadrature import Part, blocks, log_dropped, log_kept, parts
 

@@ -10,9 +10,13 @@ from torch import Tensor, nn
 from dropmax import _check
 from dropmax.backbones import make_backbone, out_features
 from dropmax.conversion import find_head
+from dropmax.conversion.predictor import scores_of
 from dropmax.data import LabeledData
-from dropmax.heads import Scores, make_head, predicting
+from dropmax.heads import Scores, make_head
 from dropmax.training.config import PROTOCOLS, RunConfig, epoch_seed
+
+BATCH = 100
+"""Instances that are predicted in one batch."""
 
 
 class Pixels(nn.Module):
@@ -89,7 +93,7 @@ def method_of(classifier: nn.Module, config: RunConfig) -> str:
 
 
 def predict(
-    classifier: nn.Module, images: Tensor, batch_size: int = 100, *, method: str = "plugin"
+    classifier: nn.Module, images: Tensor, batch_size: int = BATCH, *, method: str = "plugin"
 ) -> Prediction:
     """What a trained classifier says of images.
 
@@ -99,23 +103,9 @@ def predict(
     head = find_head(classifier)
     without_samples = [name for name in head.predictive_methods if name != "monte_carlo"]
     _check.choice("method", method, without_samples)
-    with predicting():
-        scores = scores_of(classifier, images, batch_size)
+    scores = scores_of(classifier, images, batch_size, correction=False)
     with torch.no_grad():
         return Prediction(scores, head.log_probs(scores, method=method))
-
-
-@torch.no_grad()
-def scores_of(classifier: nn.Module, images: Tensor, batch_size: int = 100) -> Scores:
-    """The scores of images, on the CPU, as a trained classifier sees them."""
-    training = classifier.training
-    device = find_head(classifier).weight.device
-    classifier.eval()
-    found = Scores.joined(
-        classifier(part.to(device)).each(Tensor.cpu) for part in torch.split(images, batch_size)
-    )
-    classifier.train(training)
-    return found
 
 
 def flipped_and_cropped(images: Tensor, padding: int = 4) -> Tensor:

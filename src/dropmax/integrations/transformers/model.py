@@ -11,7 +11,8 @@ from transformers.initialization import guard_torch_init_functions, no_init_weig
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from dropmax import _check
-from dropmax.heads import Head, Scores, predicting
+from dropmax.heads import Head, Scores
+from dropmax.heads.base import without_correction
 from dropmax.integrations.transformers.configuration import DropMaxConfig
 from dropmax.integrations.transformers.host import PackedHead, WithHostArguments, made_host
 
@@ -97,7 +98,7 @@ class DropMaxForClassification(PreTrainedModel):
             ValueError: If num_items_in_batch comes without labels, or the head finds fault.
         """
         only_predicts = labels is None and not torch.is_grad_enabled()
-        with predicting() if only_predicts else nullcontext():
+        with without_correction(self.head) if only_predicts else nullcontext():
             output = self.host(*args, **kwargs, return_dict=True)
         scores = self._unpacked(output.logits)
         loss = None

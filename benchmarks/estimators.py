@@ -35,12 +35,12 @@ from dropmax.data import PACKAGED, load_data
 from dropmax.metrics import evaluate
 
 FOLDS = 5
-RIVAL = "MLPClassifier()"
+BASELINE = "MLPClassifier()"
 CLASSIFIERS: Mapping[str, Callable[[], Any]] = {
     "DropMaxClassifier()": lambda: DropMaxClassifier(random_state=0),
     'DropMaxClassifier("softmax")': lambda: DropMaxClassifier("softmax", random_state=0),
     "LogisticRegression()": LogisticRegression,
-    RIVAL: lambda: MLPClassifier(random_state=0),
+    BASELINE: lambda: MLPClassifier(random_state=0),
     "scaled LogisticRegression()": lambda: make_pipeline(StandardScaler(), LogisticRegression()),
     "scaled MLPClassifier()": lambda: make_pipeline(
         StandardScaler(), MLPClassifier(random_state=0)
@@ -94,7 +94,7 @@ def measure(data: str, parts: Sequence[Fold]) -> Iterator[dict[str, Any]]:
             "classifier": name,
             **{metric: round(value, 4) for metric, value in means.items()},
             "seconds": round(statistics.median(times[name]), 4),
-            "ratio": round(median_ratio(times[name], times[RIVAL]), 3),
+            "ratio": round(median_ratio(times[name], times[BASELINE]), 3),
             "folds": len(parts),
             **conditions(),
             "sklearn": sklearn.__version__,

@@ -38,9 +38,9 @@ def alternate(
     return times
 
 
-def median_ratio(times: Sequence[float], rival: Sequence[float]) -> float:
-    """The median over repeats of a time by the rival's in the same repeat."""
-    return statistics.median(t / r for t, r in zip(times, rival, strict=True))
+def median_ratio(times: Sequence[float], baseline: Sequence[float]) -> float:
+    """The median over repeats of a time by the baseline's in the same repeat."""
+    return statistics.median(t / r for t, r in zip(times, baseline, strict=True))
 
 
 def peak_of(script: str, arguments: Sequence[str], *, repeats: int) -> float | None:

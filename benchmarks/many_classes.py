@@ -3,12 +3,12 @@
     python benchmarks/many_classes.py --out benchmarks/results/many_classes.jsonl \
         --tables docs/many-classes.md --figure docs/images/many_classes
 
-Features, linear maps, loss, forward and backward, float32. The rival is F.linear and
+Features, linear maps, loss, forward and backward, float32. The baseline is F.linear and
 F.cross_entropy. "maps alone" is the same products over the same chunks of instances and
-nothing else. The methods take turns, each setting in a process of its
-own; a ratio is the median over repeats of a method's time by the rival's in the same repeat. Memory
-is the rise of the peak in a process of its own over what it holds after one step, weights and
-gradients (on Linux, elsewhere null). "training" are 100 steps of Adam at the most classes.
+nothing else. The methods take turns, each setting in a process of its own; a ratio is the median
+over repeats of a method's time by the baseline's in the same repeat. Memory is the rise of the
+peak in a process of its own over what it holds after one step, weights and gradients (on Linux,
+elsewhere null). "training" are 100 steps of Adam at the most classes.
 """
 
 import argparse
@@ -26,13 +26,13 @@ import torch.nn.functional as F
 from lines import alternate, conditions, median_ratio, peak_of, print_peak, write_lines
 from many_classes_page import (
     ALONE,
+    BASELINE,
     FUSED,
     LOW_RANK,
     METHODS,
     NARROW,
     PLAIN,
     RANK,
-    RIVAL,
     WIDE,
     Setting,
     draw,
@@ -96,7 +96,7 @@ def without_compiler(setting: Setting) -> tuple[nn.Module, Loss]:
 
 
 MAKERS: dict[str, Callable[[Setting], tuple[nn.Module, Loss]]] = {
-    RIVAL: softmax,
+    BASELINE: softmax,
     "F.linear_cross_entropy": chunked_softmax,
     PLAIN: plain,
     FUSED: fused("dropmax:preset=paper"),
@@ -170,7 +170,7 @@ def cost(setting: Setting) -> list[dict[str, Any]]:
             **setting._asdict(),
             "method": method,
             "milliseconds": round(1e3 * statistics.median(times[method]), 3),
-            "ratio": round(median_ratio(times[method], times[RIVAL]), 3),
+            "ratio": round(median_ratio(times[method], times[BASELINE]), 3),
             "megabytes": megabytes(method, setting),
             "repeats": REPEATS,
             "compiled": is_compiled(method, setting),

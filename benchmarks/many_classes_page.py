@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 from lines import with_table
 
 RANK = 32
-RIVAL = "linear + cross_entropy"
+BASELINE = "linear + cross_entropy"
 PLAIN = "plain"
 FUSED = "fused"
 LOW_RANK = f"fused, rank {RANK}"
 ALONE = "maps alone"
 METHODS = (
-    RIVAL,
+    BASELINE,
     "F.linear_cross_entropy",
     PLAIN,
     FUSED,
@@ -56,7 +56,7 @@ def exponent(lines: Sequence[Mapping[str, Any]], method: str, quantity: str) -> 
 
 
 def draw(lines: Sequence[Mapping[str, Any]], stem: Path) -> None:
-    """Milliseconds, and their ratio to the rival's, against the number of classes."""
+    """Milliseconds, and their ratio to the baseline's, against the number of classes."""
     from dropmax.report.figures import axes_of, save
 
     costs = [line for line in lines if line["kind"] == "cost"]
@@ -73,7 +73,7 @@ def draw(lines: Sequence[Mapping[str, Any]], stem: Path) -> None:
         title = f"{settings[0].instances:,} instances, width {settings[0].width}"
         above.set_title(title, fontsize=9)
     axes[0].set_ylabel("a step, milliseconds", fontsize=9)
-    axes[2].set_ylabel(f"in that of {RIVAL}", fontsize=9)
+    axes[2].set_ylabel(f"in that of {BASELINE}", fontsize=9)
     axes[1].legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     save({stem.name: figure}, stem.parent)
 
@@ -117,7 +117,7 @@ def with_tables(page: str, lines: Sequence[Mapping[str, Any]]) -> str:
         page = with_table(page, f"many_classes: {name}", header, by_method)
     powers = [
         (method, *(f"{exponent(lines, method, q):.2f}" for q in ("milliseconds", "megabytes")))
-        for method in (RIVAL, FUSED, LOW_RANK)
+        for method in (BASELINE, FUSED, LOW_RANK)
     ]
     page = with_table(page, "many_classes: powers", ("method", "time", "memory"), powers)
     trained = [

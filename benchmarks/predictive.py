@@ -4,8 +4,8 @@
         --tables docs/method/exact.md --figure docs/images/monte_carlo
 
 256 instances in float32, logits normal with deviation 3, gates normal with deviation 1. The
-rival is Monte Carlo with 128 samples, written as plainly in torch as can be. The methods take
-turns; a ratio is the median over repeats of a method's time by the rival's in the same repeat.
+baseline is Monte Carlo with 128 samples, written as plainly in torch as can be. The methods take
+turns; a ratio is the median over repeats of a method's time by the baseline's in the same repeat.
 Memory is the rise of a process's peak over what it held before, the median over processes of
 its own that give freed memory back at once (on Linux, elsewhere null). The error is the root mean
 square over classes of a probability's, to the exact predictive in float64 at a tolerance of 1e-12.
@@ -30,7 +30,7 @@ NUM_SAMPLES = 128
 CLASSES = (10, 100, 1_000, 10_000)
 REPEATS = 9
 MEMORY_REPEATS = 5
-RIVAL = "plain Monte Carlo"
+BASELINE = "plain Monte Carlo"
 SAMPLES = (1, 3, 10, 30, 100, 300, 1_000, 3_000)
 LARGEST_ERROR_CASE = 1_000
 """The error of many samples is measured up to so many classes."""
@@ -54,7 +54,7 @@ def exact_with_gradient(logits: Tensor, retain_logits: Tensor) -> None:
 
 
 METHODS: dict[str, Callable[[Tensor, Tensor], Any]] = {
-    RIVAL: lambda o, r: plain_monte_carlo(o, r, NUM_SAMPLES),
+    BASELINE: lambda o, r: plain_monte_carlo(o, r, NUM_SAMPLES),
     "exact": exact,
     "exact with gradient": exact_with_gradient,
     "plug-in": plugin,
@@ -83,7 +83,7 @@ def cost(num_classes: int) -> list[dict[str, Any]]:
             "classes": num_classes,
             "method": name,
             "milliseconds": round(1e3 * statistics.median(times[name]), 3),
-            "ratio": round(median_ratio(times[name], times[RIVAL]), 3),
+            "ratio": round(median_ratio(times[name], times[BASELINE]), 3),
             "megabytes": megabytes(name, num_classes),
             "samples": NUM_SAMPLES,
             "repeats": REPEATS,

@@ -23,7 +23,7 @@ from dropmax._files import write_whole
 from dropmax.backbones import lenet
 
 REPEATS = 9
-RIVAL = "softmax"
+BASELINE = "softmax"
 
 
 def lenet_step(head: str) -> Callable[[], None]:
@@ -74,7 +74,7 @@ def measure(setting: str) -> list[dict[str, Any]]:
             "setting": setting,
             "head": head,
             "milliseconds": round(1e3 * statistics.median(times[head]), 3),
-            "ratio": round(median_ratio(times[head], times[RIVAL]), 3),
+            "ratio": round(median_ratio(times[head], times[BASELINE]), 3),
             "repeats": REPEATS,
             "steps": rounds,
             **conditions(),

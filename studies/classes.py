@@ -8,7 +8,7 @@ from typing import Any
 from dropmax import _check
 from dropmax.experiments import RESULTS, read_lines
 from dropmax.report.figures import COLORS, axes_of, colors_of
-from dropmax.report.summary import METRICS, RIVAL, Difference, summarize
+from dropmax.report.summary import BASELINE, METRICS, Difference, summarize
 
 PART = re.compile(r"(?P<regime>[a-z]+)-(?P<classes>\d+)")
 
@@ -35,7 +35,7 @@ def by_classes_figure(folder: Path, metric: str = "error") -> Any:
         curves: dict[str, list[tuple[int, Difference]]] = {}
         for classes, of_part in sorted(regimes[regime].items()):
             for summary in summarize(of_part):
-                if summary.head != RIVAL:
+                if summary.head != BASELINE:
                     point = classes, summary.differences[metric]
                     curves.setdefault(summary.head, []).append(point)
         ax.axhline(0.0, color=COLORS[0], lw=1, ls="--")
@@ -52,6 +52,6 @@ def by_classes_figure(folder: Path, metric: str = "error") -> Any:
         ax.set_xlabel("classes", fontsize=9)
         ax.set_title(regime, fontsize=9)
         ax.grid(alpha=0.3)
-    axes[0].set_ylabel(f"{metric} minus {RIVAL}'s", fontsize=9)
+    axes[0].set_ylabel(f"{metric} minus {BASELINE}'s", fontsize=9)
     axes[0].legend(fontsize=8, frameon=False)
     return figure

@@ -22,7 +22,7 @@ from dropmax.training.run import versions
 from studies.ranks import ranks
 
 GATES = "gates.jsonl"
-RIVAL = "softmax"
+BASELINE = "softmax"
 """The head whose answers say what is easy and what is confused with what."""
 
 NUM_MASKS = 500
@@ -44,11 +44,11 @@ def write_gates(
     head: str,
     *,
     seeds: Sequence[int],
-    rival: str = RIVAL,
+    baseline: str = BASELINE,
 ) -> list[dict[str, Any]]:
     """Write what the gates of a head say of the test images, to `gates.jsonl` beside the runs.
 
-    A line a "kind", each with "config" (of the gated run), "rival", "seed" and "versions"; the
+    A line a "kind", each with "config" (of the gated run), "baseline", "seed" and "versions"; the
     first five are of the first seed:
 
     - "instances": `dropmax.experiments.instances.instances`.
@@ -65,14 +65,14 @@ def write_gates(
         data: Its data set.
         head: A head with a gate whose masks are random, by the name that its lines have.
         seeds: Of the runs of both heads, two or more.
-        rival: The head whose answers say what is easy and what is confused with what.
+        baseline: The head whose answers say what is easy and what is confused with what.
 
     Returns:
         The lines.
 
     Raises:
         ValueError: If there are fewer than two seeds, a run is missing, the head has no random
-            masks, the rival is always right, or the images are others; nothing is written then.
+            masks, the baseline is always right, or the images are others; nothing is written then.
 
     Examples:
         >>> import tempfile
@@ -91,14 +91,14 @@ def write_gates(
     if len(seeds) < 2 or len(set(seeds)) < len(seeds):
         must = "hold at least two, each once"
         _check.fail("seeds", must, seeds, "the confusions are those of other seeds")
-    runs = [[_run(Path(folder), name, seed) for name in (head, rival)] for seed in seeds]
+    runs = [[_run(Path(folder), name, seed) for name in (head, baseline)] for seed in seeds]
     judged = {run.config.seed: judge(run, data, other) for run, other in runs}
     first = judged[seeds[0]]
     if "exact" not in first.head.predictive_methods:
         _check.fail("head", "have random masks", head, "name one of DropMax")
     if not first.difficult():
-        got = _check.Verbatim(f"{rival!r} with seed {seeds[0]}, which is always right")
-        _check.fail("rival", "have wrong answers", got, "name another")
+        got = _check.Verbatim(f"{baseline!r} with seed {seeds[0]}, which is always right")
+        _check.fail("baseline", "have wrong answers", got, "name another")
     found: list[tuple[str, Judged, dict[str, Any]]] = [
         ("instances", first, instances(first)),
         ("spread", first, _spread(first)),
@@ -112,7 +112,7 @@ def write_gates(
         {
             "kind": kind,
             "config": one.run.config.to_dict(),
-            "rival": rival,
+            "baseline": baseline,
             "seed": one.run.config.seed,
             **body,
             "versions": versions(),
@@ -216,6 +216,6 @@ def _picture(judged: Judged, n: int) -> dict[str, Any]:
         "index": n,
         "target": target,
         "name": judged.data.class_names[target],
-        "rival": int(judged.answer[n]),
+        "baseline": int(judged.answer[n]),
         "png": to_png(judged.data.test.inputs[n]),
     }

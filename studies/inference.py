@@ -27,7 +27,7 @@ from dropmax.experiments import RESULTS, append_line, read_lines, run_folder
 from dropmax.functional import softmax_loss
 from dropmax.metrics import evaluate
 from dropmax.report import draw_posterior
-from dropmax.training import RunConfig, check, data_for, load_run
+from dropmax.training import RunConfig, data_for, load_run, splits_and_classifier
 from dropmax.training.classifier import BATCH, predict
 from dropmax.training.run import Run, versions
 from studies.ranks import rank_correlation, without_target
@@ -113,7 +113,7 @@ def alignment(correction: Tensor, rivals: Tensor, target: Tensor) -> float:
 
 def line_of(run: Run, data: DataSet) -> dict[str, Any]:
     """The result line of a run."""
-    splits, _ = check(run.config, data)
+    splits, _ = splits_and_classifier(run.config, data)
     return {
         "config": run.config.to_dict(),
         "metrics": metrics(run, data.test),
@@ -143,10 +143,10 @@ def main() -> None:
             append_line(options.folder / LINES, line_of(run, data))
     print(file=sys.stderr)
     for config in gated if options.figure else ():
-        rival = run_folder(options.folder, RunConfig(**{**config.to_dict(), "head": "softmax"}))
-        if config.head == SHOWN and config.seed == 0 and rival.is_dir():
+        baseline = run_folder(options.folder, RunConfig(**{**config.to_dict(), "head": "softmax"}))
+        if config.head == SHOWN and config.seed == 0 and baseline.is_dir():
             run = load_run(run_folder(options.folder, config))
-            draw_posterior(run, data, options.figure, rival=load_run(rival))
+            draw_posterior(run, data, options.figure, baseline=load_run(baseline))
 
 
 if __name__ == "__main__":

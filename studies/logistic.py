@@ -1,4 +1,4 @@
-"""scikit-learn's logistic regression on the draws of our runs: the rival of linear heads.
+"""scikit-learn's logistic regression on the draws of our runs: the baseline of linear heads.
 
     python -m studies.logistic --data banking77 --encoder all-minilm-l6-v2 --data-root FOLDER \
         --train-per-class 5 --validation-per-class 5 --out logistic.jsonl

@@ -168,7 +168,7 @@ def ranks_block(studies: Path, part: str) -> str:
     lines = [
         one for one in read_lines(studies / "results" / part / GATES) if one["kind"] == "ranks"
     ]
-    scores = {"retain": "rho", "plugin": "DropMax's plug-in", "rival": "softmax's probabilities"}
+    scores = {"retain": "rho", "plugin": "DropMax's plug-in", "baseline": "softmax's probabilities"}
     rows = [["rank correlation of", "all images", "images softmax gets wrong"]]
     for name, shown in scores.items():
         found = [
@@ -188,7 +188,7 @@ def cost_block(studies: Path, study: str) -> str:
 
 
 def value_block(studies: Path, part: str, quantity: str, metric: str, *heads: str) -> str:
-    """`value: STUDY/PART QUANTITY METRIC HEAD [RIVAL] [SPLIT]`: a number, one of `QUANTITIES`."""
+    """`value: STUDY/PART QUANTITY METRIC HEAD [BASELINE] [SPLIT]`: one of `QUANTITIES`."""
     _check.choice("a quantity", quantity, QUANTITIES)
     split = heads[-1] if heads[-1] in SPLITS else "test"
     heads = tuple(head for head in heads if head not in SPLITS)
@@ -208,16 +208,16 @@ def _mean(lines: Sequence[Mapping[str, Any]], metric: str, head: str) -> str:
     return f"{found.mean:.{METRICS[metric].digits}f}"
 
 
-def _ratio(lines: Sequence[Mapping[str, Any]], metric: str, head: str, rival: str) -> str:
-    return f"{paired(lines, metric, head, rival).ratio:.3f}"
+def _ratio(lines: Sequence[Mapping[str, Any]], metric: str, head: str, baseline: str) -> str:
+    return f"{paired(lines, metric, head, baseline).ratio:.3f}"
 
 
-def _difference(lines: Sequence[Mapping[str, Any]], metric: str, head: str, rival: str) -> str:
-    return interval(paired(lines, metric, head, rival), METRICS[metric].digits)
+def _difference(lines: Sequence[Mapping[str, Any]], metric: str, head: str, baseline: str) -> str:
+    return interval(paired(lines, metric, head, baseline), METRICS[metric].digits)
 
 
-def _high(lines: Sequence[Mapping[str, Any]], metric: str, head: str, rival: str) -> str:
-    return f"{paired(lines, metric, head, rival).high:+.{METRICS[metric].digits}f}"
+def _high(lines: Sequence[Mapping[str, Any]], metric: str, head: str, baseline: str) -> str:
+    return f"{paired(lines, metric, head, baseline).high:+.{METRICS[metric].digits}f}"
 
 
 QUANTITIES: Mapping[str, Callable[..., str]] = {

@@ -39,16 +39,16 @@ def without_target(values: Float[Tensor, "N K"], target: Tensor) -> Float[Tensor
 def ranks(judged: Mapping[int, Judged]) -> dict[int, dict[str, Any]]:
     """For each seed, how orders of the rivals agree with the confusions of the other seeds.
 
-    C is the sum of the confusion matrices of the rival runs of the other seeds. For an instance of
+    C is the sum of the confusion matrices of the baseline's runs at other seeds. For an instance of
     target t, Spearman's rank correlation over k != t between C[t, k] and the retain probability
-    rho_k ("retain"), the probability that the rival run of the seed gives k ("rival"), and that by
-    the plug-in ("plugin").
+    rho_k ("retain"), the probability that the baseline's run at the seed gives k ("baseline"), and
+    that by the plug-in ("plugin").
 
     Args:
         judged: By seed the test images as its two runs see them; of two seeds or more.
 
     Returns:
-        By seed: over "all" instances and over those that the rival of the seed gets "wrong", the
+        By seed: over "all" instances and over those that the baseline of the seed gets "wrong", the
         three means (None over nothing), the number of "instances" in them, and how many are
         "unranked", since row t of C does not tell the rivals apart (no confusions at all).
     """
@@ -58,7 +58,7 @@ def ranks(judged: Mapping[int, Judged]) -> dict[int, dict[str, Any]]:
 
 
 def _confusions(judged: Judged) -> Tensor:
-    """How often a class [K] is taken for another [K] by the rival."""
+    """How often a class [K] is taken for another [K] by the baseline."""
     num_classes = len(judged.data.class_names)
     pairs = judged.target * num_classes + judged.answer
     counts = torch.bincount(pairs, minlength=num_classes**2)
@@ -71,7 +71,7 @@ def _ranks(judged: Judged, confusions: Tensor) -> dict[str, Any]:
     ranked = (confused != confused[:, :1]).any(-1)
     orders = {
         "retain": judged.retain_logits,
-        "rival": judged.rival_log_probs,
+        "baseline": judged.baseline_log_probs,
         "plugin": judged.log_probs,
     }
     found = {

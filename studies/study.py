@@ -15,7 +15,7 @@ from dropmax.experiments.lines import RESULTS, append_line, read_lines
 from dropmax.experiments.runs import complete, finished, restore
 from dropmax.training import RunConfig, data_for
 from studies.change import changed_folder, write_changed
-from studies.gates import GATES, RIVAL, write_gates
+from studies.gates import BASELINE, GATES, write_gates
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def _look(
     data = cache(lambda: data_for(part.configs[0], root))
     again = partial(restore, out=folder, data=data, jobs=jobs, threads=threads)
     if part.gates and not (folder / GATES).is_file():
-        pairs = [config for config in part.configs if config.head in (part.gates, RIVAL)]
+        pairs = [config for config in part.configs if config.head in (part.gates, BASELINE)]
         by_seed = Counter(config.seed for config in pairs)
         seeds = [seed for seed, heads in by_seed.items() if heads == 2]
         again([config for config in pairs if config.seed in seeds])

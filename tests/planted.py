@@ -153,12 +153,12 @@ FAULTS = {
     "target not corrected by log Q": (
         "dropmax.functional.baselines.sampled_softmax_loss",
         target_not_corrected,
-        "test_functional_rivals.py::test_sampled_softmax_loss[8-True-0.5]",
+        "test_functional_baselines.py::test_sampled_softmax_loss[8-True-0.5]",
     ),
     "sparsemax without a threshold gradient": (
         "dropmax.functional.baselines._threshold",
         lambda right, *given: right(*given).detach(),
-        "test_functional_rivals.py::test_gradient_of_the_sparsemax_loss_is_the_residual",
+        "test_functional_baselines.py::test_gradient_of_the_sparsemax_loss_is_the_residual",
     ),
     "ignored instances in the mean": (
         "dropmax.functional.targets.Instances.reduced_term",
@@ -228,7 +228,7 @@ FAULTS = {
     "a seed of the first epoch alone": (
         "dropmax.training.module.RunModule.on_train_epoch_start",
         seeded_at_the_start_alone,
-        "test_training.py::test_a_run_stopped_after_any_epoch_goes_on_bit_for_bit[official]",
+        "test_training.py::test_a_run_stopped_after_any_epoch_goes_on_bit_for_bit[paper]",
     ),
 }
 

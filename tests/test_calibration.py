@@ -9,7 +9,7 @@ from tolerances import assert_close
 
 import dropmax
 from dropmax import Predictor, Scores
-from dropmax.calibration import LIMIT, Temperature, fit_temperature
+from dropmax.calibration import LIMIT, TemperatureScaling, fit_temperature
 
 KINDS = (
     "fair",
@@ -154,12 +154,12 @@ def test_the_predictor_applies_it():
     model = torch.nn.Sequential(dropmax.make_head("dropmax", 6, 5))
     features = torch.randn(9, 6)
     scores = model(features)
-    temperature = Temperature(0.5, 2.0, 1.0, 0.9, True)
+    temperature = TemperatureScaling(0.5, 2.0, 1.0, 0.9, True)
     expected = 0.5 * scores.logits + 2.0 * F.logsigmoid(scores.retain_logits)
-    predicted = Predictor(model, temperature=temperature)(features)
+    predicted = Predictor(model, scaling=temperature)(features)
     assert_close(predicted, expected.log_softmax(-1).detach().double(), "value")
-    one = Temperature(0.5, None, 1.0, 0.9, True)
-    exact = Predictor(model, "exact", temperature=one)(features)
+    one = TemperatureScaling(0.5, None, 1.0, 0.9, True)
+    exact = Predictor(model, "exact", scaling=one)(features)
     of_method = dropmax.find_head(model).log_probs(scores, method="exact")
     assert_close(exact, (0.5 * of_method).log_softmax(-1).detach().double(), "value")
 
@@ -169,14 +169,12 @@ def test_the_predictor_applies_it():
     ("make", "message"),
     [
         (
-            lambda t: Predictor(
-                torch.nn.Sequential(dropmax.make_head("softmax", 6, 5)), temperature=t
-            ),
-            "temperature must be fitted on log-probabilities",
+            lambda t: Predictor(torch.nn.Sequential(dropmax.make_head("softmax", 6, 5)), scaling=t),
+            "scaling must be fitted on log-probabilities",
         ),
         (
             lambda t: Predictor(
-                torch.nn.Sequential(dropmax.make_head("dropmax", 6, 5)), "exact", temperature=t
+                torch.nn.Sequential(dropmax.make_head("dropmax", 6, 5)), "exact", scaling=t
             ),
             "method 'exact'",
         ),
@@ -197,4 +195,4 @@ def test_the_predictor_applies_it():
 )
 def test_wrong_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
-        make(Temperature(0.5, 2.0, 1.0, 0.9, True))
+        make(TemperatureScaling(0.5, 2.0, 1.0, 0.9, True))

@@ -45,23 +45,23 @@ def test_train_and_evaluate_print_the_same_metrics(trained, capsys):
 def test_the_exact_predictive_is_another_one(trained, capsys):
     run, image = str(trained / "run"), str(trained / "digit.png")
     printed = []
-    for predictive in ("plugin", "exact"):
-        assert main(["predict", run, image, "--predictive", predictive]) == 0
+    for method in ("plugin", "exact"):
+        assert main(["predict", run, image, "--method", method]) == 0
         printed.append(json.loads(capsys.readouterr().out))
     assert printed[0]["retained"] == printed[1]["retained"]
     assert printed[0]["top"][0]["probability"] != printed[1]["top"][0]["probability"]
     loaded = load_run(trained / "run")
     digits = load_data("digits").test
     log_probs = predict(loaded.classifier(), digits.inputs, method="exact").log_probs
-    assert main(["evaluate", run, "--predictive", "exact"]) == 0
+    assert main(["evaluate", run, "--method", "exact"]) == 0
     nll = f"{evaluate(log_probs, digits.target).nll:.3f}"
     assert capsys.readouterr().out.split("\n")[1].split() == ["nll", nll, "nats"]
 
 
 def test_compare_reports_the_exact_predictive_where_a_head_has_one(tmp_path, capsys):
     heads = ["--heads", "softmax,dropmax", "--seeds", "1"]
-    for predictive in ("plugin", "exact"):
-        out = ["--out", str(tmp_path / predictive), "--predictive", predictive]
+    for method in ("plugin", "exact"):
+        out = ["--out", str(tmp_path / method), "--method", method]
         assert main(["compare", *SMALL, *heads, *out]) == 0
     capsys.readouterr()
     plugin, exact = (
@@ -95,7 +95,7 @@ def test_a_head_without_gate_retains_nothing_to_name(tmp_path, trained, capsys):
     assert main(["predict", out, str(trained / "digit.png")]) == 0
     assert json.loads(capsys.readouterr().out)["retained"] is None
     file = tmp_path / "model.onnx"
-    assert main(["export", out, str(file), "--predictive", "exact"]) == 2
+    assert main(["export", out, str(file), "--method", "exact"]) == 2
     assert "method must be one of plugin" in capsys.readouterr().err
     assert not file.exists()
 
@@ -160,7 +160,7 @@ WRONG = {
     "value out of range": [*TRAIN, "--head", "dropmax:temperature=-1.0"],
     "unknown backbone": [*TRAIN, "--backbone", "resnet"],
     "images too small": [*TRAIN, "--backbone", "lenet"],
-    "unknown predictive": [*TRAIN, "--predictive", "monte_carlo"],
+    "unknown predictive": [*TRAIN, "--method", "monte_carlo"],
     "unknown protocol": [*TRAIN, "--protocol", "oficial"],
     "zero epochs": [*TRAIN, "--epochs", "0"],
     "zero batch": [*TRAIN, "--batch-size", "0"],
@@ -186,18 +186,18 @@ WRONG = {
     "no image": ["predict", "RUN", "OUT"],
     "image of another size": ["predict", "RUN", "LARGE"],
     "file that is no image": ["predict", "RUN", "FILE"],
-    "no such predictive": ["evaluate", "RUN", "--predictive", "exactly"],
-    "predictive that samples": ["predict", "RUN", "IMAGE", "--predictive", "monte_carlo"],
+    "no such predictive": ["evaluate", "RUN", "--method", "exactly"],
+    "predictive that samples": ["predict", "RUN", "IMAGE", "--method", "monte_carlo"],
     "no top": ["predict", "RUN", "IMAGE", "--top", "0"],
     "export of no run": ["export", "OUT", "OUT"],
     "export to nowhere": ["export", "RUN"],
     "export into a folder": ["export", "RUN", "OCCUPIED"],
     "export into a folder that is not there": ["export", "RUN", "NOWHERE"],
-    "export of a predictive that samples": [*EXPORT, "--predictive", "monte_carlo"],
+    "export of a predictive that samples": [*EXPORT, "--method", "monte_carlo"],
     "export of no such output": [*EXPORT, "--output", "logits"],
     "export of nodes that nothing reads": [*EXPORT, "--num-nodes", "64"],
-    "export of zero nodes": [*EXPORT, "--predictive", "exact", "--num-nodes", "0"],
-    "export of too few nodes": [*EXPORT, "--predictive", "exact", "--num-nodes", "8"],
+    "export of zero nodes": [*EXPORT, "--method", "exact", "--num-nodes", "0"],
+    "export of too few nodes": [*EXPORT, "--method", "exact", "--num-nodes", "8"],
 }
 
 

@@ -74,7 +74,7 @@ def test_the_file_holds_the_lines_with_settings_seed_and_versions(gray):
     assert [line["seed"] for line in lines] == [3, 3, 3, 3, 3, 1]
     for line in lines:
         config = RunConfig.from_dict(line["config"])
-        assert (config.head, config.seed, line["rival"]) == (HEAD, line["seed"], "softmax")
+        assert (config.head, config.seed, line["baseline"]) == (HEAD, line["seed"], "softmax")
         assert line["versions"]["torch"] == torch.__version__
     assert sorted(file.name for file in folder.iterdir()) == [GATES, "results.jsonl", "runs"]
 
@@ -84,16 +84,16 @@ def test_instances_are_easy_or_wrong_and_show_their_images(gray, colored):
         _, images, lines = part
         line, judged = the(lines, "instances"), judged_of(part, SEEDS[0])
         target = images.test.target
-        at_target = judged.rival_log_probs.gather(-1, target[:, None]).squeeze(-1)
+        at_target = judged.baseline_log_probs.gather(-1, target[:, None]).squeeze(-1)
         assert [row["target"] for row in line["easy"]] == list(range(10))
         for row in line["easy"]:
             assert at_target[row["index"]] == at_target[target == row["target"]].max()
-        wrong = at_target[judged.rival_log_probs.argmax(-1) != target]
+        wrong = at_target[judged.baseline_log_probs.argmax(-1) != target]
         shown = [float(at_target[row["index"]]) for row in line["difficult"]]
         assert shown == wrong.sort().values[:10].tolist()
         for row in line["easy"] + line["difficult"]:
             assert torch.equal(from_png(row["png"]), images.test.inputs[row["index"]])
-            assert row["rival"] == int(judged.rival_log_probs[row["index"]].argmax())
+            assert row["baseline"] == int(judged.baseline_log_probs[row["index"]].argmax())
             assert row["q"][row["target"]] == row["exact"][row["target"]] == 1.0
 
 
@@ -162,18 +162,18 @@ def test_ranks_are_those_of_a_slow_oracle(gray):
         line = next(line for line in lines if line["kind"] == "ranks" and line["seed"] == seed)
         confusions = [[0] * 10 for _ in range(10)]
         for t, answer in zip(
-            target, judged[other].rival_log_probs.argmax(-1).tolist(), strict=True
+            target, judged[other].baseline_log_probs.argmax(-1).tolist(), strict=True
         ):
             confusions[t][answer] += 1
         orders = {
             "retain": judged[seed].retain_logits.sigmoid(),
-            "rival": judged[seed].rival_log_probs.double().exp(),
+            "baseline": judged[seed].baseline_log_probs.double().exp(),
             "plugin": judged[seed].log_probs.double().exp(),
         }
         found = {"all": [], "wrong": []}
         unranked = {"all": 0, "wrong": 0}
         for n, t in enumerate(target):
-            groups = ["all"] + ["wrong"] * (int(orders["rival"][n].argmax()) != t)
+            groups = ["all"] + ["wrong"] * (int(orders["baseline"][n].argmax()) != t)
             rivals = [k for k in range(10) if k != t]
             confused = [confusions[t][k] for k in rivals]
             if not any(confused):
@@ -199,13 +199,13 @@ def test_instances_whose_class_is_confused_with_none_are_left_out_and_counted(gr
     right = torch.nn.functional.one_hot(first.target, 10).float().log_softmax(-1)
     zeros = first.target == 0
     second = replace(
-        second, rival_log_probs=torch.where(zeros[:, None], right, second.rival_log_probs)
+        second, baseline_log_probs=torch.where(zeros[:, None], right, second.baseline_log_probs)
     )
-    found = ranks({0: replace(first, rival_log_probs=right), 1: second})
+    found = ranks({0: replace(first, baseline_log_probs=right), 1: second})
     # the second's confusions judge the first, whose own there are none judge the second
     assert found[0]["all"]["unranked"] >= int(zeros.sum())
     assert found[0]["wrong"] == {
-        "retain": None, "rival": None, "plugin": None, "instances": 0, "unranked": 0
+        "retain": None, "baseline": None, "plugin": None, "instances": 0, "unranked": 0
     }  # fmt: skip
     assert found[1]["all"]["unranked"] == len(zeros)
     assert found[1]["all"]["retain"] is None
@@ -243,9 +243,9 @@ def test_figures_are_drawn_from_lines_alone(gray, colored, tmp_path):
 def test_figures_of_runs_are_those_of_their_lines(gray, tmp_path):
     folder, images, lines = gray
     draw_gates(lines, tmp_path / "lines")
-    run, rival = (run_of(folder, head, SEEDS[0]) for head in (HEAD, "softmax"))
-    draw_gate(run, images, tmp_path / "runs", rival=rival)
-    draw_posterior(run, images, tmp_path / "runs", rival=rival)
+    run, baseline = (run_of(folder, head, SEEDS[0]) for head in (HEAD, "softmax"))
+    draw_gate(run, images, tmp_path / "runs", baseline=baseline)
+    draw_posterior(run, images, tmp_path / "runs", baseline=baseline)
     for name in ("gate.png", "posterior.png"):
         assert (tmp_path / "runs" / name).read_bytes() == (tmp_path / "lines" / name).read_bytes()
 

@@ -46,7 +46,8 @@ def oracle(probs, target, bins=15):
 @pytest.mark.parametrize("scale", [0.5, 5.0, 60.0])
 def test_equals_the_oracle(num_classes, scale):
     log_probs = (scale * torch.randn(400, num_classes, dtype=UNITS)).log_softmax(-1)
-    target = torch.randint(num_classes, (400,))
+    drawn = torch.multinomial(log_probs.exp(), 1).squeeze(1)  # half of them, so that bins differ
+    target = torch.where(torch.rand(400) < 0.5, drawn, torch.randint(num_classes, (400,)))
     metrics = evaluate(log_probs, target)
     expected = oracle(log_probs.exp().tolist(), target.tolist())
     for value, truth in zip(metrics, expected, strict=True):

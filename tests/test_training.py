@@ -234,7 +234,7 @@ def test_augmented_images_are_windows_of_the_padded_image_or_its_mirror():
     assert len(seen) > 25
 
 
-def test_the_thirds_of_the_official_protocol(tmp_path, monkeypatch):
+def test_the_thirds_of_the_papers_protocol(tmp_path, monkeypatch):
     from dropmax.training.module import RunModule
 
     rates = []
@@ -257,7 +257,7 @@ WRONG = {
     "no option": ({"head": "softmax:smoothing=1"}, "did you mean"),
     "no backbone": ({"backbone": "resnet"}, "backbone must be one of"),
     "too small": ({"backbone": "lenet"}, "at least 16 x 16"),
-    "no protocol": ({"protocol": "officail"}, "did you mean 'official'"),
+    "no protocol": ({"protocol": "papre"}, "did you mean 'paper'"),
     "no epochs": ({"epochs": 0}, "epochs must"),
     "no batch": ({"batch_size": 0}, "batch_size must"),
     "negative seed": ({"seed": -1}, "seed must"),
@@ -327,3 +327,17 @@ def test_prediction_leaves_the_mode_and_reads_batches_alike():
     assert classifier.training
     assert_close(parts.log_probs, whole.log_probs, "reordered")
     assert find_head(classifier).out_features == 10
+
+
+def test_a_run_that_was_written_under_older_names_is_read_and_goes_on(tmp_path):
+    options = {"head": "dropmax", "method": "exact", "epochs": 1}
+    trained = run(tmp_path, **options)
+    file = tmp_path / "config.json"
+    described = json.loads(file.read_text())
+    settings = described["config"]
+    assert (settings.pop("method"), settings["protocol"]) == ("exact", "paper")
+    settings |= {"predictive": "exact", "protocol": "official"}
+    file.write_text(json.dumps(described))
+    again = load_run(tmp_path)
+    assert again.config == trained.config
+    assert run(tmp_path, **options).metrics == trained.metrics

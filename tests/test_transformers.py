@@ -143,7 +143,7 @@ def test_loss_and_logits_are_the_heads(name):
         every_row = [branch[torch.arange(6), last] for branch in every_row]
     for one, same in zip(scores, every_row, strict=True):
         assert torch.equal(one, same)
-    model.config.predictive, model.config.predictive_options = "exact", {"num_nodes": 64}
+    model.config.method, model.config.method_options = "exact", {"num_nodes": 64}
     exact = model.head.log_probs(scores, method="exact", num_nodes=64)
     assert torch.equal(model(**batch).logits, exact)
     assert torch.equal(Predictor(model, "exact", num_nodes=64)(**batch), exact)
@@ -175,7 +175,7 @@ def test_saving_and_loading_is_exact(name, dtype, tmp_path):
     model, batch = convert(host(name, num_labels=4).to(dtype), **options), inputs(name)
     if name == "vit":
         batch = {"pixel_values": batch["pixel_values"].to(dtype)}
-    model.config.predictive, model.config.predictive_options = "exact", {"num_nodes": 64}
+    model.config.method, model.config.method_options = "exact", {"num_nodes": 64}
     model.config.id2label = dict(enumerate(("ant", "bee", "cow", "dog")))
     model.save_pretrained(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
@@ -576,7 +576,7 @@ def relabeled(model):
 
 def predicting(method):
     model = convert(host())
-    model.config.predictive = method
+    model.config.method = method
     return model(**inputs())
 
 

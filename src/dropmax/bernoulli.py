@@ -67,8 +67,7 @@ def uniforms_like(
 ) -> Float[Tensor, "..."]:
     """Uniform noise strictly between 0 and 1: the caller's, checked, or drawn in float32.
 
-    Of the shape of `logits`, after a leading dimension where `num_samples` > 1; `function` is the
-    caller that an error names.
+    Of the shape of `logits`, after a leading dimension where `num_samples` > 1.
     """
     shape = tuple(logits.shape) if num_samples == 1 else (num_samples, *logits.shape)
     _check.random_source(noise, generator, logits.device)

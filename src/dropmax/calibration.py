@@ -11,7 +11,7 @@ from dropmax import _check
 from dropmax.heads import Scores
 
 __all__ = [
-    "Temperature",
+    "TemperatureScaling",
     "fit_temperature",
 ]
 
@@ -25,7 +25,7 @@ STEPS = 100
 """Newton steps at most; a dozen are common."""
 
 
-class Temperature(NamedTuple):
+class TemperatureScaling(NamedTuple):
     """Scales b and c of log-probabilities, p_k proportional to exp(b logits_k + c log rho_k).
 
     Attributes:
@@ -64,7 +64,7 @@ def fit_temperature(
     target: Int[Tensor, " N"],
     *,
     generator: torch.Generator | None = None,
-) -> Temperature:
+) -> TemperatureScaling:
     """Fit the scales of a trained classifier's scores on held-out data, and keep them if they help.
 
     The instances are divided at random: on one half b, c > 0 minimize the mean NLL of
@@ -83,7 +83,7 @@ def fit_temperature(
         generator: Divides the instances; the default one if None.
 
     Returns:
-        `Temperature`, to be passed to `Predictor(..., temperature=)` or to call `log_probs` of.
+        `TemperatureScaling`, to be passed to `Predictor(..., scaling=)` or to call `log_probs` of.
 
     Raises:
         ValueError: If a shape, dtype or value does not fit, or there are fewer than two instances.
@@ -118,7 +118,7 @@ def fit_temperature(
     before, after = (_nll(parts[decides], target[decides], both) for both in (ones, scales))
     kept = _falls(before, after)
     final = (scales if kept else ones).tolist()
-    return Temperature(
+    return TemperatureScaling(
         final[0],
         final[1] if len(final) == 2 else None,
         before.mean().item(),

@@ -50,7 +50,7 @@ Backbone = Annotated[
     str | None,
     typer.Option(help="lenet, mnist_cnn, cnn, mlp, identity or hidden; by the shape if not given."),
 ]
-Protocol = Annotated[str, typer.Option(help="official (the authors') or modern.")]
+Protocol = Annotated[str, typer.Option(help="paper (the authors') or modern.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training rows; the protocol's.")]
 BatchSize = Annotated[int, typer.Option(help="Images or rows a step on each device.")]
 TrainPerClass = Annotated[
@@ -69,9 +69,9 @@ TextColumn = Annotated[
     str | None, typer.Option(help="The column of texts, which makes it a data set of texts.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
-PREDICTIVE = "plugin, or for heads with masks exact: the mean over all masks."
-Predictive = Annotated[str, typer.Option(help=PREDICTIVE)]
-RunPredictive = Annotated[str | None, typer.Option(help=f"{PREDICTIVE} As trained if not given.")]
+METHOD = "plugin, or for heads with masks exact: the mean over all masks."
+Method = Annotated[str, typer.Option(help=METHOD)]
+RunMethod = Annotated[str | None, typer.Option(help=f"{METHOD} As trained if not given.")]
 EXPORT_IMAGES = 1_000
 """On so many test images, at most, an exported file is compared with torch."""
 RunPath = Annotated[Path, typer.Argument(help="What train, or compare under runs/, wrote.")]
@@ -98,7 +98,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The directory to write.")],
     head: Annotated[str, typer.Option(help="As in dropmax:kl_weight=0.5.")] = "dropmax",
     backbone: Backbone = None,
-    protocol: Protocol = "official",
+    protocol: Protocol = "paper",
     epochs: Epochs = None,
     batch_size: BatchSize = 100,
     train_per_class: TrainPerClass = None,
@@ -109,7 +109,7 @@ def train(
     label_column: LabelColumn = None,
     encoder: Encoder = None,
     text_column: TextColumn = None,
-    predictive: Predictive = "plugin",
+    method: Method = "plugin",
     accelerator: Annotated[str, typer.Option(help="As lightning takes it.")] = "auto",
     devices: Annotated[int, typer.Option(help="How many.")] = 1,
     strategy: Annotated[str, typer.Option(help="As lightning takes it.")] = "auto",
@@ -134,7 +134,7 @@ def train(
         label_column=label_column,
         encoder=_encoder(encoder, text_column),
         text_column=text_column,
-        predictive=predictive,
+        method=method,
     )
     run = training.train(
         config,
@@ -154,7 +154,7 @@ def train(
 def evaluate(
     run: RunPath,
     data_root: DataRoot = None,
-    predictive: RunPredictive = None,
+    method: RunMethod = None,
     imports: Import = None,  # noqa: ARG001
 ) -> None:
     """Evaluate a run on the test rows of its data set."""
@@ -166,7 +166,7 @@ def evaluate(
     loaded = training.load_run(run)
     test = training.data_of(loaded, data_root).test
     classifier = loaded.classifier()
-    method = predictive or method_of(classifier, loaded.config)
+    method = method or method_of(classifier, loaded.config)
     prediction = predicted(classifier, test.inputs, method=method)
     _print_metrics(evaluated(prediction.log_probs, test.target)._asdict())
 
@@ -182,7 +182,7 @@ def compare(
     jobs: Annotated[int, typer.Option(help="Runs at once.")] = 1,
     threads: Annotated[int | None, typer.Option(help="Of each run; cores / jobs.")] = None,
     backbone: Backbone = None,
-    protocol: Protocol = "official",
+    protocol: Protocol = "paper",
     epochs: Epochs = None,
     batch_size: BatchSize = 100,
     train_per_class: TrainPerClass = None,
@@ -192,7 +192,7 @@ def compare(
     label_column: LabelColumn = None,
     encoder: Encoder = None,
     text_column: TextColumn = None,
-    predictive: Predictive = "plugin",
+    method: Method = "plugin",
     imports: Import = None,  # noqa: ARG001
     quiet: Quiet = False,
 ) -> None:
@@ -218,7 +218,7 @@ def compare(
         label_column=label_column,
         encoder=_encoder(encoder, text_column),
         text_column=text_column,
-        predictive=predictive,
+        method=method,
     )
     data_set = data_for(base, data_root)
     lines = compared(
@@ -237,8 +237,10 @@ def compare(
     for seed in range(seeds):
         folders = [run_folder(out, replace(base, head=name, seed=seed)) for name in shown]
         if folders and all(folder.is_dir() for folder in folders):
-            run, *rival = map(load_run, folders)
-            figures += report.draw_gate(run, data_set, out, rival=rival[0] if rival else None)
+            run, *baseline = map(load_run, folders)
+            figures += report.draw_gate(
+                run, data_set, out, baseline=baseline[0] if baseline else None
+            )
             break
     typer.echo(table)
     typer.echo(f"Lines: {out / RESULTS}")
@@ -252,7 +254,7 @@ def predict(
     run: RunPath,
     files: Annotated[list[Path], typer.Argument(help="Images, or CSV or parquet files.")],
     top: Annotated[int, typer.Option(help="How many classes to name.")] = 3,
-    predictive: RunPredictive = None,
+    method: RunMethod = None,
     imports: Import = None,  # noqa: ARG001
 ) -> None:
     """Predict images or rows: a JSON line each with the likeliest classes and those retained."""
@@ -260,7 +262,7 @@ def predict(
 
     loaded = training.load_run(run)
     broken, count = 0, 0
-    for line in training.describe_predictions(loaded, files, top, method=predictive):
+    for line in training.describe_predictions(loaded, files, top, method=method):
         typer.echo(json.dumps(line))
         broken, count = broken + ("error" in line), count + 1
     if broken:
@@ -272,7 +274,7 @@ def predict(
 def export(
     run: RunPath,
     file: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
-    predictive: RunPredictive = None,
+    method: RunMethod = None,
     output: Annotated[str, typer.Option(help="log_probs or probs.")] = "log_probs",
     num_nodes: Annotated[int | None, typer.Option(help="Of exact; 128 if not given.")] = None,
     data_root: DataRoot = None,
@@ -290,7 +292,7 @@ def export(
         classifier,
         images,
         file,
-        method=predictive or method_of(classifier, loaded.config),
+        method=method or method_of(classifier, loaded.config),
         num_nodes=num_nodes,
         output=output,
         class_names=loaded.class_names,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dropmax import _check
-from dropmax.calibration import Temperature
+from dropmax.calibration import TemperatureScaling
 from dropmax.conversion.criterion import find_head
 from dropmax.heads import Scores
 from dropmax.heads.base import without_correction
@@ -22,14 +22,14 @@ class Predictor(nn.Module):
     Args:
         model: A module that contains exactly one `Head` and returns its scores.
         method: "plugin", "exact" or "monte_carlo", as the head predicts.
-        temperature: Scales that `dropmax.calibration.fit_temperature` found: of `Scores` for the
+        scaling: Scales that `dropmax.calibration.fit_temperature` found: of `Scores` for the
             method "plugin", or of the log-probabilities of this method; ignored where not kept.
         **options: Of the method, as `Head.log_probs` takes them: `num_nodes` and `tolerance` of
             "exact", `num_samples` and `generator` of "monte_carlo".
 
     Raises:
         ValueError: If there is no head, or it has no such method, or the method no such option, or
-            the temperature is of another head or method.
+            the scaling is of another head or method.
         TypeError: When called, if the model does not return scores.
 
     Examples:
@@ -48,7 +48,7 @@ class Predictor(nn.Module):
         model: nn.Module,
         method: str = "plugin",
         *,
-        temperature: Temperature | None = None,
+        scaling: TemperatureScaling | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -57,12 +57,12 @@ class Predictor(nn.Module):
         device = generator.device if isinstance(generator, torch.Generator) else None
         nothing = torch.zeros(0, head.out_features, device=device)  # for which nothing is drawn
         head.log_probs(Scores(*[nothing] * (1 + len(head.branches))), method=method, **options)
-        gated = temperature is not None and temperature.gate_scale is not None
+        gated = scaling is not None and scaling.gate_scale is not None
         if gated and (method != "plugin" or "retain" not in head.branches):
             must = f"be fitted on log-probabilities for {type(head).__name__} and method {method!r}"
-            _check.fail("temperature", must, temperature, "fit it on those")
+            _check.fail("scaling", must, scaling, "fit it on those")
         self.model = model
-        self.temperature = temperature if temperature is not None and temperature.kept else None
+        self.scaling = scaling if scaling is not None and scaling.kept else None
         self._scorer = _part_of_transformers(model)
         self._head = (head,)  # in a tuple: the head stays the model's submodule alone
         self.method = method
@@ -81,10 +81,10 @@ class Predictor(nn.Module):
         if not isinstance(scores, Scores):
             remedy = "let the head be the last thing that the model computes"
             _check.fail("model", "return Scores", scores, remedy, of=Scores)
-        if self.temperature is not None and self.temperature.gate_scale is not None:
-            return self.temperature.log_probs(scores)
+        if self.scaling is not None and self.scaling.gate_scale is not None:
+            return self.scaling.log_probs(scores)
         log_probs = head.log_probs(scores, method=self.method, **self.options)
-        return log_probs if self.temperature is None else self.temperature.log_probs(log_probs)
+        return log_probs if self.scaling is None else self.scaling.log_probs(log_probs)
 
     def _warn_of_noise(self) -> None:
         """Say once that layers which only train with chance, or on the batch, still do."""
@@ -100,7 +100,7 @@ class Predictor(nn.Module):
             warnings.warn(message, stacklevel=3)
 
     def extra_repr(self) -> str:
-        named = self.options | ({} if self.temperature is None else {"temperature": "fitted"})
+        named = self.options | ({} if self.scaling is None else {"scaling": "fitted"})
         options = "".join(f", {name}={value}" for name, value in named.items())
         return f"method={self.method!r}{options}"
 

@@ -1,4 +1,4 @@
-"""What a gate says of the test images that a rival finds easy, and of those it gets wrong."""
+"""What a gate says of the test images that a baseline finds easy, and of those it gets wrong."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ DIGITS = 6
 
 @dataclass(frozen=True)
 class Judged:
-    """The test images as a gated run and its rival see them.
+    """The test images as a gated run and its baseline see them.
 
     Attributes:
         run: The gated run.
@@ -35,7 +35,7 @@ class Judged:
         data: The data set.
         scores: Of the gated run, float64 `[N, K]`.
         log_probs: Of the gated run, by the plug-in `[N, K]`.
-        rival_log_probs: Of the rival `[N, K]`.
+        baseline_log_probs: Of the baseline `[N, K]`.
     """
 
     run: Run
@@ -43,7 +43,7 @@ class Judged:
     data: DataSet
     scores: Scores
     log_probs: Tensor
-    rival_log_probs: Tensor
+    baseline_log_probs: Tensor
 
     @property
     def target(self) -> Tensor:
@@ -52,8 +52,8 @@ class Judged:
 
     @property
     def answer(self) -> Tensor:
-        """What the rival takes the images for `[N]`."""
-        return self.rival_log_probs.argmax(-1)
+        """What the baseline takes the images for `[N]`."""
+        return self.baseline_log_probs.argmax(-1)
 
     @property
     def retain_logits(self) -> Tensor:
@@ -61,8 +61,8 @@ class Judged:
         return required(self.scores.retain_logits)
 
     def order(self) -> list[int]:
-        """The images from easy to difficult, by the rival's probability of the target."""
-        at_target = self.rival_log_probs.gather(-1, self.target[:, None]).squeeze(-1)
+        """The images from easy to difficult, by the baseline's probability of the target."""
+        at_target = self.baseline_log_probs.gather(-1, self.target[:, None]).squeeze(-1)
         return at_target.argsort(descending=True, stable=True).tolist()
 
     def easy(self) -> list[int]:
@@ -73,19 +73,19 @@ class Judged:
         return [first[k] for k in sorted(first)][:INSTANCES]
 
     def difficult(self) -> list[int]:
-        """The ten most difficult images that the rival gets wrong, the worst first."""
+        """The ten most difficult images that the baseline gets wrong, the worst first."""
         wrong = self.answer != self.target
         return [n for n in reversed(self.order()) if wrong[n]][:INSTANCES]
 
 
-def judge(run: Run, data: DataSet, rival: Run | None = None) -> Judged:
-    """Predict the test images by a gated run and by its rival, or by the run alone.
+def judge(run: Run, data: DataSet, baseline: Run | None = None) -> Judged:
+    """Predict the test images by a gated run and by its baseline, or by the run alone.
 
     Raises:
         ValueError: If the head has no gate, or a run does not fit the images; in the name of
             `function`.
     """
-    for one in (run, rival or run):
+    for one in (run, baseline or run):
         if (one.shape, one.class_names) != (data.shape, data.class_names):
             got = _check.Verbatim(f"{data.name}, of other classes or sizes")
             _check.fail("data", "be those of the run", got, "load its data set")
@@ -96,11 +96,11 @@ def judge(run: Run, data: DataSet, rival: Run | None = None) -> Judged:
     if scores.retain_logits is None:
         got = _check.Verbatim(repr(run.config.head))
         _check.fail("run", "have a gate", got, "draw it of DropMax or attention")
-    rival_log_probs = log_probs
-    if rival is not None:
-        rival_log_probs = predict(rival.classifier(), data.test.inputs).log_probs
+    baseline_log_probs = log_probs
+    if baseline is not None:
+        baseline_log_probs = predict(baseline.classifier(), data.test.inputs).log_probs
     scores = scores.each(Tensor.double)
-    return Judged(run, head, data, scores, log_probs, rival_log_probs)
+    return Judged(run, head, data, scores, log_probs, baseline_log_probs)
 
 
 def instances(judged: Judged) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def instances(judged: Judged) -> dict[str, Any]:
 
     Returns:
         "class_names", "easy" and "difficult": of each image its index in the test split, "target",
-        "rival" (its answer), "png", and over the classes "rho", "q" (the posterior that training
+        "baseline" (its answer), "png", and over the classes "rho", "q" (the posterior that training
         draws masks from) and "exact" (the exact posterior), both 1 at the target and None for a
         head without posterior, and "plugin" (probabilities).
     """
@@ -129,7 +129,7 @@ def _described(judged: Judged, rows: Sequence[int]) -> list[dict[str, Any]]:
     columns: dict[str, Any] = {
         "index": rows,
         "target": target.tolist(),
-        "rival": judged.answer[index].tolist(),
+        "baseline": judged.answer[index].tolist(),
         "png": [to_png(image) for image in judged.data.test.inputs[index]],
         "rho": rounded(retain_logits.sigmoid()),
         "q": [None] * len(rows),

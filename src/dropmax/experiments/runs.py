@@ -19,7 +19,7 @@ from dropmax.data import DataSet
 from dropmax.experiments.lines import RESULTS, append_line, read_lines
 from dropmax.heads import register_head
 from dropmax.heads.registry import own_heads
-from dropmax.training import RunConfig, check, train
+from dropmax.training import RunConfig, splits_and_classifier, train
 from dropmax.training.run import METRICS
 
 RUNS = "runs"
@@ -61,7 +61,7 @@ def complete(
     if missing:
         loaded = data()
         for config in missing:
-            check(config, loaded)
+            splits_and_classifier(config, loaded)
         for line in _lines(missing, folder / RUNS, loaded, jobs, threads):
             append_line(folder / RESULTS, line)
             done[RunConfig.from_dict(line["config"])] = line

@@ -274,7 +274,7 @@ def class_dropout_loss(
         ValueError: If a shape, dtype, device or value does not fit.
 
     Source:
-        The paper's rival "class dropout" (random masks at a fixed rate).
+        The paper's baseline "class dropout" (random masks at a fixed rate).
 
     Examples:
         >>> import torch
@@ -327,7 +327,7 @@ def attention_loss(
         ValueError: If a shape, dtype, device or value does not fit.
 
     Source:
-        The paper's rival "deterministic attention".
+        The paper's baseline "deterministic attention".
 
     Examples:
         >>> import torch

@@ -152,7 +152,7 @@ def dropmax_objective(
         correction_logits: What the label adds to the posterior's logits `[*, K]`, or None.
         target: Class indices `[*]`, or class probabilities `[*, K]` of a floating-point dtype; or a
             `Label` of these, which has the next two and the axis.
-        options: Everything that decides the objective but its weights, which are of `Head.loss`.
+        options: What decides the objective. Its weights are not applied here; `Head.loss` does.
         weight: Class weights W `[K]`, of at least 0; ones if None.
         label_smoothing: The share e of the label that the nll spreads over all classes, in [0, 1].
         noise: Uniforms in (0, 1), float32 or float64, `[*, K]`, or `[S, *, K]` for S samples > 1;

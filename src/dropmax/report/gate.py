@@ -18,16 +18,18 @@ NAMED_CLASSES = 20
 """Up to so many classes have their names along an axis."""
 
 
-def draw_gate(run: Run, data: DataSet, out: str | Path, *, rival: Run | None = None) -> list[Path]:
-    """Draw rho over the test images that a rival finds easiest and those it gets most wrong.
+def draw_gate(
+    run: Run, data: DataSet, out: str | Path, *, baseline: Run | None = None
+) -> list[Path]:
+    """Draw rho over the test images that a baseline finds easiest and those it gets most wrong.
 
-    Targets are circled, the rival's wrong answers crossed, as on the paper's poster.
+    Targets are circled, the baseline's wrong answers crossed, as on the paper's poster.
 
     Args:
         run: A run whose head has a gate.
         data: The data set it was trained on.
         out: The directory for `gate.png` and `gate.svg`.
-        rival: Whose answers say what is easy and what difficult, a softmax run; `run` if None.
+        baseline: Whose answers say what is easy and what difficult, a softmax run; `run` if None.
 
     Returns:
         The files.
@@ -46,13 +48,13 @@ def draw_gate(run: Run, data: DataSet, out: str | Path, *, rival: Run | None = N
         ...     [file.name for file in draw_gate(run, load_data("digits"), out)]
         ['gate.png', 'gate.svg']
     """
-    return save({"gate": gate_figure(instances(judge(run, data, rival)))}, out)
+    return save({"gate": gate_figure(instances(judge(run, data, baseline)))}, out)
 
 
 def draw_posterior(
-    run: Run, data: DataSet, out: str | Path, *, rival: Run | None = None
+    run: Run, data: DataSet, out: str | Path, *, baseline: Run | None = None
 ) -> list[Path]:
-    """Draw prior, variational and exact posterior over the test images a rival gets most wrong.
+    """Draw prior, variational and exact posterior over the test images a baseline gets most wrong.
 
     The variational posterior is what training draws masks from; the exact one is
     `dropmax.predictive.mask_posterior` given that the target is retained.
@@ -61,7 +63,7 @@ def draw_posterior(
         run: A run of DropMax, but one trained on the marginal likelihood.
         data: The data set it was trained on.
         out: The directory for `posterior.png` and `posterior.svg`.
-        rival: Whose answers say what is difficult, a softmax run; `run` if None.
+        baseline: Whose answers say what is difficult, a softmax run; `run` if None.
 
     Returns:
         The files.
@@ -81,7 +83,7 @@ def draw_posterior(
         ...     [file.name for file in draw_posterior(run, load_data("digits"), out)]
         ['posterior.png', 'posterior.svg']
     """
-    found = instances(judge(run, data, rival))
+    found = instances(judge(run, data, baseline))
     if not found["difficult"]:
         got = _check.Verbatim("a run that gets every test image right")
         _check.fail("data", "hold wrong answers", got, "draw another run")
@@ -144,8 +146,8 @@ def _heat_map(
     shown = ax.imshow(values, aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0)
     for height, row in enumerate(rows):
         ax.plot(row["target"], height, "o", mec="white", mfc="none", ms=8, mew=1.5)
-        if row["rival"] != row["target"]:
-            ax.plot(row["rival"], height, "x", color="#ff4b4b", ms=6, mew=2)
+        if row["baseline"] != row["target"]:
+            ax.plot(row["baseline"], height, "x", color="#ff4b4b", ms=6, mew=2)
     ax.set_yticks([])
     ax.set_xlabel("class (o target, x wrong answer)", fontsize=8)
     name_classes(ax.xaxis, class_names)

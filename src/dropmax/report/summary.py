@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from dropmax import _check
 
-RIVAL = "softmax"
+BASELINE = "softmax"
 """The head that the others are compared with."""
 
 
@@ -38,7 +38,7 @@ class Spread(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A metric of a head less that of a rival, paired by seed.
+    """A metric of a head less that of a baseline, paired by seed.
 
     Attributes:
         mean: Over the seeds that both have.
@@ -47,7 +47,7 @@ class Difference(NamedTuple):
         high: Upper end of it.
         wins: Seeds in which the head is lower.
         seeds: How many they are.
-        ratio: The head's mean over the rival's.
+        ratio: The head's mean over the baseline's.
         each: The difference of each of the seeds.
     """
 
@@ -102,16 +102,16 @@ def summarize(lines: Sequence[Mapping[str, Any]]) -> list[Summary]:
     by_seed = {
         head: {line["config"]["seed"]: line for line in runs} for head, runs in by_head(lines)
     }
-    rival = by_seed.get(RIVAL, {})
+    baseline = by_seed.get(BASELINE, {})
     alone = all(line["jobs"] == 1 for line in lines)
     return [
         Summary(
             head,
             {m: spread_of([line["test"][m] for line in runs.values()]) for m in _metrics(runs)},
             {
-                m: _difference(m, runs, rival)
-                for m in _metrics(runs, rival)
-                if _has_both(head, runs, rival)
+                m: _difference(m, runs, baseline)
+                for m in _metrics(runs, baseline)
+                if _has_both(head, runs, baseline)
             },
             len(runs),
             _rivals_retained(runs),
@@ -122,21 +122,21 @@ def summarize(lines: Sequence[Mapping[str, Any]]) -> list[Summary]:
 
 
 def paired(
-    lines: Sequence[Mapping[str, Any]], metric: str, head: str, rival: str = RIVAL
+    lines: Sequence[Mapping[str, Any]], metric: str, head: str, baseline: str = BASELINE
 ) -> Difference:
-    """A metric of a head less that of a rival, over the seeds that both have.
+    """A metric of a head less that of a baseline, over the seeds that both have.
 
     Raises:
         ValueError: If they have no seed in common.
     """
-    runs, rivals = (
+    runs, baselines = (
         {line["config"]["seed"]: line for line in lines if line["config"]["head"] == name}
-        for name in (head, rival)
+        for name in (head, baseline)
     )
-    if not runs.keys() & rivals.keys():
-        got = _check.Verbatim(f"{head} and {rival}, which have none")
+    if not runs.keys() & baselines.keys():
+        got = _check.Verbatim(f"{head} and {baseline}, which have none")
         _check.fail("lines", "hold a seed of both heads", got, "run both")
-    return _difference(metric, runs, rivals)
+    return _difference(metric, runs, baselines)
 
 
 def by_head(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
@@ -144,7 +144,7 @@ def by_head(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[
     heads: dict[str, list[Mapping[str, Any]]] = {}
     for line in lines:
         heads.setdefault(line["config"]["head"], []).append(line)
-    return sorted(heads.items(), key=lambda item: item[0] != RIVAL)
+    return sorted(heads.items(), key=lambda item: item[0] != BASELINE)
 
 
 def _metrics(*runs: Mapping[int, Mapping[str, Any]]) -> list[str]:
@@ -153,8 +153,8 @@ def _metrics(*runs: Mapping[int, Mapping[str, Any]]) -> list[str]:
     return [metric for metric in METRICS if all(metric in line["test"] for line in lines)]
 
 
-def _has_both(head: str, runs: Mapping[int, Any], rival: Mapping[int, Any]) -> bool:
-    return head != RIVAL and bool(runs.keys() & rival.keys())
+def _has_both(head: str, runs: Mapping[int, Any], baseline: Mapping[int, Any]) -> bool:
+    return head != BASELINE and bool(runs.keys() & baseline.keys())
 
 
 def spread_of(values: Sequence[float]) -> Spread:
@@ -170,17 +170,17 @@ def _rivals_retained(runs: Mapping[int, Mapping[str, Any]]) -> float | None:
 
 
 def _difference(
-    metric: str, runs: Mapping[int, Mapping[str, Any]], rival: Mapping[int, Mapping[str, Any]]
+    metric: str, runs: Mapping[int, Mapping[str, Any]], baseline: Mapping[int, Mapping[str, Any]]
 ) -> Difference:
     from scipy.stats import t
 
-    shared = sorted(runs.keys() & rival.keys())
-    of_head, of_rival = ([by[s]["test"][metric] for s in shared] for by in (runs, rival))
-    differences = [mine - other for mine, other in zip(of_head, of_rival, strict=True)]
+    shared = sorted(runs.keys() & baseline.keys())
+    of_head, of_baseline = ([by[s]["test"][metric] for s in shared] for by in (runs, baseline))
+    differences = [mine - other for mine, other in zip(of_head, of_baseline, strict=True)]
     mean, std = spread_of(differences)
     count = len(shared)
     half = float(t.ppf(0.975, count - 1)) * std / math.sqrt(count) if count > 2 else math.nan
     wins = sum(difference < 0.0 for difference in differences)
-    level = statistics.mean(of_rival)
+    level = statistics.mean(of_baseline)
     ratio = statistics.mean(of_head) / level if level else math.nan
     return Difference(mean, mean - half, mean + half, wins, count, ratio, tuple(differences))

@@ -2,7 +2,7 @@
 
 from dropmax.errors import TrainingError
 from dropmax.training.config import PROTOCOLS, Protocol, RunConfig
-from dropmax.training.fit import check, data_for, data_of, train
+from dropmax.training.fit import data_for, data_of, splits_and_classifier, train
 from dropmax.training.predictions import describe_predictions
 from dropmax.training.run import Run, load_run
 
@@ -12,10 +12,10 @@ __all__ = [
     "Run",
     "RunConfig",
     "TrainingError",
-    "check",
     "data_for",
     "data_of",
     "describe_predictions",
     "load_run",
+    "splits_and_classifier",
     "train",
 ]

@@ -88,8 +88,8 @@ class Prediction(NamedTuple):
 
 def method_of(classifier: nn.Module, config: RunConfig) -> str:
     """What a run's metrics are of: as it says, the plug-in where the head has no masks."""
-    able = config.predictive in find_head(classifier).predictive_methods
-    return config.predictive if able else "plugin"
+    able = config.method in find_head(classifier).predictive_methods
+    return config.method if able else "plugin"
 
 
 def predict(

@@ -31,17 +31,17 @@ class Protocol(NamedTuple):
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
-        "official": Protocol(200, 1e-4, "adam", "thirds", augment=False, standardize=False),
+        "paper": Protocol(200, 1e-4, "adam", "thirds", augment=False, standardize=False),
         "modern": Protocol(30, 1e-2, "adamw", "one_cycle", augment=True, standardize=True),
     }
 )
 """The authors' protocol (their code), and one as networks are trained today."""
 
 
-PREDICTIVES = ("plugin", "exact")
+METHODS = ("plugin", "exact")
 
 LATER = (
-    "predictive",
+    "method",
     "num_classes",
     "corruption",
     "augment",
@@ -51,6 +51,9 @@ LATER = (
     "text_column",
 )
 """Settings that the first runs did not have."""
+
+RENAMED = {"predictive": "method"}
+"""What settings were called in the first runs and lines; the protocol "paper" was "official"."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,8 @@ class RunConfig:
         seed: Of the draw, the initial weights, the shuffles and the noise.
         image_column: The column of images; found by its type if None.
         label_column: The column of labels; if None the one of type ClassLabel, or named "label".
-        predictive: What the metrics are of, "plugin" or "exact"; a head that has no masks predicts
-            by the plug-in all the same.
+        method: How it predicts, "plugin" or "exact"; the metrics are of that. A head that has no
+            masks predicts by the plug-in all the same.
         num_classes: A subset of so many classes, drawn by the seed; all if None.
         corruption: One of `dropmax.data.CORRUPTIONS`, done to all images; none if None.
         augment: Whether colored images are flipped and cropped; the protocol's if None.
@@ -92,7 +95,7 @@ class RunConfig:
     data: str
     head: str
     backbone: str | None = None
-    protocol: str = "official"
+    protocol: str = "paper"
     epochs: int | None = None
     batch_size: int = 100
     train_per_class: int | None = None
@@ -100,7 +103,7 @@ class RunConfig:
     seed: int = 0
     image_column: str | None = None
     label_column: str | None = None
-    predictive: str = "plugin"
+    method: str = "plugin"
     num_classes: int | None = None
     corruption: str | None = None
     augment: bool | None = None
@@ -121,7 +124,7 @@ class RunConfig:
         if self.backbone is not None:
             _check.choice("backbone", self.backbone, BACKBONES)
         _check.choice("protocol", self.protocol, PROTOCOLS)
-        _check.choice("predictive", self.predictive, PREDICTIVES)
+        _check.choice("method", self.method, METHODS)
         _check.integer("batch_size", self.batch_size, low=1)
         _check.integer("seed", self.seed, low=0)
         _check.integer("validation_per_class", self.validation_per_class, low=0)
@@ -157,15 +160,18 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "RunConfig":
-        """The settings that `to_dict` gave.
+        """The settings that `to_dict` gave, under the names of today.
 
         Raises:
             ValueError: If a setting is unknown or does not fit.
         """
         known = [field.name for field in fields(cls)]
-        for name in settings:
+        named = {RENAMED.get(name, name): value for name, value in settings.items()}
+        for name in named:
             _check.choice("a setting", name, known)
-        return cls(**settings)
+        if named.get("protocol") == "official":
+            named["protocol"] = "paper"
+        return cls(**named)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

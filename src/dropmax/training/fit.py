@@ -79,7 +79,7 @@ def train(
         ['brier', 'ece', 'error', 'floored', 'nll']
     """
     data = of_classes(config, data or data_for(config, root))
-    splits, classifier = check(config, data)
+    splits, classifier = splits_and_classifier(config, data)
     folder = Path(out)
     description = describe(config, data.class_names, data.shape, data.columns)
     _check_folder(folder, description)
@@ -166,7 +166,7 @@ def of_classes(config: RunConfig, data: DataSet) -> DataSet:
     return data.of_classes(config.num_classes, seed=config.seed)
 
 
-def check(config: RunConfig, data: DataSet) -> tuple[Splits, nn.Sequential]:
+def splits_and_classifier(config: RunConfig, data: DataSet) -> tuple[Splits, nn.Sequential]:
     """The splits and the untrained classifier of a run.
 
     Raises:

@@ -112,13 +112,15 @@ def load_run(path: str | Path) -> Run:
 
 
 def read_description(folder: Path) -> dict[str, Any] | None:
-    """What `describe` wrote, or None where there is none."""
+    """What `describe` wrote, its settings under the names of today, or None if there is none."""
     file = folder / CONFIG
     if not file.is_file():
         return None
     try:
         described = json.loads(file.read_text())
         version = described["format"]
+        if version == FORMAT:
+            described["config"] = RunConfig.from_dict(described["config"]).to_dict()
     except (OSError, KeyError, TypeError, ValueError) as error:
         _broken(file, error)
     if version != FORMAT:

@@ -27,9 +27,9 @@ class DropMaxConfig(PreTrainedConfig):
         layer: The name of the classifier within it.
         head: As `dropmax.make_head` takes it.
         options: Of the head.
-        predictive: How logits are computed, a method of `Head.log_probs`: "plugin", "exact" or
+        method: How logits are computed, a method of `Head.log_probs`: "plugin", "exact" or
             "monte_carlo".
-        predictive_options: Of the method.
+        method_options: Of the method.
         **kwargs: Of every configuration of transformers, such as id2label.
     """
 
@@ -47,8 +47,8 @@ class DropMaxConfig(PreTrainedConfig):
         layer: str = "",
         head: str = "dropmax",
         options: dict[str, Any] | None = None,
-        predictive: str = "plugin",
-        predictive_options: dict[str, Any] | None = None,
+        method: str = "plugin",
+        method_options: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -57,8 +57,8 @@ class DropMaxConfig(PreTrainedConfig):
         self.layer = layer
         self.head = head
         self.options = options or {}
-        self.predictive = predictive
-        self.predictive_options = predictive_options or {}
+        self.method = method
+        self.method_options = method_options or {}
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         return self if self.host is None else self.host.get_text_config(*args, **kwargs)

@@ -25,7 +25,7 @@ class DropMaxForClassification(PreTrainedModel):
     they use the host. It is saved under a model_type of its own, which the Auto classes refuse.
 
     Args:
-        config: What it is made of. `config.predictive` and `config.predictive_options` say how
+        config: What it is made of. `config.method` and `config.method_options` say how
             logits are computed, and may be set at any time.
         host: A model whose classifier is a `PackedHead`; made from the configuration if None.
 
@@ -112,7 +112,7 @@ class DropMaxForClassification(PreTrainedModel):
             must = "be given where num_items_in_batch is"
             _check.fail("labels", must, None, remedy)
         log_probs = self.head.log_probs(
-            scores, method=self.config.predictive, **self.config.predictive_options
+            scores, method=self.config.method, **self.config.method_options
         )
         replaced: ModelOutput = replace(output, loss=loss, logits=log_probs)
         return replaced

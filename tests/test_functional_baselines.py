@@ -1,4 +1,4 @@
-"""The losses of the rivals: oracle, gradients, limits."""
+"""The losses of the baselines: oracle, gradients, limits."""
 
 import math
 

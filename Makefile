@@ -6,11 +6,11 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help env demo test test-all test-lowest lint docs bench clean
+.PHONY: help env demo test test-all test-untyped test-lowest lint docs bench clean
 help:
 	@echo "make demo      trains softmax, label smoothing and DropMax on 1,797 digits (minutes)"
 	@echo "make test      environment, lint, types, docs, tests (minutes)"
-	@echo "make test-all  what needs a compiler or longer: inductor, planted faults, the wheel, lowest versions"
+	@echo "make test-all  what needs a compiler or longer: inductor, planted faults, the wheel; the coverage; lowest versions"
 	@echo "make docs      the documentation site, in site/"
 	@echo "make bench     the benchmarks; rewrites benchmarks/results/ and their tables"
 
@@ -44,7 +44,12 @@ test: lint docs
 
 test-all: env
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
+	$(MAKE) test-untyped
 	$(MAKE) test-lowest
+
+# As users run it: no shape is checked by the tests' hook. Prints the coverage and keeps its floor.
+test-untyped: env
+	UNTYPED=1 $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow' --cov
 
 # The core and the command on the lowest versions that pyproject.toml allows; torch is that of the constraints.
 .venv-lowest/.installed: pyproject.toml constraints.txt tests/floors.py

@@ -287,6 +287,7 @@ def test_a_reader_that_has_seen_enough_is_no_mistake(trained):
     assert (found.returncode, found.stderr) == (1, "")
 
 
+@pytest.mark.slow
 def test_heads_of_ones_own_are_compared_by_workers_and_evaluated(tmp_path, capsys, monkeypatch):
     page = Path(__file__).parent.parent / "docs" / "how-to" / "your-head.md"
     code = re.search(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)[1]

@@ -335,6 +335,7 @@ def test_the_plugin_is_something_else():
     assert (plugin(logits, retain_logits) - exact(logits, retain_logits)).abs().max() > 0.05
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_nodes_forward_and_backward():
     logits, retain_logits, target = case(1000, 2.0, 1.0, torch.float32, instances=300)
 

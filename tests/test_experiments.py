@@ -90,6 +90,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_of_two_jobs_goes_on_and_gives_the_same_numbers(tmp_path):
     script = tmp_path / "comparison.py"
     script.write_text(COMPARE)

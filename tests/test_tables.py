@@ -246,6 +246,7 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.xdist_group("table")
 def test_compare_learns_from_columns_of_any_scale(trained):
     lines = read_lines(trained / "out" / RESULTS)
     assert [line["test"]["error"] for line in lines] == [0.0, 0.0]
@@ -256,6 +257,7 @@ def test_compare_learns_from_columns_of_any_scale(trained):
     assert (scaled.std(0) - 1.0).abs().max() < 1e-4
 
 
+@pytest.mark.xdist_group("table")
 def test_predict_says_what_is_wrong_with_a_row_in_its_place(trained, tmp_path, capsys):
     rows, reasons = broken_rows()
     rows[8][3] = "unknown"  # no label is needed
@@ -278,6 +280,7 @@ def test_predict_says_what_is_wrong_with_a_row_in_its_place(trained, tmp_path, c
     assert named == {n: NAMES[n % 3] for n in range(30) if n not in reasons}
 
 
+@pytest.mark.xdist_group("table")
 def test_predictions_of_many_rows_are_those_of_few(trained, tmp_path, monkeypatch):
     from dropmax.training import predictions
 

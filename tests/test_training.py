@@ -164,6 +164,7 @@ train(RunConfig("digits", "dropmax", train_per_class=10, epochs=120, batch_size=
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_goes_on_bit_for_bit(tmp_path):
     subprocess.run([sys.executable, "-c", TRAIN, tmp_path / "whole"], check=True)
     killed = subprocess.Popen([sys.executable, "-c", TRAIN, tmp_path / "killed"])

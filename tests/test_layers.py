@@ -5,11 +5,10 @@ import importlib
 import inspect
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parent.parent / "src" / "dropmax"
+from studies.rooms import PICTURE, SOURCE, described, import_graph, imported, room_of
 
 ROOMS = [
     "errors",
@@ -62,43 +61,24 @@ IMPORTED_LATE = (
 )
 
 
-def room(path):
-    return path.relative_to(SOURCE).with_suffix("").parts[0]
-
-
-def imported(path):
-    """The modules that a file imports, wherever in it the import stands; not for types alone."""
-    tree = ast.parse(path.read_text())
-    tree.body = [node for node in tree.body if ast.unparse(node)[:16] != "if TYPE_CHECKING"]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            if node.module == "dropmax":
-                yield from (f"dropmax.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
-
-
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
 def test_every_room_is_on_the_list():
-    assert {room(path) for path in FILES} == set(ROOMS)
+    assert {room_of(path) for path in FILES} == set(ROOMS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_imports_only_go_up_the_list(path):
-    here = ROOMS.index(room(path))
+    here = ROOMS.index(room_of(path))
     for module in imported(path):
         top, *rest = module.split(".")
         if top != "dropmax":
-            allowed = CORE_DEPENDENCIES | OPTIONAL_DEPENDENCIES.get(room(path), set())
+            allowed = CORE_DEPENDENCIES | OPTIONAL_DEPENDENCIES.get(room_of(path), set())
             assert top in allowed | sys.stdlib_module_names, module
             continue
         there = rest[0] if rest and rest[0] in ROOMS else "__init__"
-        assert ROOMS.index(there) <= here, f"{room(path)} imports {there}, which stands below it"
+        assert ROOMS.index(there) <= here, f"{room_of(path)} imports {there}, which stands below it"
 
 
 def test_optional_dependencies_are_imported_where_they_are_used():
@@ -162,3 +142,7 @@ def test_every_public_room_says_what_is_public(name):
     assert len(set(space.__all__)) == len(space.__all__)
     for public in space.__all__:
         assert hasattr(space, public)
+
+
+def test_the_picture_of_the_rooms_is_that_of_the_code():
+    assert described(import_graph()) in PICTURE.read_text()

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from raised import raises
 from tolerances import assert_close
 from torch import nn
 from variants import GATED
@@ -116,7 +117,7 @@ def test_a_converted_model_predicts_what_it_did_learns_and_goes_back(kind, head)
     if head == "softmax":
         assert revert(model)(inputs).shape == (6, 5)
         return
-    with pytest.raises(ValueError, match="drop_gate=True"):
+    with raises(ValueError, "revert: model"):
         revert(model)
     logits = model.eval()(inputs).logits
     assert torch.equal(revert(model, drop_gate=True)(inputs), logits)
@@ -334,5 +335,5 @@ def test_a_predictor_is_made_without_drawing_and_for_any_device():
     assert torch.equal(predictor(features), first)
     elsewhere = Elsewhere()
     Predictor(model, "monte_carlo", num_samples=4, generator=elsewhere)
-    with pytest.raises(ValueError, match=r"^DropMaxHead\.log_probs: generator must live on cpu"):
+    with raises(ValueError, "DropMaxHead.log_probs: generator"):
         Predictor(model, "monte_carlo", num_samples=4, generator=elsewhere)(features)

@@ -10,6 +10,7 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
+from raised import raises
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -142,9 +143,9 @@ def test_partial_fit_learns_batch_by_batch(wine):
             classifier.partial_fit(X[part], y[part], classes=[0, 1, 2] if epoch == 0 else None)
     assert classifier.n_iter_ == 120
     assert classifier.score(X_test, y_test) > 0.9
-    with pytest.raises(ValueError, match="y must hold the classes of the first call alone, got"):
+    with raises(ValueError, "DropMaxClassifier.partial_fit: y"):
         classifier.partial_fit(X[:2], [0, 7])
-    with pytest.raises(ValueError, match="classes must be given in the first call"):
+    with raises(ValueError, "DropMaxClassifier.partial_fit: classes"):
         DropMaxClassifier().partial_fit(X, y)
 
 
@@ -155,7 +156,7 @@ def test_warm_start_goes_on(wine):
     classifier.fit(X, y)
     assert classifier.n_iter_ == 8
     assert not torch.equal(before, classifier.network_[0].weight)
-    with pytest.raises(ValueError, match="y must hold the classes of the last fit"):
+    with raises(ValueError, "DropMaxClassifier.fit: y"):
         classifier.fit(X[y < 2], y[y < 2])
     assert classifier.set_params(warm_start=False).fit(X, y).n_iter_ == 4
 
@@ -197,14 +198,14 @@ def test_a_fit_that_fails_leaves_the_classifier_as_it_was(wine):
     X, X_test, y, _ = wine
     classifier = DropMaxClassifier(max_iter=3, random_state=0).fit(X, y)
     before = classifier.predict_proba(X_test)
-    with pytest.raises(ValueError, match="y must hold the classes of the first call alone"):
+    with raises(ValueError, "DropMaxClassifier.partial_fit: y"):
         classifier.partial_fit(1e3 * X, np.full(len(X), 9))
     alone = np.where(np.arange(len(y)) == 0, 9, y)
     with pytest.raises(ValueError, match="least populated class"):
         classifier.set_params(early_stopping=True).fit(X, alone)
     assert np.array_equal(classifier.predict_proba(X_test), before)
     first = DropMaxClassifier()
-    with pytest.raises(ValueError, match="y must hold the classes"):
+    with raises(ValueError, "DropMaxClassifier.partial_fit: y"):
         first.partial_fit(X, y, classes=[0, 1])
     assert first.partial_fit(X, y, classes=[0, 1, 2]).n_iter_ == 1
 
@@ -215,9 +216,9 @@ def test_a_network_is_saved_as_it_was_made(wine, tmp_path):
     before = classifier.predict_proba(X_test)
     classifier.set_params(head="sparsemax", hidden_layer_sizes=(7,)).save(tmp_path / "file")
     assert np.array_equal(DropMaxClassifier.load(tmp_path / "file").predict_proba(X_test), before)
-    with pytest.raises(ValueError, match="must stay as they were when the network was made"):
+    with raises(ValueError, "DropMaxClassifier.fit: head and hidden_layer_sizes"):
         classifier.set_params(warm_start=True).fit(X, y)
-    with pytest.raises(FileNotFoundError, match="path must be in a folder"):
+    with raises(FileNotFoundError, "DropMaxClassifier.save: path"):
         classifier.save(tmp_path / "absent" / "file")
 
 
@@ -233,15 +234,15 @@ def test_a_batch_may_lack_a_weighted_class(wine):
     X, _, y, _ = wine
     classifier = DropMaxClassifier(class_weight={2: 3.0})
     classifier.partial_fit(X[y < 2], y[y < 2], classes=[0, 1, 2])
-    with pytest.raises(ValueError, match="class_weight must be weights by class, or None"):
+    with raises(ValueError, "DropMaxClassifier.partial_fit: class_weight"):
         DropMaxClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1, 2])
 
 
 def test_a_fit_that_diverges_says_so(wine):
     X, _, y, _ = wine
-    with pytest.raises(ValueError, match="learning_rate_init must let the objective stay finite"):
+    with raises(ValueError, "DropMaxClassifier.fit: learning_rate_init"):
         DropMaxClassifier(learning_rate_init=1e20, alpha=0.0).fit(X, y)
-    with pytest.raises(ValueError, match="alpha must be below 1 / learning_rate_init"):
+    with raises(ValueError, "DropMaxClassifier.fit: alpha"):
         DropMaxClassifier(alpha=300.0).fit(X, y)
 
 
@@ -259,7 +260,7 @@ def test_retained_classes(wine, fitted):
     assert (classes[:, 0] == fitted.predict(X_test)).mean() > 0.9
     assert fitted.retained_classes(X_test, 9)[0].shape[1] == 3
     softmax = DropMaxClassifier("softmax", max_iter=1).fit(X_test, np.arange(len(X_test)) % 2)
-    with pytest.raises(ValueError, match="head must have a gate, got 'softmax'; choose dropmax"):
+    with raises(ValueError, "DropMaxClassifier.retained_classes: head"):
         softmax.retained_classes(X_test)
 
 
@@ -301,7 +302,7 @@ def test_files_that_are_no_classifiers_are_named(fitted, tmp_path):
     metadata = {"dropmax": json.dumps(described)}
     safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "later", metadata)
     for name in ("absent", "cut", "other", "later"):
-        with pytest.raises(DropmaxError, match="path must be a file that save wrote, got"):
+        with raises(DropmaxError, "DropMaxClassifier.load: path"):
             DropMaxClassifier.load(tmp_path / name)
 
 
@@ -332,7 +333,7 @@ def test_no_weight_at_all_is_an_error(wine):
     X, _, y, _ = wine
     with pytest.raises(ValueError, match=r"at least one non-zero number|some weight"):
         DropMaxClassifier().fit(X, y, sample_weight=np.zeros(len(y)))
-    with pytest.raises(ValueError, match="must leave a row some weight"):
+    with raises(ValueError, "DropMaxClassifier.fit: sample_weight and class_weight"):
         DropMaxClassifier(class_weight=dict.fromkeys(range(3), 0.0)).fit(X, y)
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from raised import raises
 from sklearn.preprocessing import StandardScaler
 from tolerances import assert_close
 from torch import nn
 from variants import VARIANTS, dropmax_objective
 
 import dropmax
-from dropmax.errors import DropmaxError
 from dropmax.estimator.network import accuracy_of
 from dropmax.functional import Objective, ObjectiveOptions
 from dropmax.heads import (
@@ -153,13 +153,13 @@ def test_scores_without_the_correction_are_not_those_of_the_loss():
     head = DropMaxHead(6, 5, dtype=torch.float64)
     scores = head(features, correction=False)
     assert scores.correction_logits is None
-    with pytest.raises(ValueError, match="correction_logits must be given"):
+    with raises(ValueError, "DropMaxHead.loss: scores.correction_logits"):
         head.loss(scores, target)
 
 
 def test_a_predictor_that_fails_leaves_the_head_as_it_was():
     head = DropMaxHead(6, 5)
-    with pytest.raises(ValueError, match="features must"):
+    with raises(ValueError, "DropMaxHead.forward: features"):
         dropmax.Predictor(head)(torch.randn(7, 4))
     assert head(torch.randn(7, 6)).correction_logits is not None
 
@@ -438,7 +438,7 @@ def test_a_head_of_ones_own_is_made_trained_and_put_in_by_its_name():
     ],
 )
 def test_what_cannot_be_registered(name, head, error):
-    with pytest.raises(error, match=r"^register_head: (name|head) must") as raised:
+    argument = "name" if head is FocalHead else "head"
+    with raises(error, f"register_head: {argument}"):
         dropmax.register_head(name, head)
-    assert isinstance(raised.value, DropmaxError)
     assert "focal" not in dropmax.HEADS

@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+from raised import raises
 from tolerances import assert_close
 
 from dropmax.data import load_data
@@ -162,9 +163,9 @@ def test_the_posterior_is_drawn_of_heads_that_have_one(tmp_path):
 
 
 def test_no_lines_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="hold at least one"):
+    with raises(ValueError, "table: lines"):
         table([])
-    with pytest.raises(ValueError, match="hold at least one"):
+    with raises(ValueError, "draw: lines"):
         draw([], tmp_path / "figures")
     assert not (tmp_path / "figures").exists()
 

@@ -6,6 +6,7 @@ import socket
 import datasets
 import pytest
 import torch
+from raised import raises
 
 from dropmax import report
 from dropmax.data import load_data
@@ -167,7 +168,7 @@ def test_heads_are_trained_on_them(backbone, stub, tmp_path):  # noqa: ARG001
     pixels = run.classifier().get_submodule("pixels")(data.train.inputs)
     assert pixels.mean(0).abs().max() < 1e-5
     assert run.shape == (9,)
-    with pytest.raises(FileNotFoundError, match="files must be CSV or parquet files"):
+    with raises(FileNotFoundError, "describe_predictions: files"):
         next(describe_predictions(run, ["a.png"]))
     assert "softmax" in report.table(lines)
     assert all(file.is_file() for file in report.draw_gate(run, data, tmp_path))
@@ -177,9 +178,9 @@ def test_settings_of_texts_are_written_where_they_are_set():
     assert not {"encoder", "text_column"} & RunConfig("digits", "softmax").to_dict().keys()
     settings = RunConfig("bank", "softmax", encoder="stub", text_column="query").to_dict()
     assert (settings["encoder"], settings["text_column"]) == ("stub", "query")
-    with pytest.raises(ValueError, match="text_column must be None without an encoder"):
+    with raises(ValueError, "RunConfig: text_column"):
         RunConfig("bank", "softmax", text_column="query")
-    with pytest.raises(ValueError, match="image_column must be None with an encoder"):
+    with raises(ValueError, "RunConfig: image_column"):
         RunConfig("bank", "softmax", encoder="stub", image_column="image")
 
 
@@ -223,7 +224,7 @@ def test_wrong_input(name, stub, tmp_path):
 
 def test_an_encoder_that_gives_no_numbers_leaves_nothing(stub, tmp_path):
     stub.scale = float("nan")
-    with pytest.raises(ValueError, match="encoder must give 24 rows of finite numbers"):
+    with raises(ValueError, "load_data: encoder"):
         load(folder(tmp_path / "data", train=rows()))
     assert not (tmp_path / "cache").exists()
 

@@ -21,6 +21,7 @@ from dropmax.heads import (
     base,
     decay_groups,
 )
+from dropmax.heads.registry import own_heads
 from dropmax.training.classifier import predict
 
 
@@ -417,12 +418,29 @@ def test_a_head_of_ones_own_is_made_trained_and_put_in_by_its_name():
     spread = 0.8 * of_class.gather(1, target[:, None]).sum() + 0.2 / 5 * of_class.sum()
     loss = head.loss(head(features), target, weight=weight)
     assert_close(loss.total, (spread / weight[target].sum()).detach(), "value")
+    mixed = torch.rand(7, 5).softmax(-1)
+    expected = (mixed * of_class).sum(-1)
+    mixing = dropmax.make_head("focal:gamma=1.0", 6, 5)
+    mixing.load_state_dict(head.state_dict())
+    soft = mixing.loss(head(features), mixed, weight=weight, reduction="none").total
+    assert_close(soft, expected.detach(), "value")
     model = dropmax.convert(nn.Sequential(nn.Linear(6, 5)), head="focal", gamma=3.0)
     assert dropmax.find_head(model).gamma == 3.0
     dropmax.Criterion(model)(model(features), target).backward()
     assert dropmax.Predictor(model)(features).shape == (7, 5)
     with pytest.raises(ValueError, match="did you mean 'gamma'"):
         dropmax.make_head("focal:gama=1.0", 6, 5)
+
+
+@pytest.mark.usefixtures("focal")
+def test_a_worker_is_told_of_no_head_but_those_it_trains():
+    """One that cannot be sent, as a notebook has it, stops no comparison that lacks it."""
+
+    class Local(FocalHead):
+        pass
+
+    dropmax.register_head("local", Local)
+    assert own_heads(["softmax", "focal:gamma=1.0", "focal", "unknown"]) == {"focal": FocalHead}
 
 
 @pytest.mark.usefixtures("untyped")

@@ -129,8 +129,9 @@ def _lines(
         for config in configs:
             yield _line(config, folder.parent, data, jobs, threads)
         return
+    known = data, own_heads(config.head for config in configs)
     with ProcessPoolExecutor(
-        jobs, get_context("spawn"), initializer=_begin_worker, initargs=(data, own_heads())
+        jobs, get_context("spawn"), initializer=_begin_worker, initargs=known
     ) as pool:
         running = [pool.submit(_line, c, folder.parent, None, jobs, threads) for c in configs]
         try:

@@ -3,7 +3,7 @@
 import ast
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -75,9 +75,10 @@ def register_head(name: str, head: type[Head]) -> None:
     _heads[name] = head
 
 
-def own_heads() -> dict[str, Any]:
-    """The heads that are not built in, as another process registers them."""
-    return {name: head for name, head in _heads.items() if name not in BUILT_IN}
+def own_heads(heads: Iterable[str]) -> dict[str, Any]:
+    """Those of the heads, in text as `make_head` takes them, that another process lacks."""
+    names = {head.partition(":")[0] for head in heads}
+    return {name: _heads[name] for name in sorted(names - BUILT_IN) if name in _heads}
 
 
 def import_heads(file: Path) -> None:

@@ -12,7 +12,7 @@ from variants import dropmax_objective
 import dropmax
 from dropmax import functional, predictive
 from dropmax.errors import DropmaxError
-from dropmax.functional import Label
+from dropmax.functional import Label, ObjectiveOptions
 from dropmax.heads import (
     ComputedPosteriorHead,
     DropMaxHead,
@@ -262,6 +262,18 @@ WRONG = {
         lambda: objective(aux_prior=1.0),
         ValueError,
         "ObjectiveOptions: aux_prior",
+    ),
+    "aux_prior without correction": (
+        lambda: objective(correction_logits=None, aux_prior="base_rate"),
+        ValueError,
+        "dropmax_objective: aux_prior",
+    ),
+    "aux_prior of a given posterior": (
+        lambda: functional.posterior_objective(
+            LOGITS, LOGITS, LOGITS, TARGET, options=ObjectiveOptions(aux_prior=0.2)
+        ),
+        ValueError,
+        "posterior_objective: aux_prior",
     ),
     "a label's weight beside it": (
         lambda: functional.softmax_loss(LOGITS, Label(TARGET), weight=torch.ones(10)),

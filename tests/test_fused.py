@@ -498,6 +498,14 @@ WRONG = {
         {"posterior": "prior", "correction_weight": None, "correction_bias": torch.zeros(K)},
         "correction_bias must",
     ),
+    "an aux_prior without aux": (
+        {
+            "posterior": "prior",
+            "correction_weight": None,
+            "options": ObjectiveOptions(aux_prior="base_rate"),
+        },
+        "aux_prior must",
+    ),
     "no weight": ({"linear_weight": None}, "linear_weight must be a matrix"),
     "no classes": ({"linear_weight": torch.zeros(0, D)}, "linear_weight must be a matrix"),
     "no correction": (

@@ -278,7 +278,9 @@ def _objective(
     options: ObjectiveOptions,
     noise: Tensor | None,
 ) -> Objective:
-    """The objective under a posterior, from arguments that are checked."""
+    """The objective under a posterior, from tensors that are checked."""
+    if correction_logits is None:
+        _check.default("aux_prior", options.aux_prior, "label", "where there is no correction")
     if options.masks == "straight_through" and not label.is_one_class:
         must = "not be 'straight_through' where the label is not one class"
         _check.fail("masks", must, options.masks, "pass class indices, without smoothing")

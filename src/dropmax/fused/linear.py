@@ -100,6 +100,9 @@ def linear_dropmax_objective(
     shape, num_classes = features.shape[:-1], len(linear_weight)
     like = features.new_empty(1).expand(*shape, num_classes)  # of the scores' shape, no memory
     _check.choice("reduction", reduction, REDUCTIONS)
+    if posterior != "learned":
+        where = f"where posterior is {posterior!r}"
+        _check.default("aux_prior", options.aux_prior, "label", where)
     _check_label(target, like, weight, label_smoothing, options)
     if options.masks == "mean":
         noise = None

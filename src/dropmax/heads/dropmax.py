@@ -76,10 +76,12 @@ class DropMaxHead(GatedHead):
         given = {name: options[name] for name in OBJECTIVE_OPTIONS if name in options}
         others = {name: value for name, value in options.items() if name not in given}
         super().__init__(in_features, num_classes, **others)
-        if posterior == "learned":
-            self._add_branch("correction")
         self.posterior = posterior
         self.objective_options = PRESETS[preset](num_classes)
+        if posterior == "learned":
+            self._add_branch("correction")
+        else:
+            self.objective_options = replace(self.objective_options, aux_prior="label")
         self._change(**given)
 
     def _change(self, **options: Any) -> None:

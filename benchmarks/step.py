@@ -20,7 +20,7 @@ from torch import nn
 
 import dropmax
 from dropmax._files import write_whole
-from dropmax.backbones import lenet
+from dropmax.training.networks import lenet
 
 REPEATS = 9
 BASELINE = "softmax"

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from dropmax._files import make_folder, write_whole
+from dropmax.compare.lines import RESULTS, read_lines
+from dropmax.compare.runs import finished, run_folder
 from dropmax.data import DataSet
-from dropmax.experiments.lines import RESULTS, read_lines
-from dropmax.experiments.runs import finished, run_folder
 from dropmax.metrics import evaluate, reliability
 from dropmax.training import RunConfig, load_run
 from dropmax.training.classifier import method_of, predict
@@ -40,7 +40,7 @@ def write_changed(
     Examples:
         >>> import tempfile
         >>> from dropmax.data import load_data
-        >>> from dropmax.experiments import Comparison, compare
+        >>> from dropmax.compare import Comparison, compare
         >>> from studies import write_changed
         >>> from dropmax.training import RunConfig
         >>> base = RunConfig("digits", "softmax", train_per_class=5, epochs=1)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from dropmax import _check
-from dropmax.experiments import RESULTS, read_lines
+from dropmax.compare import RESULTS, read_lines
+from dropmax.compare.summary import BASELINE, METRICS, Difference, summarize
 from dropmax.report.figures import COLORS, axes_of, colors_of
-from dropmax.report.summary import BASELINE, METRICS, Difference, summarize
 
 PART = re.compile(r"(?P<regime>[a-z]+)-(?P<classes>\d+)")
 

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from dropmax import _check, predictive
 from dropmax._files import write_whole
+from dropmax.compare.lines import RESULTS, read_lines
+from dropmax.compare.runs import run_folder
 from dropmax.data import DataSet
-from dropmax.data.labeled import drawn
-from dropmax.data.png import to_png
-from dropmax.experiments.instances import Judged, instances, judge, rounded
-from dropmax.experiments.lines import RESULTS, read_lines
-from dropmax.experiments.runs import run_folder
+from dropmax.data.dataset import drawn
 from dropmax.metrics import evaluate
+from dropmax.report.instances import Judged, instances, judge, rounded
+from dropmax.report.png import to_png
 from dropmax.training import Run, RunConfig, load_run
 from dropmax.training.run import versions
 from studies.ranks import ranks
@@ -51,7 +51,7 @@ def write_gates(
     A line a "kind", each with "config" (of the gated run), "baseline", "seed" and "versions"; the
     first five are of the first seed:
 
-    - "instances": `dropmax.experiments.instances.instances`.
+    - "instances": `dropmax.report.instances.instances`.
     - "spread": of the easiest and of the most difficult of these images, under 500 hard masks from
       the prior, the "quantiles" of p(y = k | z) by percent, its "mean", and the "exact" predictive.
     - "correlation": the "matrix" of correlations of the classes' retain probabilities.
@@ -77,7 +77,7 @@ def write_gates(
     Examples:
         >>> import tempfile
         >>> from dropmax.data import load_data
-        >>> from dropmax.experiments import Comparison, compare
+        >>> from dropmax.compare import Comparison, compare
         >>> from studies import write_gates
         >>> from dropmax.training import RunConfig
         >>> base = RunConfig("digits", "softmax", train_per_class=5, epochs=1)

@@ -20,16 +20,16 @@ from torch import Tensor
 
 from dropmax import predictive
 from dropmax.analysis import TOLERANCE, uncertainty, variational_gap
-from dropmax.conversion import find_head
-from dropmax.conversion.predictor import scores_of
+from dropmax.compare import RESULTS, append_line, read_lines, run_folder
 from dropmax.data import DataSet, LabeledData
-from dropmax.experiments import RESULTS, append_line, read_lines, run_folder
 from dropmax.functional import softmax_loss
 from dropmax.metrics import evaluate
 from dropmax.report import draw_posterior
 from dropmax.training import RunConfig, data_for, load_run, splits_and_classifier
 from dropmax.training.classifier import BATCH, predict
 from dropmax.training.run import Run, versions
+from dropmax.wrap import find_head
+from dropmax.wrap.predictor import scores_of
 from studies.ranks import rank_correlation, without_target
 
 LINES = "inference.jsonl"

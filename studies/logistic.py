@@ -19,8 +19,8 @@ import torch
 from sklearn.linear_model import LogisticRegressionCV
 from torch import Tensor
 
+from dropmax.compare import append_line, read_lines
 from dropmax.data import DataSet
-from dropmax.experiments import append_line, read_lines
 from dropmax.metrics import evaluate, reliability
 from dropmax.training import RunConfig, data_for
 from dropmax.training.classifier import Pixels, standardizes

@@ -12,9 +12,9 @@ from typing import Any
 
 from dropmax import _check
 from dropmax._files import write_whole
-from dropmax.experiments import RESULTS, read_lines
+from dropmax.compare import RESULTS, read_lines
+from dropmax.compare.summary import METRICS, by_head, paired, spread_of, summarize
 from dropmax.report.figures import FIGURES, save
-from dropmax.report.summary import METRICS, by_head, paired, spread_of, summarize
 from dropmax.report.tables import interval, markdown, spread, table
 from studies.classes import by_classes_figure
 from studies.gates import GATES

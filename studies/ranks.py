@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dropmax.experiments.instances import Judged
+from dropmax.report.instances import Judged
 
 
 def rank_correlation(x: Float[Tensor, "N M"], y: Float[Tensor, "N M"]) -> Float[Tensor, " N"]:

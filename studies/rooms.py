@@ -5,7 +5,7 @@ not drawn.
 """
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,19 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "dropmax"
 PICTURE = ROOT / "docs" / "images" / "rooms.svg"
-SMALL = {"errors", "_check", "_files", "_progress", "__init__"}
+SMALL = {"errors", "_check", "_files", "_progress", "__init__", "integrations"}
 """Not drawn: everything leans on them, or they hold nothing of their own."""
 
 
 def room_of(path: Path) -> str:
     """The room that a file of the package stands in."""
-    return path.relative_to(SOURCE).with_suffix("").parts[0]
+    return room(list(path.relative_to(SOURCE).with_suffix("").parts))
+
+
+def room(parts: Sequence[str]) -> str:
+    """The room of a file or module below the package; each integration is one."""
+    inner = parts[0] == "integrations" and parts[1:2] not in ([], ["__init__"])
+    return ".".join(parts[: 2 if inner else 1])
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -46,7 +52,7 @@ def import_graph() -> dict[str, set[str]]:
         for module in imported(path):
             top, *rest = module.split(".")
             if top == "dropmax" and rest:
-                graph[room_of(path)].add(rest[0])
+                graph[room_of(path)].add(room(rest))
     return {
         room: {other for other in others if other in graph} - SMALL - {room}
         for room, others in graph.items()

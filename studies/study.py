@@ -10,9 +10,9 @@ from typing import Any
 from dropmax import _check
 from dropmax._files import make_folder
 from dropmax._progress import progress_bar
+from dropmax.compare.lines import RESULTS, append_line, read_lines
+from dropmax.compare.runs import complete, finished, restore
 from dropmax.data.corruption import CORRUPTIONS
-from dropmax.experiments.lines import RESULTS, append_line, read_lines
-from dropmax.experiments.runs import complete, finished, restore
 from dropmax.training import RunConfig, data_for
 from studies.change import changed_folder, write_changed
 from studies.gates import BASELINE, GATES, write_gates
@@ -166,7 +166,7 @@ def run_study(
     Examples:
         >>> import tempfile
         >>> from pathlib import Path
-        >>> from dropmax.experiments import read_lines
+        >>> from dropmax.compare import read_lines
         >>> from studies import Part, Study, run_study
         >>> from dropmax.training import RunConfig
         >>> config = RunConfig("digits", "softmax", train_per_class=5, epochs=1)

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from dropmax.report.summary import by_head, spread_of
+from dropmax.compare.summary import by_head, spread_of
 from dropmax.report.tables import markdown, spread
 
 Lines = Sequence[Mapping[str, Any]]

@@ -28,8 +28,8 @@ from torch import Tensor
 import dropmax
 from dropmax import DropMaxClassifier, Scores
 from dropmax.analysis import fit_conformal, label_suspicion, scope_suspicion
+from dropmax.compare import append_line, read_lines
 from dropmax.data import PACKAGED, LabeledData, load_data
-from dropmax.experiments import append_line, read_lines
 from dropmax.metrics import coverage, detection
 from dropmax.training.run import versions
 

@@ -194,7 +194,7 @@ FAULTS = {
         "test_conformal.py::test_suspicion_has_three_sources",
     ),
     "differences paired by place": (
-        "dropmax.report.summary._difference",
+        "dropmax.compare.summary._difference",
         lambda right, metric, *heads: right(
             metric, *(dict(enumerate(lines.values())) for lines in heads)
         ),
@@ -221,7 +221,7 @@ FAULTS = {
         "test_files.py::test_what_cannot_be_written_leaves_what_was_there",
     ),
     "a line that goes on where one was cut off": (
-        "dropmax.experiments.lines.append_line",
+        "dropmax.compare.lines.append_line",
         after_what_was_cut_off,
         "test_files.py::test_a_new_line_takes_the_place_of_one_that_was_cut_off",
     ),

@@ -14,8 +14,8 @@ from tolerances import TOLERANCES, assert_close
 
 import dropmax
 from dropmax.cli import main
+from dropmax.compare import RESULTS, read_lines, run_folder
 from dropmax.data import load_data
-from dropmax.experiments import RESULTS, read_lines, run_folder
 from dropmax.heads import registry
 from dropmax.metrics import evaluate
 from dropmax.training import RunConfig, load_run

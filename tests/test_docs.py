@@ -15,11 +15,11 @@ import yaml
 from torch import nn
 
 import dropmax
-from dropmax.backbones import make_backbone
 from dropmax.data import corrupted, load_data
 from dropmax.fused import linear_dropmax_objective
 from dropmax.integrations.transformers import DropMaxForClassification
 from dropmax.metrics import evaluate, gate_health
+from dropmax.training.networks import make_backbone
 from studies import with_blocks
 from studies.pages import BLOCK, FIGURE
 
@@ -48,7 +48,7 @@ PUBLIC = {
         ("data.load_data", load_data),
         ("metrics.evaluate", evaluate),
         ("metrics.gate_health", gate_health),
-        ("backbones.make_backbone", make_backbone),
+        ("training.networks.make_backbone", make_backbone),
         ("Criterion", dropmax.Criterion),
         ("integrations.transformers.DropMaxForClassification", DropMaxForClassification),
     ]

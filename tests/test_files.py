@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from dropmax._files import make_folder, write_whole
+from dropmax.compare import append_line, read_lines
 from dropmax.errors import DropmaxOSError
-from dropmax.experiments import append_line, read_lines
 from dropmax.training import RunConfig, load_run, train
 
 LINES = [{"seed": 0}, {"seed": 1}]
@@ -71,7 +71,7 @@ def test_reading_lines_leaves_a_file_that_is_being_written(tmp_path):
     assert read_lines(file) == LINES
 
 
-READ = "import sys; from pathlib import Path; from dropmax.experiments import read_lines; "
+READ = "import sys; from pathlib import Path; from dropmax.compare import read_lines; "
 
 
 def test_many_readers_beside_a_writer_lose_no_line(tmp_path):

@@ -12,12 +12,12 @@ from PIL import Image
 from scipy.stats import spearmanr
 from tolerances import assert_close
 
+from dropmax.compare import Comparison, compare, read_lines, run_folder
 from dropmax.data import load_data
-from dropmax.data.png import from_png
-from dropmax.experiments import Comparison, compare, read_lines, run_folder
-from dropmax.experiments.instances import judge
 from dropmax.predictive import mask_posterior
 from dropmax.report import draw_gate, draw_posterior
+from dropmax.report.instances import judge
+from dropmax.report.png import from_png
 from dropmax.training import RunConfig, load_run
 from studies import GATES, draw_gates, write_gates
 from studies.ranks import ranks

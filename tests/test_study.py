@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dropmax.experiments import read_lines
+from dropmax.compare import read_lines
 from studies import load_study, progress_of, run_study, update_pages, with_blocks
 from studies.__main__ import main
 

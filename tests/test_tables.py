@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from dropmax.cli import main
+from dropmax.compare import RESULTS, read_lines, run_folder
 from dropmax.data import BrokenRows, load_data
 from dropmax.data import texts as text
 from dropmax.errors import DropmaxError
-from dropmax.experiments import RESULTS, read_lines, run_folder
 from dropmax.training import RunConfig, data_for, describe_predictions, load_run, train
 
 NAMES = ("ant", "bee", "cow")

@@ -9,10 +9,10 @@ import torch
 from raised import raises
 
 from dropmax import report
+from dropmax.compare import Comparison, compare, run_folder
 from dropmax.data import load_data
 from dropmax.data import texts as text
 from dropmax.errors import DropmaxError
-from dropmax.experiments import Comparison, compare, run_folder
 from dropmax.training import RunConfig, describe_predictions, load_run
 
 WORDS = ("card", "cash", "loan")

@@ -9,25 +9,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from dropmax import _check, analysis, axis, bernoulli, calibration, functional, heads, predictive
-from dropmax.conversion import Criterion, Predictor, convert, find_head, revert
 from dropmax.errors import DropmaxError
-from dropmax.export import export_onnx
 from dropmax.functional import Objective
 from dropmax.heads import HEADS, Head, Scores, decay_groups, make_head, register_head
+from dropmax.integrations.onnx import export_onnx
+from dropmax.wrap import Criterion, Predictor, convert, find_head, revert
 
 if TYPE_CHECKING:
     from dropmax import (
-        backbones,
+        compare,
         data,
-        estimator,
-        experiments,
         fused,
         integrations,
         metrics,
         report,
         training,
     )
-    from dropmax.estimator import DropMaxClassifier
+    from dropmax.integrations.sklearn import DropMaxClassifier
 
 __version__ = "0.1.0"
 
@@ -43,14 +41,12 @@ __all__ = [
     "__version__",
     "analysis",
     "axis",
-    "backbones",
     "bernoulli",
     "calibration",
+    "compare",
     "convert",
     "data",
     "decay_groups",
-    "estimator",
-    "experiments",
     "export_onnx",
     "find_head",
     "functional",
@@ -72,9 +68,9 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "DropMaxClassifier":
-        return importlib.import_module("dropmax.estimator").DropMaxClassifier
-    with _check.extra("sklearn"):
-        return importlib.import_module(f"{__name__}.{name}")
+        with _check.extra("sklearn"):
+            return importlib.import_module("dropmax.integrations.sklearn").DropMaxClassifier
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def __dir__() -> list[str]:

@@ -199,8 +199,8 @@ def compare(
     """Train heads on the same splits and initial backbones; write lines, a table and figures."""
     from dropmax import _check, report
     from dropmax._files import write_whole
-    from dropmax.experiments import RESULTS, Comparison, run_folder, split_heads
-    from dropmax.experiments import compare as compared
+    from dropmax.compare import RESULTS, Comparison, run_folder, split_heads
+    from dropmax.compare import compare as compared
     from dropmax.training import RunConfig, data_for, load_run
 
     _check.integer("--seeds", seeds, low=1)

@@ -7,7 +7,7 @@ warning `BrokenRows`, and the notes of their split say why.
 """
 
 from dropmax.data.corruption import CORRUPTIONS, corrupted
-from dropmax.data.labeled import DataSet, LabeledData, Splits
+from dropmax.data.dataset import DataSet, LabeledData, Splits
 from dropmax.data.load import load_data
 from dropmax.data.tables import BrokenRows
 from dropmax.data.texts import PACKAGED

@@ -10,7 +10,7 @@ import torch
 
 from dropmax import _check
 from dropmax.data import tables
-from dropmax.data.labeled import LabeledData
+from dropmax.data.dataset import LabeledData
 
 
 def read_images(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from dropmax import _check
 from dropmax.data import tables
+from dropmax.data.dataset import DataSet, halves
 from dropmax.data.images import digits, read_images
-from dropmax.data.labeled import DataSet, halves
 from dropmax.data.numbers import read_numbers
 from dropmax.data.texts import PACKAGED, read_texts
 

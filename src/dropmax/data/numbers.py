@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax.data import tables
-from dropmax.data.labeled import LabeledData
+from dropmax.data.dataset import LabeledData
 
 
 def read_numbers(splits: Mapping[str, tables.Table], label_column: str) -> tables.Found:

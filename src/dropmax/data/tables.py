@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax.data import delimited
-from dropmax.data.labeled import LabeledData
+from dropmax.data.dataset import LabeledData
 from dropmax.errors import DropmaxFileNotFoundError
 
 SUFFIXES = (".csv", ".parquet")

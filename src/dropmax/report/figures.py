@@ -8,7 +8,7 @@ from typing import Any
 
 from dropmax import _check
 from dropmax._files import make_folder, writing
-from dropmax.report.summary import by_head, summarize
+from dropmax.compare.summary import by_head, summarize
 
 COLORS = (
     "#4d4d4d",
@@ -45,7 +45,7 @@ def draw(lines: Lines, out: str | Path) -> list[Path]:
     """Draw error by head, reliability diagrams and learning curves.
 
     Args:
-        lines: As `dropmax.experiments.compare` returns them.
+        lines: As `dropmax.compare.compare` returns them.
         out: The directory for `error`, `reliability` and `learning_curves`, `.png` and `.svg`.
 
     Returns:

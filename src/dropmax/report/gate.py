@@ -9,9 +9,9 @@ import torch.nn.functional as F
 
 from dropmax import _check
 from dropmax.data import DataSet
-from dropmax.data.png import from_png
-from dropmax.experiments.instances import instances, judge
 from dropmax.report.figures import axes_of, save
+from dropmax.report.instances import instances, judge
+from dropmax.report.png import from_png
 from dropmax.training import Run
 
 NAMED_CLASSES = 20

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dropmax.report.summary import METRICS, Difference, Spread, summarize
+from dropmax.compare.summary import METRICS, Difference, Spread, summarize
 
 
 def table(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -13,7 +13,7 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
     Seconds are shown where every run was made with `--jobs 1`. A metric that lines lack is blank.
 
     Args:
-        lines: As `dropmax.experiments.compare` returns them.
+        lines: As `dropmax.compare.compare` returns them.
 
     Raises:
         ValueError: If there are none.

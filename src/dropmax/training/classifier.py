@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dropmax import _check
-from dropmax.backbones import make_backbone, out_features
-from dropmax.conversion import find_head
-from dropmax.conversion.predictor import scores_of
 from dropmax.data import LabeledData
 from dropmax.heads import Scores, make_head
 from dropmax.training.config import PROTOCOLS, RunConfig, epoch_seed
+from dropmax.training.networks import make_backbone, out_features
+from dropmax.wrap import find_head
+from dropmax.wrap.predictor import scores_of
 
 BATCH = 100
 """Instances that are predicted in one batch."""

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dropmax import _check
-from dropmax.backbones import BACKBONES
+from dropmax.training.networks import BACKBONES
 
 
 class Protocol(NamedTuple):
@@ -63,7 +63,7 @@ class RunConfig:
     Attributes:
         data: A data set, as `dropmax.data.load_data` takes it.
         head: A head, as `dropmax.make_head` takes it.
-        backbone: One of `dropmax.backbones.BACKBONES`; by the images' shape if None.
+        backbone: One of `dropmax.training.networks.BACKBONES`; by the images' shape if None.
         protocol: One of `PROTOCOLS`.
         epochs: Passes over the training images; the protocol's if None.
         batch_size: Images a step on each device.

@@ -12,7 +12,6 @@ from torch import nn
 
 from dropmax import _check
 from dropmax._files import holds_something, make_folder, write_whole
-from dropmax.conversion import find_head
 from dropmax.data import DataSet, Splits, load_data
 from dropmax.metrics import reliability
 from dropmax.training.classifier import fit_pixels, make_classifier, method_of, predict
@@ -30,6 +29,7 @@ from dropmax.training.run import (
     to_json,
     versions,
 )
+from dropmax.wrap import find_head
 
 
 def train(

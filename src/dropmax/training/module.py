@@ -9,7 +9,6 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
-from dropmax.conversion import find_head
 from dropmax.data import Splits
 from dropmax.errors import TrainingError
 from dropmax.functional import Objective
@@ -18,6 +17,7 @@ from dropmax.heads import DropMaxHead, Scores, decay_groups
 from dropmax.metrics import evaluate, gate_health
 from dropmax.training.classifier import flipped_and_cropped, method_of, predict
 from dropmax.training.config import PROTOCOLS, RunConfig, epoch_seed
+from dropmax.wrap import find_head
 
 CURVE_POINTS = 10
 """How often, about, a run is evaluated for its learning curve."""

@@ -15,8 +15,8 @@ import torch
 
 from dropmax import _check
 from dropmax._files import holds_something, make_folder
+from dropmax.compare.lines import RESULTS, append_line, read_lines
 from dropmax.data import DataSet
-from dropmax.experiments.lines import RESULTS, append_line, read_lines
 from dropmax.heads import register_head
 from dropmax.heads.registry import own_heads
 from dropmax.training import RunConfig, splits_and_classifier, train

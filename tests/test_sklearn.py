@@ -181,7 +181,7 @@ def test_what_is_held_out_is_weighted_and_the_same_at_each_fit(wine, monkeypatch
         seeds.append(random_state)
         return train_test_split(*tables, random_state=random_state, **options)
 
-    monkeypatch.setattr("dropmax.estimator.classifier.train_test_split", split)
+    monkeypatch.setattr("dropmax.integrations.sklearn.classifier.train_test_split", split)
     for _ in range(2):
         stopping.fit(np.concatenate([X, X]), noisy, sample_weight=weight)
         assert max(stopping.validation_scores_) > 0.95

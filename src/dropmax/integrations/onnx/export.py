@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from dropmax import _check
 from dropmax._files import writing
-from dropmax.conversion import Predictor, find_head
 from dropmax.errors import DropmaxFileNotFoundError, DropmaxValueError
-from dropmax.export.trace import onnx_program, or_fail
 from dropmax.heads.research import NUM_NODES
+from dropmax.integrations.onnx.trace import onnx_program, or_fail
 from dropmax.predictive import error_bound
+from dropmax.wrap import Predictor, find_head
 
 METHODS = ("plugin", "exact")
 OUTPUTS = ("log_probs", "probs")

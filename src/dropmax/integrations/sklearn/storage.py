@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from dropmax import _check
 from dropmax._files import write_whole
 from dropmax.errors import DropmaxFileNotFoundError
-from dropmax.estimator.network import make_network
+from dropmax.integrations.sklearn.network import make_network
 
 FORMAT = "dropmax-classifier-1"
 HEADER = "dropmax"

@@ -14,10 +14,9 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax.analysis import retained_classes
-from dropmax.conversion import find_head
-from dropmax.conversion.predictor import scores_of
-from dropmax.estimator import storage
-from dropmax.estimator.fitting import (
+from dropmax.heads import Scores
+from dropmax.integrations.sklearn import storage
+from dropmax.integrations.sklearn.fitting import (
     Fitting,
     check_built,
     check_loss,
@@ -29,15 +28,16 @@ from dropmax.estimator.fitting import (
     seeds_of,
     weights_of,
 )
-from dropmax.estimator.network import (
+from dropmax.integrations.sklearn.network import (
     PREDICTED_AT_ONCE,
     accuracy_of,
     make_network,
     make_optimizer,
     train_epoch,
 )
-from dropmax.estimator.rows import Rows, dense_where, scaler_for
-from dropmax.heads import Scores
+from dropmax.integrations.sklearn.rows import Rows, dense_where, scaler_for
+from dropmax.wrap import find_head
+from dropmax.wrap.predictor import scores_of
 
 
 class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dropmax.backbones import BACKBONES, backbone_for, make_backbone, out_features
+from dropmax.training.networks import BACKBONES, backbone_for, make_backbone, out_features
 
 
 @pytest.mark.parametrize(

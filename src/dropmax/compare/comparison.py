@@ -6,8 +6,8 @@ from typing import Any
 
 from dropmax import _check
 from dropmax._progress import progress_bar
+from dropmax.compare.runs import complete, finished
 from dropmax.data import DataSet
-from dropmax.experiments.runs import complete, finished
 from dropmax.training import RunConfig, data_for
 
 
@@ -74,7 +74,7 @@ def compare(
 
     Examples:
         >>> import tempfile
-        >>> from dropmax.experiments import Comparison, compare
+        >>> from dropmax.compare import Comparison, compare
         >>> from dropmax.training import RunConfig
         >>> base = RunConfig("digits", "softmax", train_per_class=5, epochs=1)
         >>> comparison = Comparison(base, heads=("softmax", "dropmax"), seeds=(0,))
@@ -100,7 +100,7 @@ def split_heads(text: str) -> tuple[str, ...]:
     """The heads in a text with commas between them; a part `option=value` belongs to the head.
 
     Examples:
-        >>> from dropmax.experiments import split_heads
+        >>> from dropmax.compare import split_heads
         >>> split_heads("softmax,dropmax:kl_weight=0.5,aux_weight=2.0,attention")
         ('softmax', 'dropmax:kl_weight=0.5,aux_weight=2.0', 'attention')
     """

@@ -131,7 +131,7 @@ def backbone_for(shape: Shape) -> str:
     `lenet` for gray images of at least 16 x 16 pixels, `cnn` for colored ones, `mlp` for the rest.
 
     Examples:
-        >>> from dropmax.backbones import backbone_for
+        >>> from dropmax.training.networks import backbone_for
         >>> backbone_for((1, 28, 28)), backbone_for((3, 32, 32)), backbone_for((384,))
         ('lenet', 'cnn', 'mlp')
     """
@@ -155,7 +155,7 @@ def make_backbone(name: str | None, shape: Shape) -> nn.Sequential:
         ValueError: If there is no such network, or it does not take such a shape.
 
     Examples:
-        >>> from dropmax.backbones import make_backbone, out_features
+        >>> from dropmax.training.networks import make_backbone, out_features
         >>> out_features(make_backbone("lenet", (1, 28, 28)))
         500
     """

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from dropmax import _check
-from dropmax.conversion import find_head
-from dropmax.conversion.predictor import scores_of
 from dropmax.data import DataSet
-from dropmax.data.png import to_png
 from dropmax.heads import Scores
 from dropmax.heads.base import Head, required
 from dropmax.predictive import mask_posterior
+from dropmax.report.png import to_png
 from dropmax.training import Run
 from dropmax.training.classifier import BATCH, predict
+from dropmax.wrap import find_head
+from dropmax.wrap.predictor import scores_of
 
 INSTANCES = 10
 """How many easy and how many difficult images are shown."""

@@ -13,7 +13,7 @@ def to_png(image: Tensor) -> str | None:
 
     Examples:
         >>> import torch
-        >>> from dropmax.data.png import from_png, to_png
+        >>> from dropmax.report.png import from_png, to_png
         >>> image = torch.randint(256, (3, 4, 5), dtype=torch.uint8)
         >>> torch.equal(from_png(to_png(image)), image)
         True

@@ -15,11 +15,11 @@ from torch import nn
 
 import dropmax
 from dropmax import Predictor, export_onnx
-from dropmax.backbones import make_backbone, out_features
 from dropmax.data import load_data
-from dropmax.export import onnx as exporting
-from dropmax.export.operators import DECOMPOSITIONS
 from dropmax.heads import GatedHead
+from dropmax.integrations.onnx import export as exporting
+from dropmax.integrations.onnx.operators import DECOMPOSITIONS
+from dropmax.training.networks import make_backbone, out_features
 
 CASES = [*((name, {}) for name in dropmax.HEADS), ("dropmax", {"method": "exact", "num_nodes": 40})]
 IDS = [*dropmax.HEADS, "exact"]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from dropmax import _check
 from dropmax._progress import progress_bar
-from dropmax.estimator.network import make_optimizer, one_cycle, steps_of, train_epoch
-from dropmax.estimator.rows import Rows
+from dropmax.integrations.sklearn.network import make_optimizer, one_cycle, steps_of, train_epoch
+from dropmax.integrations.sklearn.rows import Rows
 
 LARGEST_BATCH = 200
 """What batch_size="auto" does not exceed."""

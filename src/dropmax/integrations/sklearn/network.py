@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dropmax.conversion import find_head
-from dropmax.conversion.predictor import scores_of
-from dropmax.estimator.rows import Rows
 from dropmax.heads import decay_groups, make_head
+from dropmax.integrations.sklearn.rows import Rows
+from dropmax.wrap import find_head
+from dropmax.wrap.predictor import scores_of
 
 WARM_UP = 0.1
 """The share of the steps in which the step size rises; it falls in the others, by a cosine."""

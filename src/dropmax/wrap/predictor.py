@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from dropmax import _check
 from dropmax.calibration import TemperatureScaling
-from dropmax.conversion.criterion import find_head
 from dropmax.heads import Scores
 from dropmax.heads.base import without_correction
+from dropmax.wrap.find import find_head
 
 
 class Predictor(nn.Module):

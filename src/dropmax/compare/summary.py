@@ -84,13 +84,13 @@ def summarize(lines: Sequence[Mapping[str, Any]]) -> list[Summary]:
     """What the lines of a comparison come to, head by head in their order.
 
     Args:
-        lines: As `dropmax.experiments.compare` returns them.
+        lines: As `dropmax.compare.compare` returns them.
 
     Raises:
         ValueError: If there are none.
 
     Examples:
-        >>> from dropmax.report import summarize
+        >>> from dropmax.compare import summarize
         >>> test = {"error": 5.0, "nll": 0.2, "ece": 1.0, "brier": 0.1}
         >>> config = {"head": "softmax", "seed": 0}
         >>> line = {"config": config, "test": test, "seconds": 3.0, "jobs": 1}

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dropmax import _check
-from dropmax.conversion import Predictor
-from dropmax.export.operators import DECOMPOSITIONS
+from dropmax.integrations.onnx.operators import DECOMPOSITIONS
+from dropmax.wrap import Predictor
 
 BATCH = "batch"
 """What the first dimension of inputs and output is called."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from raised import raises
 
-from dropmax.experiments import Comparison, compare, read_lines, run_folder
+from dropmax.compare import Comparison, compare, read_lines, run_folder
 from dropmax.report import table
 from dropmax.training import RunConfig, load_run
 
@@ -81,7 +81,7 @@ def test_a_line_that_was_cut_off_is_made_again(tmp_path):
 
 COMPARE = """
 import sys
-from dropmax.experiments import Comparison, compare
+from dropmax.compare import Comparison, compare
 from dropmax.training import RunConfig
 if __name__ == "__main__":
     base = RunConfig("digits", "softmax", train_per_class=10, epochs=60, batch_size=30)

@@ -1,5 +1,5 @@
 """`DropMaxClassifier`, a classifier of scikit-learn; imported late, as it needs scikit-learn."""
 
-from dropmax.estimator.classifier import DropMaxClassifier
+from dropmax.integrations.sklearn.classifier import DropMaxClassifier
 
 __all__ = ["DropMaxClassifier"]

@@ -1,5 +1,5 @@
 """Trained models as files for other runtimes."""
 
-from dropmax.export.onnx import export_onnx
+from dropmax.integrations.onnx.export import export_onnx
 
 __all__ = ["export_onnx"]

@@ -6,8 +6,8 @@ import torch
 from torch import fx, nn
 
 from dropmax import _check
-from dropmax.conversion.criterion import find_head
 from dropmax.heads import GatedHead, Head, make_head
+from dropmax.wrap.find import find_head
 
 CLASSIFIERS = ("fc", "classifier", "head", "heads", "score", "classification_head")
 """What the models of torchvision, timm and Transformers call their classifiers."""

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from raised import raises
 from tolerances import assert_close
 
 import dropmax
@@ -166,33 +167,49 @@ def test_the_predictor_applies_it():
 
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make", "kind", "where"),
     [
         (
             lambda t: Predictor(torch.nn.Sequential(dropmax.make_head("softmax", 6, 5)), scaling=t),
-            "scaling must be fitted on log-probabilities",
+            ValueError,
+            "Predictor: scaling",
         ),
         (
             lambda t: Predictor(
                 torch.nn.Sequential(dropmax.make_head("dropmax", 6, 5)), "exact", scaling=t
             ),
-            "method 'exact'",
+            ValueError,
+            "Predictor: scaling",
         ),
-        (lambda t: t.log_probs(torch.zeros(3, 5)), "scores must be Scores with a gate"),
+        (
+            lambda t: t.log_probs(torch.zeros(3, 5)),
+            ValueError,
+            "TemperatureScaling.log_probs: scores",
+        ),
         (
             lambda t: t._replace(gate_scale=None).log_probs(
                 Scores(torch.zeros(3, 5), torch.zeros(3, 5))
             ),
-            "scores must have no gate",
+            ValueError,
+            "TemperatureScaling.log_probs: scores",
         ),
         (
             lambda _: fit_temperature(torch.zeros(2, 3, 5), torch.zeros(2, 3)),
-            "scores_or_log_probs must be rows",
+            ValueError,
+            "fit_temperature: scores_or_log_probs",
         ),
-        (lambda _: fit_temperature(torch.zeros(1, 5), torch.tensor([0])), "two instances or more"),
-        (lambda _: fit_temperature(torch.zeros(3, 5), torch.tensor([0, 1, 5])), "target"),
+        (
+            lambda _: fit_temperature(torch.zeros(1, 5), torch.tensor([0])),
+            ValueError,
+            "fit_temperature: target",
+        ),
+        (
+            lambda _: fit_temperature(torch.zeros(3, 5), torch.tensor([0, 1, 5])),
+            ValueError,
+            "fit_temperature: target",
+        ),
     ],
 )
-def test_wrong_arguments_are_named(make, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_arguments_are_named(make, kind, where):
+    with raises(kind, where):
         make(TemperatureScaling(0.5, 2.0, 1.0, 0.9, True))

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from raised import raises
 from scipy import stats
 
 from dropmax.data.corruption import CORRUPTIONS, _rotated, _textured, corrupted
-from dropmax.errors import DropmaxError
 
 FAILURE_RATE = 1e-6
 """Of each test of a law, over seeds."""
@@ -116,19 +116,17 @@ def test_angles_are_uniform_over_the_whole_turn():
 
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(
-    ("images", "options", "message"),
+    ("images", "options", "kind", "where"),
     [
-        (bars(2), {"name": "backgrund", "seed": 0}, "did you mean 'background'?"),
-        (bars(2), {"name": "background", "seed": -1}, "seed must be an integer of at least 0"),
-        (bars(2).expand(-1, 3, -1, -1), {}, "images must be uint8[N, 1, H, W] on cpu"),
-        (bars(2) / 255.0, {}, "got float32[2, 1, 28, 28] on cpu"),
-        (bars(2)[:, 0], {}, "got uint8[2, 28, 28] on cpu"),
-        (bars(2)[:0], {}, "not empty"),
-        ([[0]], {}, "got [[0]]"),
+        (bars(2), {"name": "backgrund", "seed": 0}, ValueError, "corrupted: name"),
+        (bars(2), {"name": "background", "seed": -1}, ValueError, "corrupted: seed"),
+        (bars(2).expand(-1, 3, -1, -1), {}, ValueError, "corrupted: images"),
+        (bars(2) / 255.0, {}, ValueError, "corrupted: images"),
+        (bars(2)[:, 0], {}, ValueError, "corrupted: images"),
+        (bars(2)[:0], {}, ValueError, "corrupted: images"),
+        ([[0]], {}, TypeError, "corrupted: images"),
     ],
 )
-def test_wrong_input(images, options, message):
-    with pytest.raises(DropmaxError) as raised:
+def test_wrong_input(images, options, kind, where):
+    with raises(kind, where):
         corrupted(images, **({"name": "background", "seed": 0} | options))
-    assert message in str(raised.value)
-    assert "\n" not in str(raised.value)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from raised import raises
 
 from dropmax.data import BrokenRows, load_data
 from dropmax.data.corruption import CORRUPTIONS, corrupted
-from dropmax.errors import DropmaxError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real data sets at {SHARED}")
@@ -203,24 +203,32 @@ def test_rows_without_a_readable_image_or_a_label_are_left_out(tmp_path):
 
 
 WRONG = {
-    "no folder": (lambda _: "/no/where", {}, "source must be a folder"),
-    "neither folder nor hub": (lambda _: "some/thing", {}, "a data set of the hub"),
+    "no folder": (lambda _: "/no/where", {}, FileNotFoundError, "load_data: source"),
+    "neither folder nor hub": (lambda _: "some/thing", {}, OSError, "load_data: source"),
     "empty folder": (
         lambda tmp: folder(tmp / "empty"),
         {},
-        "source must be a folder of data files",
+        FileNotFoundError,
+        "load_data: source",
     ),
-    "no name": (lambda _: "", {}, "source must name a data set"),
-    "only a test split": (lambda tmp: folder(tmp, test=rows()), {}, "splits must hold train"),
+    "no name": (lambda _: "", {}, ValueError, "load_data: source"),
+    "only a test split": (
+        lambda tmp: folder(tmp, test=rows()),
+        {},
+        ValueError,
+        "load_data: splits",
+    ),
     "no image column": (
         lambda tmp: folder(tmp, train=rows().remove_columns("image")),
         {},
-        "columns must hold numbers, got that of the labels alone",
+        ValueError,
+        "load_data: columns",
     ),
     "no label column": (
         lambda tmp: folder(tmp, train=rows().remove_columns("label")),
         {},
-        "pass --label-column",
+        ValueError,
+        "load_data: label_column",
     ),
     "two label columns": (
         lambda tmp: folder(
@@ -230,33 +238,39 @@ WRONG = {
             ),
         ),
         {},
-        "got 2 among the columns image, label, other",
+        ValueError,
+        "load_data: label_column",
     ),
     "unknown label column": (
         lambda tmp: folder(tmp, train=rows()),
         {"label_column": "labels"},
-        "did you mean 'label'?",
+        ValueError,
+        "load_data: label_column",
     ),
     "image column of labels": (
         lambda tmp: folder(tmp, train=rows()),
         {"image_column": "label"},
-        "column 'label' must hold images",
+        ValueError,
+        "load_data: column 'label'",
     ),
     "one class": (
         lambda tmp: folder(tmp, train=rows(names=("ant",))),
         {},
-        "labels must have two classes or more, got 1",
+        ValueError,
+        "load_data: labels",
     ),
-    "mixed sizes": (mixed_sizes, {}, "got 6 x 5, 7 x 5 in train"),
+    "mixed sizes": (mixed_sizes, {}, ValueError, "load_data: images"),
     "train and test of two sizes": (
         lambda tmp: folder(tmp, train=rows(), test=rows(3, size=(9, 9))),
         {},
-        "images must have one size",
+        ValueError,
+        "load_data: images",
     ),
     "no labels": (
         lambda tmp: unlabeled(tmp, [None] * 3),
         {},
-        "one of train at least, got row 0 (no label), row 1 (no label), row 2 (no label); check",
+        ValueError,
+        "load_data: rows",
     ),
 }
 
@@ -264,49 +278,49 @@ WRONG = {
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_input(name, tmp_path):
-    make, options, message = WRONG[name]
-    with pytest.raises(DropmaxError) as raised:
+    make, options, kind, where = WRONG[name]
+    with raises(kind, where):
         load_data(make(tmp_path), **options)
-    assert message in str(raised.value)
-    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "kind", "where"),
     [
-        ({"train_per_class": 500}, "be at most 87, the training rows of class '8', got 500"),
-        ({"train_per_class": 0}, "train_per_class must be an integer of at least 1"),
-        ({"validation_per_class": -1}, "validation_per_class must be an integer"),
-        ({"seed": -1}, "seed must be an integer of at least 0"),
+        (
+            {"train_per_class": 500},
+            ValueError,
+            "DataSet.draw: train_per_class + validation_per_class of digits",
+        ),
+        ({"train_per_class": 0}, ValueError, "DataSet.draw: train_per_class"),
+        ({"validation_per_class": -1}, ValueError, "DataSet.draw: validation_per_class"),
+        ({"seed": -1}, ValueError, "DataSet.draw: seed"),
     ],
 )
-def test_wrong_draws(options, message):
-    with pytest.raises(ValueError) as raised:
+def test_wrong_draws(options, kind, where):
+    with raises(kind, where):
         load_data("digits").draw(**options)
-    assert message in str(raised.value)
 
 
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(
-    ("num_classes", "seed", "message"),
+    ("num_classes", "seed", "kind", "where"),
     [
-        (11, 0, "num_classes must be at most 10, the classes of digits, got 11"),
-        (1, 0, "num_classes must be an integer of at least 2, got 1"),
-        (2.0, 0, "num_classes must be an integer of at least 2, got 2.0"),
-        (5, -1, "seed must be an integer of at least 0"),
+        (11, 0, ValueError, "DataSet.of_classes: num_classes"),
+        (1, 0, ValueError, "DataSet.of_classes: num_classes"),
+        (2.0, 0, TypeError, "DataSet.of_classes: num_classes"),
+        (5, -1, ValueError, "DataSet.of_classes: seed"),
     ],
 )
-def test_wrong_numbers_of_classes(num_classes, seed, message):
-    with pytest.raises(DropmaxError) as raised:
+def test_wrong_numbers_of_classes(num_classes, seed, kind, where):
+    with raises(kind, where):
         load_data("digits").of_classes(num_classes, seed=seed)
-    assert message in str(raised.value)
 
 
 @pytest.mark.usefixtures("untyped")
 def test_colors_cannot_be_corrupted(tmp_path):
     data = load_data(folder(tmp_path, train=rows(mode="RGB"), test=rows(9, mode="RGB")))
-    with pytest.raises(ValueError, match=r"images must be uint8\[N, 1, H, W\]"):
+    with raises(ValueError, "corrupted: images"):
         data.corrupted("background")
 
 

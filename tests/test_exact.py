@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from raised import raises
 from test_predictive import LiveTensors
 from tolerances import TOLERANCES, assert_close, rounding
 from torch.autograd import gradcheck, gradgradcheck
@@ -353,7 +354,7 @@ def test_memory_does_not_grow_with_the_nodes_forward_and_backward():
 
 def test_logits_too_far_apart_are_refused_with_a_way_out():
     logits = torch.tensor([0.0, -20_000.0])
-    with pytest.raises(ValueError, match="10000 nodes are enough"):
+    with raises(ValueError, "exact: logits"):
         exact(logits, torch.zeros(2))
     assert exact(logits, torch.zeros(2), num_nodes=50_000).isfinite().all()
 

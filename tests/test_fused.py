@@ -14,7 +14,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dropmax
-from dropmax.errors import DropmaxError
+from dropmax.errors import DropmaxValueError
 from dropmax.functional import ObjectiveOptions
 from dropmax.fused import chunks, compiled, linear_dropmax_objective, noise, passes
 from dropmax.heads import ComputedPosteriorHead, DropMaxHead, MarginalHead
@@ -403,8 +403,10 @@ class Alive(TorchDispatchMode):
         return made
 
 
-@pytest.mark.parametrize("name", ["paper", "samples", "analytic", "low rank"])
-@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize(
+    ("name", "reduction"),
+    [("paper", "none"), *((n, "mean") for n in ("paper", "samples", "analytic", "low rank"))],
+)
 def test_nothing_of_the_size_of_scores_outlives_its_chunk(name, reduction):
     """Twice the instances hold more by what a few numbers an instance need."""
     classes = 500
@@ -446,7 +448,7 @@ def test_second_derivatives_are_refused(reduction):
     head = DropMaxHead(D, K)
     features = torch.randn(N, D, requires_grad=True)
     total = head.fused_loss(features, torch.arange(N) % K, reduction=reduction).total.sum()
-    with pytest.raises(ValueError, match="create_graph must be False"):
+    with pytest.raises(DropmaxValueError, match="create_graph must"):
         torch.autograd.grad(total, features, create_graph=True)
 
 
@@ -492,11 +494,20 @@ def test_importing_dropmax_imports_no_compiler():
 
 
 WRONG = {
-    "no such posterior": ({"posterior": "exact"}, "posterior must be one of learned, prior, ana"),
-    "a correction too many": ({"posterior": "prior"}, "correction_weight must be None where post"),
+    "no such posterior": (
+        {"posterior": "exact"},
+        ValueError,
+        "linear_dropmax_objective: posterior",
+    ),
+    "a correction too many": (
+        {"posterior": "prior"},
+        ValueError,
+        "linear_dropmax_objective: correction_weight",
+    ),
     "a bias of no correction": (
         {"posterior": "prior", "correction_weight": None, "correction_bias": torch.zeros(K)},
-        "correction_bias must",
+        ValueError,
+        "linear_dropmax_objective: correction_bias",
     ),
     "an aux_prior without aux": (
         {
@@ -504,51 +515,85 @@ WRONG = {
             "correction_weight": None,
             "options": ObjectiveOptions(aux_prior="base_rate"),
         },
-        "aux_prior must",
+        ValueError,
+        "linear_dropmax_objective: aux_prior",
     ),
-    "no weight": ({"linear_weight": None}, "linear_weight must be a matrix"),
-    "no classes": ({"linear_weight": torch.zeros(0, D)}, "linear_weight must be a matrix"),
+    "no weight": ({"linear_weight": None}, TypeError, "linear_dropmax_objective: linear_weight"),
+    "no classes": (
+        {"linear_weight": torch.zeros(0, D)},
+        ValueError,
+        "linear_dropmax_objective: linear_weight",
+    ),
     "no correction": (
         {"correction_weight": None},
-        "correction_weight must be given where posterior is 'learned'",
+        ValueError,
+        "linear_dropmax_objective: correction_weight",
     ),
-    "another width": ({"retain_weight": torch.zeros(K, D + 1)}, "retain_weight must be float32[6"),
+    "another width": (
+        {"retain_weight": torch.zeros(K, D + 1)},
+        ValueError,
+        "linear_dropmax_objective: retain_weight",
+    ),
     "gates of another rank": (
         {"gate_weight": torch.zeros(3, D)},
-        "retain_weight must be float32[6, 3]",
+        ValueError,
+        "linear_dropmax_objective: retain_weight",
     ),
     "a gate of another width": (
         {"gate_weight": torch.zeros(3, D + 1)},
-        "gate_weight must be float32[3, 5]",
+        ValueError,
+        "linear_dropmax_objective: gate_weight",
     ),
-    "another dtype": ({"retain_bias": torch.zeros(K).double()}, "retain_bias must be float32[6]"),
-    "no target": ({"target": torch.zeros(N, K, dtype=torch.int64)}, "target must be integer"),
-    "a target too high": ({"target": torch.full((N,), K)}, "target must lie in 0 ... 5"),
-    "no reduction": ({"reduction": "all"}, "reduction must be one of none, mean, sum"),
-    "noise of another shape": ({"noise": torch.rand(N, K + 1)}, "noise must be"),
+    "another dtype": (
+        {"retain_bias": torch.zeros(K).double()},
+        ValueError,
+        "linear_dropmax_objective: retain_bias",
+    ),
+    "no target": (
+        {"target": torch.zeros(N, K, dtype=torch.int64)},
+        ValueError,
+        "linear_dropmax_objective: target",
+    ),
+    "a target too high": (
+        {"target": torch.full((N,), K)},
+        ValueError,
+        "linear_dropmax_objective: target",
+    ),
+    "no reduction": ({"reduction": "all"}, ValueError, "linear_dropmax_objective: reduction"),
+    "noise of another shape": (
+        {"noise": torch.rand(N, K + 1)},
+        ValueError,
+        "linear_dropmax_objective: noise",
+    ),
     "noise and generator": (
         {"noise": torch.rand(N, K), "generator": torch.Generator()},
-        "generator must be",
+        ValueError,
+        "linear_dropmax_objective: generator",
     ),
     "soft labels and hard masks": (
         {"options": ObjectiveOptions(masks="straight_through"), "label_smoothing": 0.1},
-        "masks must not be 'straight_through' where the label is not one class",
+        ValueError,
+        "linear_dropmax_objective: masks",
     ),
     "class weights of another number": (
         {"weight": torch.ones(K + 1)},
-        "weight must be",
+        ValueError,
+        "linear_dropmax_objective: weight",
     ),
     "a label that is learned": (
         {"target": torch.full((N, K), 1.0 / K, requires_grad=True)},
-        "target must not require a gradient",
+        ValueError,
+        "linear_dropmax_objective: target",
     ),
     "class weights that are learned": (
         {"weight": torch.ones(K, requires_grad=True)},
-        "weight must not require a gradient",
+        ValueError,
+        "linear_dropmax_objective: weight",
     ),
     "weights of instances that are learned": (
         {"sample_weight": torch.ones(N, requires_grad=True)},
-        "sample_weight must not require a gradient",
+        ValueError,
+        "linear_dropmax_objective: sample_weight",
     ),
 }
 
@@ -556,7 +601,7 @@ WRONG = {
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_input(case):
-    changes, message = WRONG[case]
+    changes, kind, where = WRONG[case]
     arguments = {
         "features": torch.randn(N, D),
         "linear_weight": torch.zeros(K, D),
@@ -567,10 +612,8 @@ def test_wrong_input(case):
         "correction_bias": None,
         "target": torch.zeros(N, dtype=torch.int64),
     }
-    with pytest.raises(DropmaxError) as raised:
+    with raises(kind, where):
         linear_dropmax_objective(**(arguments | changes))
-    assert str(raised.value).startswith("linear_dropmax_objective: ")
-    assert message in str(raised.value)
 
 
 def test_a_head_that_goes_over_the_classes_many_times_refuses():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from raised import raises
 from torch import nn
 
 from dropmax.training.networks import BACKBONES, backbone_for, make_backbone, out_features
@@ -77,16 +78,15 @@ def test_a_seed_gives_the_same_network():
 
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(
-    ("name", "shape", "message"),
+    ("name", "shape", "kind", "where"),
     [
-        ("lenett", (1, 28, 28), "did you mean 'lenet'?"),
-        ("lenet", (1, 8, 8), "make_backbone: shape must be (C, H, W) of at least 16 x 16 pixels"),
-        ("cnn", (20,), "make_backbone: shape must be (C, H, W)"),
-        ("mlp", (), "make_backbone: shape must be (C, H, W) or (D,)"),
-        ("mlp", (0,), "make_backbone: shape must be an integer of at least 1"),
+        ("lenett", (1, 28, 28), ValueError, "make_backbone: name"),
+        ("lenet", (1, 8, 8), ValueError, "make_backbone: shape"),
+        ("cnn", (20,), ValueError, "make_backbone: shape"),
+        ("mlp", (), ValueError, "make_backbone: shape"),
+        ("mlp", (0,), ValueError, "make_backbone: shape"),
     ],
 )
-def test_wrong_input(name, shape, message):
-    with pytest.raises(ValueError) as raised:
+def test_wrong_input(name, shape, kind, where):
+    with raises(kind, where):
         make_backbone(name, shape)
-    assert message in str(raised.value)

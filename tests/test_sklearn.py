@@ -309,23 +309,36 @@ def test_files_that_are_no_classifiers_are_named(fitted, tmp_path):
 WRONG = {
     "hidden_layer_sizes": (
         {"hidden_layer_sizes": 100},
-        "hidden_layer_sizes must be a sequence of widths, got 100",
+        TypeError,
+        "DropMaxClassifier.fit: hidden_layer_sizes",
     ),
-    "a width": ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes must be an integer"),
-    "head": ({"head": "drop-max"}, "did you mean 'dropmax'"),
-    "alpha": ({"alpha": -1.0}, "alpha must be a number in"),
-    "batch_size": ({"batch_size": "all"}, "batch_size must be an integer"),
-    "learning_rate_init": ({"learning_rate_init": 0.0}, "learning_rate_init must be a number"),
-    "max_iter": ({"max_iter": 0}, "max_iter must be an integer"),
-    "validation_fraction": ({"validation_fraction": 1.0}, "validation_fraction must be a number"),
+    "a width": (
+        {"hidden_layer_sizes": (0,)},
+        ValueError,
+        "DropMaxClassifier.fit: hidden_layer_sizes",
+    ),
+    "head": ({"head": "drop-max"}, ValueError, "make_head: name"),
+    "alpha": ({"alpha": -1.0}, ValueError, "DropMaxClassifier.fit: alpha"),
+    "batch_size": ({"batch_size": "all"}, TypeError, "DropMaxClassifier.fit: batch_size"),
+    "learning_rate_init": (
+        {"learning_rate_init": 0.0},
+        ValueError,
+        "DropMaxClassifier.fit: learning_rate_init",
+    ),
+    "max_iter": ({"max_iter": 0}, ValueError, "DropMaxClassifier.fit: max_iter"),
+    "validation_fraction": (
+        {"validation_fraction": 1.0},
+        ValueError,
+        "DropMaxClassifier.fit: validation_fraction",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_parameters_are_named(name, wine):
-    parameters, message = WRONG[name]
+    parameters, kind, where = WRONG[name]
     X, _, y, _ = wine
-    with pytest.raises(DropmaxError, match=message):
+    with raises(kind, where):
         DropMaxClassifier(**parameters).fit(X, y)
 
 

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from raised import raises
 
 from dropmax.compare import read_lines
 from studies import load_study, progress_of, run_study, update_pages, with_blocks
@@ -130,31 +131,37 @@ def test_no_run_is_made_twice(ran, tmp_path, capsys):
 
 
 WRONG = {
-    "no yaml": ("title: [", "file must be readable YAML"),
-    "no parts": ("title: x", "must be a mapping with title and parts"),
-    "another name": ("title: x\nparts: {a: {}}\nmore: 1", "a name in digits.yaml must be one of"),
-    "no runs": ("title: x\nparts: {a: {minutes: 1}}", "part a must be a mapping with minutes"),
+    "no yaml": ("title: [", ValueError, "load_study: file"),
+    "no parts": ("title: x", ValueError, "load_study: digits.yaml"),
+    "another name": (
+        "title: x\nparts: {a: {}}\nmore: 1",
+        ValueError,
+        "load_study: a name in digits.yaml",
+    ),
+    "no runs": ("title: x\nparts: {a: {minutes: 1}}", ValueError, "load_study: part a"),
     "a setting": (
         TEXT.replace("epochs: 1", "epoch: 1"),
-        "a setting must be one of",
+        ValueError,
+        "RunConfig.from_dict: a setting",
     ),
     "a change": (
         TEXT.replace("[background]", "[rain]"),
-        "tested_on of few must be one of background",
+        ValueError,
+        "load_study: tested_on of few",
     ),
     "a run twice": (
         TEXT.replace("[sparsemax], seeds: [3]", "[softmax], seeds: [1]"),
-        "got 'softmax' with seed 1 twice",
+        ValueError,
+        "load_study: runs of few",
     ),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_studies(name, tmp_path):
-    text, message = WRONG[name]
-    with pytest.raises(ValueError) as raised:
+    text, kind, where = WRONG[name]
+    with raises(kind, where):
         load_study(write(tmp_path, text))
-    assert message in str(raised.value)
 
 
 def test_the_command_lists_and_runs_studies(ran, capsys, monkeypatch):
@@ -225,16 +232,15 @@ def test_pages_are_made_of_the_lines(ran, capsys):
 
 
 @pytest.mark.parametrize(
-    ("block", "message"),
+    ("block", "kind", "where"),
     [
-        ("compare: digits/none", "digits/none must have lines, got none"),
-        ("value: digits/few median error softmax", "a quantity must be one of mean, ratio"),
-        ("value: digits/few mean error attention", "a head of digits/few must be one of softmax"),
-        ("value: digits/few ratio error sparsemax softmax", "must hold a seed of both heads"),
+        ("compare: digits/none", ValueError, "with_blocks: digits/none"),
+        ("value: digits/few median error softmax", ValueError, "with_blocks: a quantity"),
+        ("value: digits/few mean error attention", ValueError, "with_blocks: a head of digits/few"),
+        ("value: digits/few ratio error sparsemax softmax", ValueError, "with_blocks: lines"),
     ],
 )
-def test_pages_that_ask_for_what_is_not_there(block, message, ran):
+def test_pages_that_ask_for_what_is_not_there(block, kind, where, ran):
     root, _ = ran
-    with pytest.raises(ValueError) as raised:
+    with raises(kind, where):
         with_blocks(f"<!-- {block} --><!-- end -->", root / "studies")
-    assert message in str(raised.value)

@@ -10,12 +10,12 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from raised import raises
 
 from dropmax.cli import main
 from dropmax.compare import RESULTS, read_lines, run_folder
 from dropmax.data import BrokenRows, load_data
 from dropmax.data import texts as text
-from dropmax.errors import DropmaxError
 from dropmax.training import RunConfig, data_for, describe_predictions, load_run, train
 
 NAMES = ("ant", "bee", "cow")
@@ -296,6 +296,7 @@ def test_predictions_of_many_rows_are_those_of_few(trained, tmp_path, monkeypatc
     assert list(describe_predictions(run, [file])) == whole
 
 
+@pytest.mark.xdist_group("table")
 def test_a_broken_row_alone_is_no_mistake(trained, tmp_path):
     file = write(tmp_path / "new.csv", [["", 1, 2, "ant"]])
     run = load_run(
@@ -349,39 +350,46 @@ def test_a_run_without_columns_is_the_run_it_was(tmp_path):
 WRONG = {
     "no file": (
         lambda _: "nowhere.csv",
-        "be a folder, or a CSV or parquet file, got 'nowhere.csv'",
+        FileNotFoundError,
+        "load_data: source",
     ),
-    "empty": (lambda tmp: empty(tmp), "must stand in the first line of a.csv, each once, got none"),
+    "empty": (lambda tmp: empty(tmp), ValueError, "load_data: names of columns"),
     "a name twice": (
         lambda tmp: write(tmp / "a.csv", cells(9), ["x", "x", "y", "label"]),
-        "got 'x' twice",
+        ValueError,
+        "load_data: names of columns",
     ),
-    "no rows": (lambda tmp: write(tmp / "a.csv", []), "one of train at least, got no rows"),
-    "one class": (lambda tmp: write(tmp / "a.csv", cells(9)[::3]), "have two classes or more"),
+    "no rows": (lambda tmp: write(tmp / "a.csv", []), ValueError, "load_data: rows"),
+    "one class": (lambda tmp: write(tmp / "a.csv", cells(9)[::3]), ValueError, "load_data: labels"),
     "no column label": (
         lambda tmp: write(tmp / "a.csv", cells(9), ["x", "y", "z", "kind"]),
-        "columns x, y, z, kind; pass --label-column",
+        ValueError,
+        "load_data: label_column",
     ),
     "labels alone": (
         lambda tmp: write(tmp / "a.csv", [["ant"], ["bee"]], ["label"]),
-        "columns must hold numbers, got that of the labels alone",
+        ValueError,
+        "load_data: columns",
     ),
     "texts": (
         lambda tmp: write(tmp / "a.csv", [["hi", "ant"], ["ho", "bee"]], ["text", "label"]),
-        "row 0 (column 'text' holds 'hi', no finite number), row 1 (column 'text' holds 'ho', "
-        "no finite number); check the columns, and pass --text-column for texts.",
+        ValueError,
+        "load_data: rows",
     ),
     "two tables to train on": (
         lambda tmp: str(Path(write(tmp / "b.csv", []), write(tmp / "a.csv", [])).parent),
-        "tables of a folder must be one train.csv, with one test.csv or without, got a.csv, b.csv",
+        ValueError,
+        "load_data: tables of a folder",
     ),
     "test alone": (
         lambda tmp: str(Path(write(tmp / "test.csv", cells(9))).parent),
-        "must be one train.csv",
+        ValueError,
+        "load_data: tables of a folder",
     ),
     "no UTF-8": (
         lambda tmp: utf16(tmp / "a.csv"),
-        "source must be a CSV file in UTF-8, got zeros in a.csv; save it as UTF-8.",
+        ValueError,
+        "load_data: source",
     ),
     "no labels to test": (
         lambda tmp: (
@@ -391,11 +399,13 @@ WRONG = {
             ]
             and str(tmp)
         ),
-        "label_column must be one of legs, wings, mass, kind, got 'label'",
+        ValueError,
+        "load_data: label_column",
     ),
     "no parquet file": (
         lambda tmp: str(Path(empty(tmp)).rename(tmp / "a.parquet")),
-        "source must be a readable parquet file",
+        ValueError,
+        "load_data: source",
     ),
 }
 
@@ -412,21 +422,21 @@ def empty(folder):
 
 @pytest.mark.usefixtures("untyped")
 def test_a_class_with_one_row_cannot_be_halved(tmp_path):
-    data = load_data(write(tmp_path / "a.csv", [*cells(9), [1, 2, 3, "dog"]]))
-    with pytest.raises(ValueError, match=r"takes two rows of it where .*got none of class 'dog'"):
+    file = write(tmp_path / "a.csv", [*cells(9), [1, 2, 3, "dog"]])
+    data = load_data(file)
+    with raises(ValueError, f"DataSet.draw: training rows of {file}"):
         data.draw()
 
 
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_input(case, tmp_path):
-    make, message = WRONG[case]
-    with pytest.raises(DropmaxError) as raised:
+    make, kind, where = WRONG[case]
+    with raises(kind, where):
         load_data(make(tmp_path))
-    assert message in str(raised.value)
-    assert "\n" not in str(raised.value)
 
 
+@pytest.mark.xdist_group("table")
 @pytest.mark.parametrize("kind", ["another column", "an image", "nothing"])
 def test_wrong_tables_to_predict(kind, trained, tmp_path, capsys):
     run = run_folder(

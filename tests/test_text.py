@@ -185,27 +185,31 @@ def test_settings_of_texts_are_written_where_they_are_set():
 
 
 WRONG = {
-    "no folder": (lambda _: "/no/where", {}, "load_data: source must be a folder"),
-    "no encoder": (lambda tmp: str(tmp), {"encoder": ""}, "encoder must name an encoder"),
+    "no folder": (lambda _: "/no/where", {}, FileNotFoundError, "load_data: source"),
+    "no encoder": (lambda tmp: str(tmp), {"encoder": ""}, ValueError, "load_data: encoder"),
     "no text column": (
         lambda tmp: folder(tmp, train=rows().remove_columns("text")),
         {},
-        "text_column must be named where there is not one column of type string, got 0",
+        ValueError,
+        "load_data: text_column",
     ),
     "two text columns": (
         lambda tmp: folder(tmp, train=rows(6).add_column("other", ["x"] * 6)),
         {},
-        "got 2 among the columns text, label, other; pass --text-column",
+        ValueError,
+        "load_data: text_column",
     ),
     "a column of labels": (
         lambda tmp: folder(tmp, train=rows()),
         {"text_column": "label"},
-        "text_column must be another than that of the labels",
+        ValueError,
+        "load_data: text_column",
     ),
     "no text at all": (
         lambda tmp: folder(tmp, train=rows(3, text=["", None, " "])),
         {},
-        "rows must be readable, one of train at least, got row 0 (column 'text' is empty), row 1",
+        ValueError,
+        "load_data: rows",
     ),
 }
 
@@ -213,11 +217,9 @@ WRONG = {
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_input(name, stub, tmp_path):
-    make, options, message = WRONG[name]
-    with pytest.raises(DropmaxError) as raised:
+    make, options, kind, where = WRONG[name]
+    with raises(kind, where):
         load(make(tmp_path / "data"), **options)
-    assert message in str(raised.value)
-    assert "\n" not in str(raised.value)
     assert not stub.encoded
     assert not (tmp_path / "cache").exists()
 
@@ -251,7 +253,5 @@ def test_the_packaged_encoder_needs_no_network(tmp_path, monkeypatch):
 def test_an_encoder_that_is_none(tmp_path):
     (tmp_path / "empty").mkdir()
     for encoder in (str(tmp_path / "empty"), "/no/where", "no-such-encoder"):
-        with pytest.raises(DropmaxError) as raised:
+        with raises(DropmaxError, "load_data: encoder"):
             load(folder(tmp_path / "data", train=rows(6)), encoder)
-        assert "encoder must be a folder or a name that SentenceTransformer" in str(raised.value)
-        assert "\n" not in str(raised.value)

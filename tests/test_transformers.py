@@ -18,7 +18,6 @@ from transformers import Trainer, TrainingArguments, pipeline
 
 import dropmax
 from dropmax import Criterion, Predictor, convert, find_head, revert
-from dropmax.errors import DropmaxError
 from dropmax.integrations.transformers import DropMaxForClassification
 
 BANKING = Path(__file__).parents[2] / "shared" / "data" / "banking77"
@@ -304,7 +303,7 @@ def test_trainer_keeps_the_columns_that_the_host_takes_and_evaluates(tmp_path):
 
 
 def test_labels_that_trainer_keeps_for_itself_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="leave out label_smoothing_factor"):
+    with raises(ValueError, "DropMaxForClassification.forward: labels"):
         trained(
             convert(host()),
             rows("rows"),
@@ -529,43 +528,52 @@ def peft_first():
 
 
 WRONG = {
-    "regression": (lambda: convert(host(num_labels=1)), "with num_labels 1"),
+    "regression": (lambda: convert(host(num_labels=1)), ValueError, "convert: model"),
     "several labels an instance": (
         lambda: convert(host(problem_type="multi_label_classification")),
-        "model must choose one label of several, got problem_type 'multi_label_classification'",
+        ValueError,
+        "convert: model",
     ),
     "no classifier": (
         lambda: convert(transformers.BertModel(transformers.BertConfig(**TEXT))),
-        "model must be one of the models for classification in transformers, got BertModel",
+        ValueError,
+        "convert: model",
     ),
     "a class of the user's": (
         lambda: convert(Mine(transformers.BertConfig(**TEXT))),
-        "in transformers, got Mine",
+        ValueError,
+        "convert: model",
     ),
     "PEFT before": (
         lambda: convert(peft_first()),
-        "got PeftModelForSequenceClassification; convert it before",
+        ValueError,
+        "convert: model",
     ),
     "a layer of another width": (
         lambda: convert(host(), layer="bert.pooler.dense"),
-        "layer must be one of classifier, got 'bert.pooler.dense'",
+        ValueError,
+        "convert: layer",
     ),
     "a tensor as option": (
         lambda: convert(host(), head="sampled_softmax", log_proposal=torch.zeros(5)),
-        "log_proposal must be text or a number",
+        TypeError,
+        "convert: log_proposal",
     ),
     "other labels than outputs": (
         lambda: convert(relabeled(host())),
-        "got no nn.Linear with 7 outputs within BertForSequenceClassification",
+        ValueError,
+        "convert: model",
     ),
-    "converted twice": (lambda: convert(convert(host())), "have no head yet"),
+    "converted twice": (lambda: convert(convert(host())), ValueError, "convert: model"),
     "no labels": (
         lambda: convert(host())(**inputs(), num_items_in_batch=6),
-        "labels must be given where num_items_in_batch is, got None",
+        ValueError,
+        "DropMaxForClassification.forward: labels",
     ),
     "another method": (
         lambda: predicting("exactly"),
-        "method must be one of plugin, monte_carlo, exact, got 'exactly'",
+        ValueError,
+        "DropMaxHead.log_probs: method",
     ),
 }
 
@@ -585,11 +593,9 @@ def predicting(method):
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_use_is_one_clear_sentence(case):
-    call, message = WRONG[case]
-    with pytest.raises(DropmaxError) as error:
+    call, kind, where = WRONG[case]
+    with raises(kind, where):
         call()
-    assert message in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 def test_what_was_not_converted_is_not_loaded(tmp_path):

@@ -12,7 +12,6 @@ from variants import GATED
 
 import dropmax
 from dropmax import Criterion, Predictor, convert, revert
-from dropmax.errors import DropmaxError
 
 
 class Block(nn.Module):
@@ -250,43 +249,64 @@ def without_classifier():
 
 
 WRONG = {
-    "no module": (lambda: convert("model"), "model must be an nn.Module"),
-    "unknown head": (lambda: convert(ResNet(), head="drop-max"), "did you mean 'dropmax'"),
-    "unknown option": (lambda: convert(ResNet(), kl=1.0), "an option of dropmax must be one of"),
-    "unknown start": (lambda: convert(ResNet(), start="warm"), "start must be one of"),
-    "unknown layer": (lambda: convert(ResNet(), layer="fcc"), "did you mean 'fc'"),
-    "layer that is no linear one": (lambda: convert(ResNet(), layer="conv1"), "squeeze"),
-    "two candidates": (lambda: convert(Both()), "got head, classifier"),
-    "two candidates of timm": (lambda: convert(TwoOfTimm()), "got head, head_dist"),
-    "timm's without a classifier": (lambda: convert(without_classifier()), "no nn.Linear within"),
-    "no linear layer": (lambda: convert(nn.Sequential(nn.ReLU())), "no nn.Linear within"),
-    "the linear layer itself": (lambda: convert(nn.Linear(3, 4)), "into nn.Sequential"),
+    "no module": (lambda: convert("model"), TypeError, "convert: model"),
+    "unknown head": (lambda: convert(ResNet(), head="drop-max"), ValueError, "make_head: name"),
+    "unknown option": (
+        lambda: convert(ResNet(), kl=1.0),
+        ValueError,
+        "make_head: an option of dropmax",
+    ),
+    "unknown start": (lambda: convert(ResNet(), start="warm"), ValueError, "convert: start"),
+    "unknown layer": (lambda: convert(ResNet(), layer="fcc"), ValueError, "convert: layer"),
+    "layer that is no linear one": (
+        lambda: convert(ResNet(), layer="conv1"),
+        ValueError,
+        "convert: layer",
+    ),
+    "two candidates": (lambda: convert(Both()), ValueError, "convert: model"),
+    "two candidates of timm": (lambda: convert(TwoOfTimm()), ValueError, "convert: model"),
+    "timm's without a classifier": (
+        lambda: convert(without_classifier()),
+        ValueError,
+        "convert: model",
+    ),
+    "no linear layer": (lambda: convert(nn.Sequential(nn.ReLU())), ValueError, "convert: model"),
+    "the linear layer itself": (lambda: convert(nn.Linear(3, 4)), ValueError, "convert: model"),
     "a layer that the model computes on": (
         lambda: convert(ResNet(), layer="squeeze"),
-        "model must return the output of squeeze, got one that computes on it (relu)",
+        ValueError,
+        "convert: model",
     ),
-    "converted twice": (lambda: convert(convert(ResNet())), "have no head yet"),
+    "converted twice": (lambda: convert(convert(ResNet())), ValueError, "convert: model"),
     "a host that normalizes": (
         lambda: convert(nn.Sequential(nn.Linear(8, 5), nn.LogSoftmax(-1))),
-        "model must return the output of 0, got one that computes on it (1)",
+        ValueError,
+        "convert: model",
     ),
-    "a host that averages": (lambda: convert(Averaged()), "computes on it (mean)"),
-    "nothing to revert": (lambda: revert(ResNet()), "contain one head"),
-    "the head itself": (lambda: revert(dropmax.make_head("dropmax", 3, 4)), "contain the head"),
-    "predictor of no head": (lambda: Predictor(ResNet()), "contain one head"),
+    "a host that averages": (lambda: convert(Averaged()), ValueError, "convert: model"),
+    "nothing to revert": (lambda: revert(ResNet()), ValueError, "revert: model"),
+    "the head itself": (
+        lambda: revert(dropmax.make_head("dropmax", 3, 4)),
+        ValueError,
+        "revert: model",
+    ),
+    "predictor of no head": (lambda: Predictor(ResNet()), ValueError, "Predictor: model"),
     "predictor's method": (
         lambda: Predictor(convert(ResNet()), "exactly"),
-        "method must be one of plugin, monte_carlo, exact",
+        ValueError,
+        "Predictor: method",
     ),
     "predictor's option": (
         lambda: Predictor(convert(ResNet()), "plugin", num_samples=3),
-        "num_samples must be None for method 'plugin'",
+        ValueError,
+        "Predictor: num_samples",
     ),
     "predictor of something else": (
         lambda: Predictor(nn.Sequential(dropmax.make_head("softmax", 3, 4), Logits()))(
             torch.zeros(2, 3)
         ),
-        "model must return Scores",
+        TypeError,
+        "Predictor.forward: model",
     ),
 }
 
@@ -299,11 +319,9 @@ class Logits(nn.Module):
 @pytest.mark.parametrize("case", WRONG)
 @pytest.mark.usefixtures("untyped")
 def test_wrong_use_is_one_clear_sentence(case):
-    call, message = WRONG[case]
-    with pytest.raises(DropmaxError) as error:
+    call, kind, where = WRONG[case]
+    with raises(kind, where):
         call()
-    assert message in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 def test_a_model_that_cannot_be_converted_is_as_before():

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral, Real
+from pathlib import Path
 from types import FrameType, UnionType
 from typing import Any, NoReturn
 
@@ -160,8 +161,9 @@ def _describe(got: object) -> str:
     if isinstance(got, Tensor):
         dtype = str(got.dtype).removeprefix("torch.")
         return f"{dtype}{list(got.shape)} on {got.device}"
-    text = repr(got)
-    return text if len(text) <= 80 else f"{type(got).__name__} {text[:60]}..."
+    text = " ".join(repr(got).split())
+    longest = 300 if isinstance(got, str | Path) else 80  # a path is of use whole alone
+    return text if len(text) <= longest else f"{type(got).__name__} {text[:60]}..."
 
 
 def readable(tensor: Tensor) -> bool:

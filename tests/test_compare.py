@@ -84,7 +84,7 @@ import sys
 from dropmax.compare import Comparison, compare
 from dropmax.training import RunConfig
 if __name__ == "__main__":
-    base = RunConfig("digits", "softmax", train_per_class=10, epochs=60, batch_size=30)
+    base = RunConfig("digits", "softmax", train_per_class=10, epochs=30, batch_size=30)
     heads = ("softmax", "dropmax", "attention")
     compare(Comparison(base, heads, (0, 1)), sys.argv[1], jobs=int(sys.argv[2]), threads=1,
             progress=False)

@@ -6,12 +6,13 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help env demo test test-all test-untyped test-lowest lint docs bench clean
+.PHONY: help env demo test test-all test-untyped test-lowest lint docs words bench clean
 help:
 	@echo "make demo      trains softmax, label smoothing and DropMax on 1,797 digits (minutes)"
 	@echo "make test      environment, lint, types, docs, tests (minutes)"
 	@echo "make test-all  what needs a compiler or longer: inductor, planted faults, the wheel; the coverage; lowest versions"
 	@echo "make docs      the documentation site, in site/"
+	@echo "make words     how the pages read: lengths of sentences, numbers in paragraphs"
 	@echo "make bench     the benchmarks; rewrites benchmarks/results/ and their tables"
 
 .venv/bin/python:
@@ -38,6 +39,9 @@ lint: env
 
 docs: env
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+words: env
+	$(BIN)/python -m studies.words
 
 test: lint docs
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow'

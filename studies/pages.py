@@ -21,6 +21,7 @@ from studies.gates import GATES
 from studies.poster import GATE_FIGURES, gates_figure
 from studies.study import load_study
 from studies.tables import COLUMNS, INFERENCE, inference_table, uncertainty_table
+from studies.verdict import verdict_figure
 
 SPLITS = ("train", "validation", "test")
 FIGURE = re.compile(r"\]\((?P<file>figures/(?P<part>[^)]+)/(?P<name>\w+)\.png)\)")
@@ -56,6 +57,8 @@ def _figure(folder: Path, name: str) -> Any:
     """A figure of a part's lines, or of those of its gates, or of a study by number of classes."""
     if name == "by_classes":
         return by_classes_figure(folder)
+    if name == "verdict":
+        return verdict_figure(folder.parent)
     _check.choice("a figure", name, [*FIGURES, *GATE_FIGURES])
     if name in FIGURES:
         return FIGURES[name](read_lines(folder / RESULTS))

@@ -147,24 +147,35 @@ def resolve(path):
     return found
 
 
-def blocks(language):
-    """The blocks of every page, each whole in itself; of a page that says otherwise, all as one."""
-    pattern = re.compile(rf"^```{language}\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PYTHON = re.compile(
+    r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<printed>.*?)^```)?", re.DOTALL | re.MULTILINE
+)
+
+
+def blocks():
+    """The Python of every page, and what it prints where the page shows it.
+
+    Each block is whole in itself; those of a page that says otherwise are one.
+    """
     for page in PAGES:
         text = page.read_text()
-        found = pattern.findall(text)
+        found = [(block["code"], block["printed"]) for block in PYTHON.finditer(text)]
         if "blocks below go on from this one" in text:
-            found = ["\n".join(found)]
-        for n, block in enumerate(found):
-            yield pytest.param(block, id=f"{page.relative_to(ROOT)}:{n}")
+            found = [("\n".join(code for code, _ in found), None)]
+        for n, (code, printed) in enumerate(found):
+            yield pytest.param(code, printed, id=f"{page.relative_to(ROOT)}:{n}")
 
 
 @pytest.mark.usefixtures("untyped")
-@pytest.mark.parametrize("block", list(blocks("python")))
-def test_python_of_the_pages_runs(block, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("code", "printed"), list(blocks()))
+def test_python_of_the_pages_runs_and_prints_what_they_show(
+    code, printed, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    exec(compile(block, "<page>", "exec"), {})
+    exec(compile(code, "<page>", "exec"), {})
+    if printed is not None:
+        assert capsys.readouterr().out == printed
 
 
 @pytest.mark.parametrize(
@@ -208,8 +219,9 @@ def test_tables_and_numbers_of_the_pages_are_those_of_the_committed_lines():
         found += len(BLOCK.findall(text))
         assert with_blocks(text, ROOT / "studies") == text, page
     assert found >= 9
-    wrong = (ROOT / "README.md").read_text().replace("| 5 of 5 |", "| 4 of 5 |")
-    assert with_blocks(wrong, ROOT / "studies") != wrong
+    wrong = (ROOT / "README.md").read_text().replace("-->2.69<", "-->2.68<")
+    assert "2.68" in wrong
+    assert "2.68" not in with_blocks(wrong, ROOT / "studies")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""The figure of all studies: when DropMax wins, and when it loses."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from dropmax.compare import RESULTS, read_lines
+from dropmax.compare.summary import BASELINE, paired
+from dropmax.report.figures import COLORS, axes_of, colors_of
+
+SMOOTHED = "softmax:label_smoothing=0.1"
+AGAINST: Mapping[str, str] = MappingProxyType({BASELINE: "softmax", SMOOTHED: "label smoothing"})
+HEADS: Mapping[str, str] = MappingProxyType(
+    {"dropmax": "DropMax", "dropmax:preset=paper": "DropMax as published"}
+)
+SETTINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "digits": "small digits, half of 1,797",
+        "mnist/1k": "MNIST, 100 images a class",
+        "mnist/5k": "MNIST, 500 images a class",
+        "mnist/55k": "MNIST, all images",
+        "mnist/1k-mnist_cnn": "MNIST, 100 a class, another network",
+        "change/background": "digits over textures",
+        "change/background_rotation": "rotated digits over textures",
+        "frozen/linear-5": "77 intents, 5 texts a class",
+        "frozen/linear-10": "77 intents, 10 texts a class",
+        "frozen/linear-all": "77 intents, all texts",
+        "cifar100-small/plain": "100 kinds of photos",
+        "cifar100-small/augmented": "... with crops and flips",
+        "many-classes/longer": "... and four times the epochs",
+    }
+)
+"""A comparison for each kind of data, and how the figure calls it."""
+
+MOST = 7.0
+"""Errors in 100 instances, more or fewer, that the figure has room for; it says what is beyond."""
+
+
+def verdict_figure(results: Path) -> Any:
+    """The error of DropMax less that of softmax and of label smoothing, with 95 % intervals.
+
+    A row a comparison. An interval is of Student's t over seeds, shown from three seeds on.
+    """
+    figure, axes = axes_of(len(AGAINST), width=5.0, height=5.2)
+    lines = {part: read_lines(results / part / RESULTS) for part in SETTINGS}
+    colors = colors_of(HEADS)
+    for ax, (baseline, name) in zip(axes, AGAINST.items(), strict=True):
+        ax.axvline(0.0, color=COLORS[0], lw=1, ls="--")
+        for n, of_part in enumerate(lines.values()):
+            trained = {line["config"]["head"] for line in of_part}
+            for k, head in enumerate(head for head in HEADS if head in trained):
+                found = paired(of_part, "error", head, baseline)
+                color, height = colors[head], n + 0.15 * (2 * k - 1)
+                label = HEADS[head] if n == 1 else None
+                ax.plot([found.low, found.high], [height] * 2, color=color, lw=2)
+                ax.plot(found.mean, height, "o", color=color, ms=5, label=label)
+                if found.mean > MOST:
+                    beyond = f"{found.mean:+.0f} \u2192"
+                    ax.text(MOST, height, beyond, color=color, fontsize=8, ha="right", va="center")
+        ax.set_yticks(range(len(SETTINGS)), SETTINGS.values() if ax is axes[0] else [])
+        ax.set(xlim=(-MOST, MOST), ylim=(len(SETTINGS) - 0.5, -0.5))
+        ax.grid(axis="x", alpha=0.3)
+        ax.set_title(f"DropMax against {name}", fontsize=10)
+        ax.set_xlabel("\u2190 fewer errors in 100      more errors \u2192", fontsize=9)
+    axes[0].legend(fontsize=8, frameon=False, loc="upper right")
+    return figure

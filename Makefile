@@ -13,7 +13,7 @@ help:
 	@echo "make test-all  what needs a compiler or longer: inductor, planted faults, the wheel; the coverage; lowest versions"
 	@echo "make docs      the documentation site, in site/"
 	@echo "make words     how the pages read: lengths of sentences, numbers in paragraphs"
-	@echo "make bench     the benchmarks; rewrites benchmarks/results/ and their tables"
+	@echo "make bench     the benchmarks; rewrites benchmarks/results/, their tables and figures"
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dropmax needs Python 3.11 or newer, got " + sys.version.split()[0] + "; run make PYTHON=python3.11")'
@@ -70,13 +70,14 @@ test-lowest: .venv-lowest/.installed
 		-m 'not slow' -o filterwarnings=default -W ignore $(LOWEST:%=tests/test_%.py)
 
 bench: env
-	$(BIN)/python benchmarks/step.py --out benchmarks/results/step.jsonl --tables docs/how-to/which-head.md
+	$(BIN)/python benchmarks/step.py --out benchmarks/results/step.jsonl
 	$(BIN)/python benchmarks/predictive.py --out benchmarks/results/predictive.jsonl \
-		--tables docs/method/exact.md --figure docs/images/monte_carlo
+		--figure docs/images/monte_carlo
 	$(BIN)/python benchmarks/estimators.py --out benchmarks/results/estimators.jsonl \
-		--tables docs/how-to/scikit-learn.md $(if $(DROPMAX_DATA),--data-root $(DROPMAX_DATA))
+		$(if $(DROPMAX_DATA),--data-root $(DROPMAX_DATA))
 	$(BIN)/python benchmarks/many_classes.py --out benchmarks/results/many_classes.jsonl \
-		--tables docs/many-classes.md --figure docs/images/many_classes
+		--figure docs/images/many_classes
+	$(BIN)/python -m studies tables
 
 clean:
 	rm -rf .venv .venv-lowest demo site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

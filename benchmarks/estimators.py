@@ -1,7 +1,6 @@
 """Defaults of DropMaxClassifier beside scikit-learn's: error, NLL, calibration error and time.
 
-    python benchmarks/estimators.py --data-root FOLDER --out benchmarks/results/estimators.jsonl \
-        --tables docs/how-to/scikit-learn.md
+    python benchmarks/estimators.py --data-root FOLDER --out benchmarks/results/estimators.jsonl
 
 Three tables of scikit-learn in five folds, and Banking77 as embeddings with its own test set, which
 needs FOLDER/banking77 and the extra `text`. The classifiers take turns fold by fold; a ratio is the
@@ -20,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import sklearn
 import torch
-from lines import conditions, median_ratio, with_table, write_lines
+from lines import conditions, median_ratio, write_lines
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -30,7 +29,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dropmax import DropMaxClassifier
-from dropmax._files import write_whole
 from dropmax.data import PACKAGED, load_data
 from dropmax.metrics import evaluate
 
@@ -101,24 +99,6 @@ def measure(data: str, parts: Sequence[Fold]) -> Iterator[dict[str, Any]]:
         }
 
 
-def with_tables(page: str, lines: Sequence[Mapping[str, Any]]) -> str:
-    """The page with the table of all data sets."""
-    header = ("data", "classifier", "error %", "NLL, nats", "ECE %", "seconds", "time / MLP's")
-    rows = [
-        (
-            line["data"],
-            f"`{line['classifier']}`",
-            f"{line['error']:.2f}",
-            f"{line['nll']:.3f}",
-            f"{line['ece']:.2f}",
-            f"{line['seconds']:.3f}",
-            f"{line['ratio']:.2f}",
-        )
-        for line in lines
-    ]
-    return with_table(page, "estimators", header, rows)
-
-
 def main() -> None:
     """Measure every data set, print the lines, write them."""
     parser = argparse.ArgumentParser(
@@ -126,7 +106,6 @@ def main() -> None:
     )
     parser.add_argument("--data-root", type=Path, help="where banking77 lies; left out without")
     parser.add_argument("--out", type=Path, help="file for the result lines; replaced whole")
-    parser.add_argument("--tables", type=Path, help="page whose table is made from the lines")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -139,8 +118,6 @@ def main() -> None:
         print("{data:14} {classifier:30} {error:7} % {nll:7} nats {seconds:8} s".format(**line))
     if options.out is not None:
         write_lines(options.out, lines)
-    if options.tables is not None:
-        write_whole(options.tables, with_tables(options.tables.read_text(), lines))
 
 
 if __name__ == "__main__":

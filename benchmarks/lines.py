@@ -1,4 +1,4 @@
-"""What the benchmarks share: alternating times, result lines, and tables made from them."""
+"""What the benchmarks share: alternating times and result lines."""
 
 import json
 import os
@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from dropmax._files import write_whole
-from dropmax.report.tables import markdown
 from dropmax.training.run import versions
 
 
@@ -91,13 +90,3 @@ def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Write the result lines, in the place of those that were there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, "".join(json.dumps(line) + "\n" for line in lines))
-
-
-def with_table(page: str, marker: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The page with the table between `<!-- marker -->` and `<!-- end -->` made anew."""
-    start, end = f"<!-- {marker} -->", "<!-- end -->"
-    before, found, rest = page.partition(start)
-    if not found:
-        raise SystemExit(f"the page has no {start}")
-    _, _, after = rest.partition(end)
-    return f"{before}{start}\n\n{markdown([header, *rows])}\n{end}{after}"

@@ -1,7 +1,7 @@
 """What a training step of a head costs with very many classes, beside softmax.
 
     python benchmarks/many_classes.py --out benchmarks/results/many_classes.jsonl \
-        --tables docs/many-classes.md --figure docs/images/many_classes
+        --figure docs/images/many_classes
 
 Features, linear maps, loss, forward and backward, float32. The baseline is F.linear and
 F.cross_entropy. "maps alone" is the same products over the same chunks of instances and
@@ -36,12 +36,10 @@ from many_classes_page import (
     WIDE,
     Setting,
     draw,
-    with_tables,
 )
 from torch import Tensor, nn
 
 import dropmax
-from dropmax._files import write_whole
 from dropmax.fused import chunks
 from dropmax.fused.compiled import ENOUGH
 from dropmax.fused.passes import CHUNK, FEWEST, Map
@@ -242,7 +240,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--out", type=Path, help="file for the result lines; replaced whole")
-    parser.add_argument("--tables", type=Path, help="page whose tables are made from the lines")
     parser.add_argument("--figure", type=Path, help="the figure's path without suffix")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory", choices=MAKERS, help="print a method's peak alone")
@@ -271,8 +268,6 @@ def main() -> None:
     lines.append(training(NARROW[-1]))
     if options.out is not None:
         write_lines(options.out, lines)
-    if options.tables is not None:
-        write_whole(options.tables, with_tables(options.tables.read_text(), lines))
     if options.figure is not None:
         draw(lines, options.figure)
 

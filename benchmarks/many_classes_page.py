@@ -1,12 +1,8 @@
-"""The settings of `many_classes.py`, and what is made of its lines: tables and a figure."""
+"""The settings of `many_classes.py`, and the figure of its lines."""
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from lines import with_table
 
 RANK = 32
 BASELINE = "linear + cross_entropy"
@@ -36,23 +32,6 @@ class Setting(NamedTuple):
 
 WIDE = [Setting(1_024, 512, classes) for classes in (1_024, 4_096, 16_384, 32_768)]
 NARROW = [Setting(64, 64, 4**n) for n in range(5, 11)]
-NAMED = Setting(1_024, 512, 32_768)
-"""The setting of the table."""
-LINEAR_FROM = 16_384
-"""Time and memory are fitted by a power of the number of classes from here on."""
-
-
-def exponent(lines: Sequence[Mapping[str, Any]], method: str, quantity: str) -> float:
-    """The power of the number of classes that time or memory follows, by least squares."""
-    found = [
-        (math.log(line["classes"]), math.log(line[quantity]))
-        for line in lines
-        if line["kind"] == "cost"
-        and line["method"] == method
-        and line["width"] == NARROW[0].width
-        and line["classes"] >= LINEAR_FROM
-    ]
-    return statistics.linear_regression(*zip(*found, strict=True)).slope
 
 
 def draw(lines: Sequence[Mapping[str, Any]], stem: Path) -> None:
@@ -94,49 +73,3 @@ def _draw_methods(ax: Any, lines: Sequence[Mapping[str, Any]], quantity: str) ->
 
 def of(line: Mapping[str, Any]) -> Setting:
     return Setting(line["instances"], line["width"], line["classes"])
-
-
-def with_tables(page: str, lines: Sequence[Mapping[str, Any]]) -> str:
-    """The page with its tables."""
-    costs = [line for line in lines if line["kind"] == "cost"]
-    named = [line for line in costs if of(line) == NAMED]
-    header = ("method", "milliseconds", "ratio", "peak, MB")
-    page = with_table(page, "many_classes: named", header, [row(line) for line in named])
-    for name, settings in (("wide", WIDE), ("narrow", NARROW)):
-        by_method = [
-            (
-                method,
-                *(
-                    ratio_of([x for x in costs if of(x) == s and x["method"] == method])
-                    for s in settings
-                ),
-            )
-            for method in METHODS
-        ]
-        header = ("method", *(f"{setting.classes:,}" for setting in settings))
-        page = with_table(page, f"many_classes: {name}", header, by_method)
-    powers = [
-        (method, *(f"{exponent(lines, method, q):.2f}" for q in ("milliseconds", "megabytes")))
-        for method in (BASELINE, FUSED, LOW_RANK)
-    ]
-    page = with_table(page, "many_classes: powers", ("method", "time", "memory"), powers)
-    trained = [
-        (
-            f"{line['classes']:,}",
-            str(line["seconds"]),
-            *(f"{line['loss'][n]:.2f}" for n in (0, 9, 49, -1)),
-        )
-        for line in lines
-        if line["kind"] == "training"
-    ]
-    header = ("classes", "seconds a step", "loss at step 1", "10", "50", "100")
-    return with_table(page, "many_classes: training", header, trained)
-
-
-def row(line: Mapping[str, Any]) -> tuple[str, ...]:
-    memory = "" if line["megabytes"] is None else f"{line['megabytes']:,.0f}"
-    return line["method"], f"{line['milliseconds']:,.0f}", f"{line['ratio']:.2f}", memory
-
-
-def ratio_of(found: Sequence[Mapping[str, Any]]) -> str:
-    return f"{found[0]['ratio']:.2f}" if found else "-"

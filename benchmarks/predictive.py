@@ -1,7 +1,7 @@
 """What the exact predictive costs beside Monte Carlo, and how far Monte Carlo is off.
 
     python benchmarks/predictive.py --out benchmarks/results/predictive.jsonl \
-        --tables docs/method/exact.md --figure docs/images/monte_carlo
+        --figure docs/images/monte_carlo
 
 256 instances in float32, logits normal with deviation 3, gates normal with deviation 1. The
 baseline is Monte Carlo with 128 samples, written as plainly in torch as can be. The methods take
@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lines import alternate, conditions, median_ratio, peak_of, print_peak, with_table, write_lines
+from lines import alternate, conditions, median_ratio, peak_of, print_peak, write_lines
 from torch import Tensor
 
-from dropmax._files import write_whole
 from dropmax.predictive import exact, plugin
 
 NUM_INSTANCES = 256
@@ -152,30 +151,12 @@ def draw(lines: Sequence[Mapping[str, Any]], stem: Path) -> None:
     save({stem.name: figure}, stem.parent)
 
 
-def with_tables(page: str, lines: Sequence[Mapping[str, Any]]) -> str:
-    """The page with the table of costs."""
-    rows = [
-        (
-            f"{line['classes']:,}",
-            line["method"],
-            str(line["milliseconds"]),
-            str(line["ratio"]),
-            str(line["megabytes"]),
-        )
-        for line in lines
-        if line["kind"] == "cost"
-    ]
-    header = ("classes", "method", "milliseconds", "ratio to plain Monte Carlo", "peak, MB")
-    return with_table(page, "predictive: cost", header, rows)
-
-
 def main() -> None:
     """Measure, print, write the lines, the table and the figure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--out", type=Path, help="file for the result lines; replaced whole")
-    parser.add_argument("--tables", type=Path, help="page whose table is made from the lines")
     parser.add_argument("--figure", type=Path, help="the figure's path without suffix")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory", choices=METHODS, help="print a method's peak alone")
@@ -196,8 +177,6 @@ def main() -> None:
             lines += errors(num_classes)
     if options.out is not None:
         write_lines(options.out, lines)
-    if options.tables is not None:
-        write_whole(options.tables, with_tables(options.tables.read_text(), lines))
     if options.figure is not None:
         draw(lines, options.figure)
 

@@ -1,6 +1,6 @@
 """What a training step costs with each head, as a ratio to the softmax head in the same run.
 
-    python benchmarks/step.py --out benchmarks/results/step.jsonl --tables docs/how-to/which-head.md
+    python benchmarks/step.py --out benchmarks/results/step.jsonl
 
 Two settings: a LeNet on images of MNIST's shape (batch 100, Adam, the authors' protocol), and a
 head alone on 512 features and 1,000 classes (batch 256, forward and backward). The heads
@@ -10,16 +10,15 @@ repeat.
 
 import argparse
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from lines import alternate, conditions, median_ratio, with_table, write_lines
+from lines import alternate, conditions, median_ratio, write_lines
 from torch import nn
 
 import dropmax
-from dropmax._files import write_whole
 from dropmax.training.networks import lenet
 
 REPEATS = 9
@@ -83,26 +82,12 @@ def measure(setting: str) -> list[dict[str, Any]]:
     ]
 
 
-def with_tables(page: str, lines: Sequence[Mapping[str, Any]]) -> str:
-    """The page with the table of each setting."""
-    for setting in SETTINGS:
-        rows = [
-            (f"`{line['head']}`", str(line["milliseconds"]), str(line["ratio"]))
-            for line in lines
-            if line["setting"] == setting
-        ]
-        header = ("head", "milliseconds", "ratio to softmax")
-        page = with_table(page, f"step: {setting}", header, rows)
-    return page
-
-
 def main() -> None:
     """Measure every setting, print the table, write the lines."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--out", type=Path, help="file for the result lines; replaced whole")
-    parser.add_argument("--tables", type=Path, help="page whose tables are made from the lines")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -111,8 +96,6 @@ def main() -> None:
         print("{setting:14} {head:16} {milliseconds:9} ms {ratio:6} x".format(**line))
     if options.out is not None:
         write_lines(options.out, lines)
-    if options.tables is not None:
-        write_whole(options.tables, with_tables(options.tables.read_text(), lines))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from dropmax.compare import RESULTS, read_lines
 from dropmax.compare.summary import METRICS, by_head, paired, spread_of, summarize
 from dropmax.report.figures import FIGURES, save
 from dropmax.report.tables import interval, markdown, spread, table
+from studies import benchmarks
 from studies.classes import by_classes_figure
 from studies.gates import GATES
 from studies.poster import GATE_FIGURES, gates_figure
@@ -182,6 +183,13 @@ def ranks_block(studies: Path, part: str) -> str:
     return f"\n\n{markdown(rows)}\n"
 
 
+def benchmark_block(studies: Path, name: str) -> str:
+    """`benchmark: BENCHMARK/NAME`: a table of benchmarks/results/BENCHMARK.jsonl."""
+    _check.choice("a table of benchmarks", name, benchmarks.TABLES)
+    lines = read_lines(studies.parent / "benchmarks/results" / f"{name.partition('/')[0]}.jsonl")
+    return f"\n\n{markdown(benchmarks.TABLES[name](lines))}\n"
+
+
 def cost_block(studies: Path, study: str) -> str:
     """`cost: STUDY`: runs and core-hours of a study."""
     parts = load_study(studies / f"{study}.yaml").parts
@@ -236,6 +244,7 @@ BLOCKS: Mapping[str, Callable[..., str]] = {
     "cross": cross_block,
     "poster": poster_block,
     "ranks": ranks_block,
+    "benchmark": benchmark_block,
     "cost": cost_block,
     "value": value_block,
 }

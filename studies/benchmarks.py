@@ -1,0 +1,155 @@
+"""The tables of the benchmarks, made of the lines in benchmarks/results."""
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+Lines = Sequence[Mapping[str, Any]]
+Rows = list[Sequence[str]]
+
+WIDE, NARROW = 512, 64
+"""The widths of the features in `many_classes.jsonl`, of ordinary networks and of next to none."""
+LINEAR_FROM = 16_384
+"""Time and memory are fitted by a power of the number of classes from here on."""
+
+
+def step_table(setting: str) -> Callable[[Lines], Rows]:
+    """What a step costs with each head."""
+
+    def rows(lines: Lines) -> Rows:
+        return [
+            ("head", "milliseconds", "ratio to softmax"),
+            *(
+                (f"`{line['head']}`", str(line["milliseconds"]), str(line["ratio"]))
+                for line in lines
+                if line["setting"] == setting
+            ),
+        ]
+
+    return rows
+
+
+def predictive_table(lines: Lines) -> Rows:
+    """What the exact predictive costs beside samples."""
+    fields = ("method", "milliseconds", "ratio", "megabytes")
+    return [
+        ("classes", "method", "milliseconds", "ratio to plain Monte Carlo", "peak, MB"),
+        *(
+            (f"{line['classes']:,}", *(str(line[field]) for field in fields))
+            for line in lines
+            if line["kind"] == "cost"
+        ),
+    ]
+
+
+def estimators_table(lines: Lines) -> Rows:
+    """The classifier for scikit-learn beside those of scikit-learn."""
+    return [
+        ("data", "classifier", "error %", "NLL, nats", "ECE %", "seconds", "time / MLP's"),
+        *(
+            (
+                line["data"],
+                f"`{line['classifier']}`",
+                f"{line['error']:.2f}",
+                f"{line['nll']:.3f}",
+                f"{line['ece']:.2f}",
+                f"{line['seconds']:.3f}",
+                f"{line['ratio']:.2f}",
+            )
+            for line in lines
+        ),
+    ]
+
+
+def largest_table(lines: Lines) -> Rows:
+    """Time and memory of the methods with wide features and the most classes."""
+    costs = _costs(lines, WIDE)
+    most = max(line["classes"] for line in costs)
+
+    def memory(line: Mapping[str, Any]) -> str:
+        return "" if line["megabytes"] is None else f"{line['megabytes']:,.0f}"
+
+    return [
+        ("method", "milliseconds", "ratio", "peak, MB"),
+        *(
+            (line["method"], f"{line['milliseconds']:,.0f}", f"{line['ratio']:.2f}", memory(line))
+            for line in costs
+            if line["classes"] == most
+        ),
+    ]
+
+
+def ratios_table(width: int) -> Callable[[Lines], Rows]:
+    """The time of each method by the baseline's, against the number of classes."""
+
+    def rows(lines: Lines) -> Rows:
+        costs = _costs(lines, width)
+        ratios = {(line["method"], line["classes"]): f"{line['ratio']:.2f}" for line in costs}
+        classes = sorted({line["classes"] for line in costs})
+        return [
+            ("method", *(f"{number:,}" for number in classes)),
+            *(
+                (method, *(ratios.get((method, number), "-") for number in classes))
+                for method in dict.fromkeys(line["method"] for line in costs)
+            ),
+        ]
+
+    return rows
+
+
+def powers_table(lines: Lines) -> Rows:
+    """The powers of the number of classes that time and memory follow, by least squares."""
+
+    def power(method: str, quantity: str) -> str:
+        found = [
+            (math.log(line["classes"]), math.log(line[quantity]))
+            for line in _costs(lines, NARROW)
+            if line["method"] == method and line["classes"] >= LINEAR_FROM
+        ]
+        return f"{statistics.linear_regression(*zip(*found, strict=True)).slope:.2f}"
+
+    return [
+        ("method", "time", "memory"),
+        *(
+            (method, power(method, "milliseconds"), power(method, "megabytes"))
+            for method in ("linear + cross_entropy", "fused", "fused, rank 32")
+        ),
+    ]
+
+
+def training_table(lines: Lines) -> Rows:
+    """The loss of a hundred steps with the most classes."""
+    return [
+        ("classes", "seconds a step", "loss at step 1", "10", "50", "100"),
+        *(
+            (
+                f"{line['classes']:,}",
+                str(line["seconds"]),
+                *(f"{line['loss'][n]:.2f}" for n in (0, 9, 49, -1)),
+            )
+            for line in lines
+            if line["kind"] == "training"
+        ),
+    ]
+
+
+def _costs(lines: Lines, width: int) -> Lines:
+    return [line for line in lines if line["kind"] == "cost" and line["width"] == width]
+
+
+TABLES: Mapping[str, Callable[[Lines], Rows]] = MappingProxyType(
+    {
+        "step/lenet_step": step_table("lenet_step"),
+        "step/head_512_1000": step_table("head_512_1000"),
+        "predictive/cost": predictive_table,
+        "estimators/all": estimators_table,
+        "many_classes/largest": largest_table,
+        "many_classes/wide": ratios_table(WIDE),
+        "many_classes/narrow": ratios_table(NARROW),
+        "many_classes/powers": powers_table,
+        "many_classes/training": training_table,
+    }
+)
+"""The tables by BENCHMARK/NAME."""

@@ -52,9 +52,8 @@ def verdict_figure(results: Path) -> Any:
             for k, head in enumerate(head for head in HEADS if head in trained):
                 found = paired(of_part, "error", head, baseline)
                 color, height = colors[head], n + 0.15 * (2 * k - 1)
-                label = HEADS[head] if n == 1 else None
                 ax.plot([found.low, found.high], [height] * 2, color=color, lw=2)
-                ax.plot(found.mean, height, "o", color=color, ms=5, label=label)
+                ax.plot(found.mean, height, "o", color=color, ms=5)
                 if found.mean > MOST:
                     beyond = f"{found.mean:+.0f} \u2192"
                     ax.text(MOST, height, beyond, color=color, fontsize=8, ha="right", va="center")
@@ -63,5 +62,7 @@ def verdict_figure(results: Path) -> Any:
         ax.grid(axis="x", alpha=0.3)
         ax.set_title(f"DropMax against {name}", fontsize=10)
         ax.set_xlabel("\u2190 fewer errors in 100      more errors \u2192", fontsize=9)
+    for head, name in HEADS.items():
+        axes[0].plot([], [], "o", color=colors[head], ms=5, label=name)
     axes[0].legend(fontsize=8, frameon=False, loc="upper right")
     return figure

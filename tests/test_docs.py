@@ -14,6 +14,7 @@ import yaml
 from torch import nn
 
 import dropmax
+from dropmax.compare import read_lines
 from dropmax.data import corrupted, load_data
 from dropmax.fused import linear_dropmax_objective
 from dropmax.integrations.transformers import DropMaxForClassification
@@ -196,6 +197,15 @@ def test_tables_and_numbers_of_the_pages_are_those_of_the_committed_lines():
     wrong = (ROOT / "README.md").read_text().replace("-->2.69<", "-->2.68<")
     assert "2.68" in wrong
     assert "2.68" not in with_blocks(wrong, ROOT / "studies")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_of_a_benchmark_changes_with_its_lines(name):
+    file = ROOT / "benchmarks" / "results" / f"{name.partition('/')[0]}.jsonl"
+    lines = read_lines(file)
+    rows = TABLES[name](lines)
+    assert len(rows) > 1
+    assert any(TABLES[name](lines[:n] + lines[n + 1 :]) != rows for n in range(len(lines)))
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,14 @@ from dropmax import _check
 from dropmax.compare import RESULTS, read_lines
 from dropmax.compare.summary import BASELINE, METRICS, Difference, summarize
 from dropmax.report.figures import COLORS, axes_of, colors_of
+from dropmax.report.names import NAMES
 
 PART = re.compile(r"(?P<regime>[a-z]+)-(?P<classes>\d+)")
+REGIMES: Mapping[str, str] = {
+    "plain": "without crops, flips and dropout",
+    "augmented": "with crops, flips and dropout",
+}
+"""What the figure calls the regimes of our studies."""
 
 
 def by_classes_figure(folder: Path, metric: str = "error") -> Any:
@@ -43,15 +49,15 @@ def by_classes_figure(folder: Path, metric: str = "error") -> Any:
         for head, points in curves.items():
             means = [(classes, difference.mean) for classes, difference in points]
             seeds = [(classes, each) for classes, difference in points for each in difference.each]
-            ax.plot(*zip(*means, strict=True), "-", color=colors[head], label=head)
+            ax.plot(*zip(*means, strict=True), "-", color=colors[head], label=NAMES[head])
             ax.plot(*zip(*seeds, strict=True), "o", ms=4, alpha=0.5, color=colors[head])
         ax.set_xscale("log")
         numbers = sorted(regimes[regime])
         ax.set_xticks(numbers, [str(number) for number in numbers], minor=False)
         ax.set_xticks([], minor=True)
         ax.set_xlabel("classes", fontsize=9)
-        ax.set_title(regime, fontsize=9)
+        ax.set_title(REGIMES.get(regime, regime), fontsize=9)
         ax.grid(alpha=0.3)
-    axes[0].set_ylabel(f"{metric} minus {BASELINE}'s", fontsize=9)
+    axes[0].set_ylabel(f"{METRICS[metric].heading} minus {BASELINE}'s", fontsize=9)
     axes[0].legend(fontsize=8, frameon=False)
     return figure

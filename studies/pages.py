@@ -1,12 +1,13 @@
 """Tables, numbers and figures of committed lines in Markdown pages, made anew by a command.
 
 What is made stands between `<!-- KIND: WORDS -->` and `<!-- end -->`; `BLOCKS` lists the kinds. A
-figure is drawn where a page shows `figures/STUDY/PART/NAME.png`, or `figures/STUDY/by_classes.png`.
+figure is drawn where a page shows `figures/STUDY/PART/NAME.png`, or `figures/STUDY/NAME.png` of all
+parts.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,26 @@ from dropmax._files import write_whole
 from dropmax.compare import RESULTS, read_lines
 from dropmax.compare.summary import METRICS, by_head, paired, spread_of, summarize
 from dropmax.report.figures import FIGURES, save
+from dropmax.report.names import NAMES
 from dropmax.report.tables import interval, markdown, spread, table
 from studies import benchmarks
+from studies.beside import beside_figure, beside_table, poster_table
 from studies.classes import by_classes_figure
 from studies.gates import GATES
+from studies.known import known_figure
 from studies.poster import GATE_FIGURES, gates_figure
 from studies.study import load_study
-from studies.tables import COLUMNS, INFERENCE, inference_table, uncertainty_table
+from studies.tables import COLUMNS, INFERENCE, brief_table, inference_table, uncertainty_table
 from studies.verdict import verdict_figure
 
 SPLITS = ("train", "validation", "test")
+STUDY_FIGURES: Mapping[str, Callable[[Path], Any]] = {
+    "beside": beside_figure,
+    "by_classes": by_classes_figure,
+    "verdict": verdict_figure,
+    "known": known_figure,
+}
+"""The figures of all parts of a study, made from the folder of its lines."""
 FIGURE = re.compile(r"\]\((?P<file>figures/(?P<part>[^)]+)/(?P<name>\w+)\.png)\)")
 
 
@@ -49,21 +60,27 @@ def update_pages(root: str | Path) -> list[Path]:
             write_whole(page, made)
             changed.append(page)
         for found in FIGURE.finditer(text):
-            figure = {found["name"]: _figure(studies / "results" / found["part"], found["name"])}
+            figure = {found["name"]: _figure(studies, found["part"], found["name"])}
             changed += save(figure, (page.parent / found["file"]).parent, ("png",))
     return changed
 
 
-def _figure(folder: Path, name: str) -> Any:
-    """A figure of a part's lines, or of those of its gates, or of a study by number of classes."""
-    if name == "by_classes":
-        return by_classes_figure(folder)
-    if name == "verdict":
-        return verdict_figure(folder.parent)
-    _check.choice("a figure", name, [*FIGURES, *GATE_FIGURES])
+def _figure(studies: Path, part: str, name: str) -> Any:
+    """A figure of a part's lines, or of those of its gates, or of a study's parts."""
+    folder = studies / "results" / part
+    if name in STUDY_FIGURES:
+        return STUDY_FIGURES[name](folder)
+    _check.choice("a figure", name, [*FIGURES, *GATE_FIGURES, *STUDY_FIGURES])
     if name in FIGURES:
-        return FIGURES[name](read_lines(folder / RESULTS))
+        return FIGURES[name](read_lines(folder / RESULTS), _names(studies, part))
     return gates_figure(read_lines(folder / GATES), name)
+
+
+@cache
+def _names(studies: Path, part: str) -> Mapping[str, str]:
+    """What a study calls its heads; what any does where no file describes it."""
+    file = studies / f"{part.partition('/')[0]}.yaml"
+    return load_study(file).names if file.is_file() else NAMES
 
 
 def page_files(root: str | Path) -> list[Path]:
@@ -93,21 +110,35 @@ def _lines(studies: Path, part: str, split: str = "test") -> list[dict[str, Any]
 
 def compare_block(studies: Path, part: str, split: str = "test") -> str:
     """`compare: STUDY/PART [SPLIT]`: the table of a comparison."""
-    return f"\n\n{table(_lines(studies, part, split))}\n"
+    return f"\n\n{table(_lines(studies, part, split), _names(studies, part))}\n"
+
+
+def brief_block(studies: Path, part: str, *words: str) -> str:
+    """`brief: STUDY/PART HEAD ... [SPLIT]`: what matters of some heads."""
+    lines, heads = _lines_and_heads(studies, part, words)
+    return f"\n\n{brief_table(lines, heads, _names(studies, part))}\n"
+
+
+def names_block(studies: Path, study: str) -> str:
+    """`names: STUDY`: how the heads of a study are asked for."""
+    described = load_study(studies / f"{study}.yaml")
+    heads = dict.fromkeys(config.head for part in described.parts for config in part.configs)
+    rows = [[described.names[head], f"`{head}`"] for head in heads if head in described.names]
+    return f"\n\n{markdown([['name', 'what you type'], *rows])}\n"
 
 
 def inference_block(studies: Path, part: str, name: str) -> str:
     """`inference: STUDY/PART TABLE`: what the gates of a comparison infer."""
     _check.choice("a table", name, INFERENCE)
     lines = read_lines(studies / "results" / part / "inference.jsonl")
-    return f"\n\n{inference_table(lines, name)}\n"
+    return f"\n\n{inference_table(lines, name, _names(studies, part))}\n"
 
 
-def uncertainty_block(studies: Path, question: str) -> str:
-    """`uncertainty: QUESTION`: what scores and gates know, by head and source."""
+def uncertainty_block(studies: Path, question: str, *metrics: str) -> str:
+    """`uncertainty: QUESTION [METRIC ...]`: what scores and gates know, by head and source."""
     _check.choice("a question", question, COLUMNS)
     lines = read_lines(studies / "results" / "uncertainty" / f"{question}.jsonl")
-    return f"\n\n{uncertainty_table(lines, question)}\n"
+    return f"\n\n{uncertainty_table(lines, question, metrics)}\n"
 
 
 def cross_block(studies: Path, study: str, metric: str, *parts: str) -> str:
@@ -129,42 +160,18 @@ def cross_block(studies: Path, study: str, metric: str, *parts: str) -> str:
             if metric in summary.differences:
                 cell += f" ({interval(summary.differences[metric], METRICS[metric].digits)})"
             cells.append(cell)
-        rows.append([f"`{head}`", *cells])
+        rows.append([_names(studies, study).get(head, f"`{head}`"), *cells])
     return f"\n\n{markdown(rows)}\n"
 
 
-def poster_block(studies: Path, part: str, column: str, metric: str = "error") -> str:
-    """`poster: STUDY/PART COLUMN [METRIC]`: the paper's figures beside ours, and the ratios."""
-    poster = json.loads((studies / "poster.json").read_text())
-    _check.choice("a column of the poster", column, poster)
-    lines = _lines(studies, part)
-    found = {summary.head: summary for summary in summarize(lines)}
-    rows = [
-        [
-            "method",
-            "paper, %",
-            "ours, %",
-            "seeds",
-            "minus softmax [95 %]",
-            "paper / softmax",
-            "ours / softmax",
-        ]
-    ]
-    for row in poster[column]:
-        ours = found[row["head"]]
-        difference = ours.differences.get(metric)
-        rows.append(
-            [
-                row["method"],
-                f"{row[metric]:.2f}",
-                spread(ours.metrics[metric], METRICS[metric].digits),
-                str(ours.seeds),
-                interval(difference, METRICS[metric].digits) if difference else "",
-                f"{row[metric] / poster[column][0][metric]:.3f}",
-                f"{difference.ratio if difference else 1.0:.3f}",
-            ]
-        )
-    return f"\n\n{markdown(rows)}\n"
+def poster_block(studies: Path, part: str, data: str, metric: str = "error") -> str:
+    """`poster: STUDY/PART DATA [METRIC]`: the paper's figures beside ours, and the ratios."""
+    return f"\n\n{markdown(poster_table(studies, part, data, metric))}\n"
+
+
+def beside_block(studies: Path, *cells: str) -> str:
+    """`beside: DATA:METRIC ...`: the poster's table and ours, cell by cell."""
+    return f"\n\n{markdown(beside_table(studies, *cells))}\n"
 
 
 def ranks_block(studies: Path, part: str) -> str:
@@ -198,16 +205,23 @@ def cost_block(studies: Path, study: str) -> str:
     return f"{len(lines)} runs, {hours:.1f} core-hours"
 
 
-def value_block(studies: Path, part: str, quantity: str, metric: str, *heads: str) -> str:
+def value_block(studies: Path, part: str, quantity: str, metric: str, *words: str) -> str:
     """`value: STUDY/PART QUANTITY METRIC HEAD [BASELINE] [SPLIT]`: one of `QUANTITIES`."""
     _check.choice("a quantity", quantity, QUANTITIES)
-    split = heads[-1] if heads[-1] in SPLITS else "test"
-    heads = tuple(head for head in heads if head not in SPLITS)
-    lines = _lines(studies, part, split)
+    lines, heads = _lines_and_heads(studies, part, words)
+    return QUANTITIES[quantity](lines, metric, *heads)
+
+
+def _lines_and_heads(
+    studies: Path, part: str, words: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The lines of a part for `HEAD ... [SPLIT]`, and the heads, which it has."""
+    heads = [word for word in words if word not in SPLITS]
+    lines = _lines(studies, part, *(word for word in words if word in SPLITS))
     known = [head for head, _ in by_head(lines)]
     for head in heads:
         _check.choice(f"a head of {part}", head, known)
-    return QUANTITIES[quantity](lines, metric, *heads)
+    return lines, heads
 
 
 def _results(studies: Path, study: str, part: str) -> Path:
@@ -239,10 +253,13 @@ QUANTITIES: Mapping[str, Callable[..., str]] = {
 }
 BLOCKS: Mapping[str, Callable[..., str]] = {
     "compare": compare_block,
+    "brief": brief_block,
+    "names": names_block,
     "inference": inference_block,
     "uncertainty": uncertainty_block,
     "cross": cross_block,
     "poster": poster_block,
+    "beside": beside_block,
     "ranks": ranks_block,
     "benchmark": benchmark_block,
     "cost": cost_block,

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from dropmax._progress import progress_bar
 from dropmax.compare.lines import RESULTS, append_line, read_lines
 from dropmax.compare.runs import complete, finished, restore
 from dropmax.data.corruption import CORRUPTIONS
+from dropmax.report.names import NAMES
 from dropmax.training import RunConfig, data_for
 from studies.change import changed_folder, write_changed
 from studies.gates import BASELINE, GATES, write_gates
@@ -45,11 +46,13 @@ class Study:
         name: The stem of its file.
         title: The question in a line.
         parts: Its comparisons.
+        names: What its pages call its heads, by how they are asked for.
     """
 
     name: str
     title: str
     parts: tuple[Part, ...]
+    names: Mapping[str, str] = field(default_factory=lambda: NAMES)
 
 
 def load_study(file: str | Path) -> Study:
@@ -57,7 +60,7 @@ def load_study(file: str | Path) -> Study:
 
     The file holds `title` and `parts`: by name a mapping of `RunConfig`'s settings with `minutes`
     and `runs`, a list of `heads` (names) and `seeds` (a list, or a number n for 0 to n - 1), and
-    perhaps `gates` and `tested_on`.
+    perhaps `gates` and `tested_on`. A long head has a short name in `names`, which `heads` hold.
 
     Args:
         file: The YAML file.
@@ -95,14 +98,19 @@ def load_study(file: str | Path) -> Study:
         got = _check.Verbatim(f"{path} ({' '.join(str(error).split())[:200]})")
         remedy = "check the path and the file"
         _check.fail("file", "be readable YAML", got, remedy, error=_check.kind_of(error))
-    title, parts = _fields(described, path.name, "title", "parts")
+    title, parts = _fields(described, path.name, "title", "parts", perhaps=("names",))
+    heads = described.get("names", {})
+    if not isinstance(heads, Mapping):
+        _check.fail("names", "be a mapping of short names to heads", heads, "name some", of=Mapping)
     if not isinstance(parts, Mapping) or not parts:
         _check.fail("parts", "name one or more", parts, "describe a comparison", of=Mapping)
-    return Study(path.stem, title, tuple(_part(name, part) for name, part in parts.items()))
+    made = tuple(_part(name, part, heads) for name, part in parts.items())
+    names = {**NAMES, **{head: short for short, head in heads.items()}}
+    return Study(path.stem, title, made, names)
 
 
-def _part(name: str, described: Any) -> Part:
-    minutes, groups = _fields(described, f"part {name}", "minutes", "runs", others=True)
+def _part(name: str, described: Any, named: Mapping[str, str]) -> Part:
+    minutes, groups = _fields(described, f"part {name}", "minutes", "runs", perhaps=None)
     ours = ("minutes", "runs", "gates", "tested_on")
     settings = {k: v for k, v in described.items() if k not in ours}
     if not isinstance(groups, Sequence) or not groups:
@@ -111,7 +119,7 @@ def _part(name: str, described: Any) -> Part:
     for group in groups:
         heads, seeds = _fields(group, f"runs of {name}", "heads", "seeds")
         seeds = list(range(seeds)) if isinstance(seeds, int) else seeds
-        runs += [(seed, head) for seed in seeds for head in heads]
+        runs += [(seed, named.get(head, head)) for seed in seeds for head in heads]
     if len(set(runs)) < len(runs):
         twice = next(run for run in runs if runs.count(run) > 1)
         got = _check.Verbatim(f"{twice[1]!r} with seed {twice[0]} twice")
@@ -126,14 +134,16 @@ def _part(name: str, described: Any) -> Part:
     return Part(name, tuple(configs), float(minutes), described.get("gates"), tested_on)
 
 
-def _fields(described: Any, where: str, *names: str, others: bool = False) -> list[Any]:
-    """The values of a mapping that has these names, and no others unless they are allowed."""
+def _fields(
+    described: Any, where: str, *names: str, perhaps: Sequence[str] | None = ()
+) -> list[Any]:
+    """The values of a mapping that has these names, and perhaps others; any where None."""
     must = f"be a mapping with {' and '.join(names)}"
     if not isinstance(described, Mapping) or any(name not in described for name in names):
         _check.fail(where, must, described, "add what is missing")
-    if not others:
+    if perhaps is not None:
         for name in described:
-            _check.choice(f"a name in {where}", name, names)
+            _check.choice(f"a name in {where}", name, (*names, *perhaps))
     return [described[name] for name in names]
 
 

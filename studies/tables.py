@@ -5,13 +5,32 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from dropmax.compare.summary import by_head, spread_of
-from dropmax.report.tables import markdown, spread
+from dropmax.compare.summary import BASELINE, METRICS, by_head, spread_of, summarize
+from dropmax.report.names import NAMES
+from dropmax.report.tables import interval, markdown, spread
 
 Lines = Sequence[Mapping[str, Any]]
+Names = Mapping[str, str]
 
 
-def predictive_table(lines: Lines) -> list[list[str]]:
+def brief_table(lines: Lines, heads: Sequence[str], names: Names) -> str:
+    """Error, its difference to softmax, NLL and calibration error of some heads."""
+    found = {one.head: one for one in summarize(lines)}
+    columns = [METRICS[name].heading for name in ("error", "nll", "ece")]
+    rows = [["head", columns[0], "minus softmax [95 %]", *columns[1:]]]
+    for head in heads:
+        one = found[head]
+        error, nll, ece = (
+            spread(one.metrics[name], METRICS[name].digits) for name in ("error", "nll", "ece")
+        )
+        difference = "baseline" if head == BASELINE else ""
+        if "error" in one.differences:
+            difference = interval(one.differences["error"], METRICS["error"].digits)
+        rows.append([names.get(head, f"`{head}`"), error, difference, nll, ece])
+    return markdown(rows)
+
+
+def predictive_table(lines: Lines, names: Names) -> list[list[str]]:
     """Error, NLL and calibration on the test images, by head and method."""
     rows = [["head", "predicted by", "error %", "NLL, nats", "ECE %"]]
     for head, runs in by_head(lines):
@@ -22,11 +41,11 @@ def predictive_table(lines: Lines) -> list[list[str]]:
             ]
             name, _, samples = method.partition(" ")
             shown = {"plugin": "plug-in", "exact": "exact"}.get(name, f"Monte Carlo, S = {samples}")
-            rows.append([f"`{head}`", shown, *found])
+            rows.append([names.get(head, f"`{head}`"), shown, *found])
     return rows
 
 
-def bound_table(lines: Lines) -> list[list[str]]:
+def bound_table(lines: Lines, names: Names) -> list[list[str]]:
     """Likelihood, bound and gap, by head and split."""
     rows = [["head", "images", "log-likelihood", "bound", "gap", "distance"]]
     for head, runs in by_head(lines):
@@ -36,11 +55,11 @@ def bound_table(lines: Lines) -> list[list[str]]:
                     f"{_mean(run[split][name] for run in runs):.4f}"
                     for name in ("log_likelihood", "elbo", "gap", "distance")
                 ]
-                rows.append([f"`{head}`", split, *found])
+                rows.append([names.get(head, f"`{head}`"), split, *found])
     return rows
 
 
-def rivals_table(lines: Lines) -> list[list[str]]:
+def rivals_table(lines: Lines, names: Names) -> list[list[str]]:
     """How often each posterior retains whom, and what the label adds to whom."""
     groups = ("strongest", "mistaken", "others")
     rows = [
@@ -58,11 +77,12 @@ def rivals_table(lines: Lines) -> list[list[str]]:
         aligned = ""
         if name in found[0]["alignment"]:
             aligned = f"{_mean(one['alignment'][name] for one in found):+.2f}"
-        rows.append([f"`{head}`", split, shown, *map(_probability, means), aligned])
+        name_of_head = names.get(head, f"`{head}`")
+        rows.append([name_of_head, split, shown, *map(_probability, means), aligned])
     return rows
 
 
-INFERENCE: Mapping[str, Callable[[Lines], list[list[str]]]] = {
+INFERENCE: Mapping[str, Callable[[Lines, Names], list[list[str]]]] = {
     "predictive": predictive_table,
     "bound": bound_table,
     "rivals": rivals_table,
@@ -79,9 +99,9 @@ def _probability(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def inference_table(lines: Lines, name: str) -> str:
+def inference_table(lines: Lines, name: str, names: Names) -> str:
     """One of `INFERENCE` in Markdown."""
-    return markdown(INFERENCE[name](lines))
+    return markdown(INFERENCE[name](lines, names))
 
 
 COLUMNS: Mapping[str, Mapping[str, str]] = {
@@ -97,16 +117,19 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
 """By question the numbers of its lines, and what they are called."""
 
 
-def uncertainty_table(lines: Sequence[Mapping[str, Any]], question: str) -> str:
-    """The mean and deviation over seeds of each number, by head and source of the score."""
+def uncertainty_table(lines: Lines, question: str, metrics: Sequence[str] = ()) -> str:
+    """The mean and deviation over seeds of some numbers or all, by head and source of the score."""
+    columns = {name: COLUMNS[question][name] for name in metrics or COLUMNS[question]}
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for line in lines:
         groups.setdefault((line["head"], line["source"]), []).append(line)
-    rows = [["head", "score of", *COLUMNS[question].values(), "seeds"]]
+    rows = [["head", "score of", *columns.values(), "seeds"]]
     for (head, source), found in groups.items():
+        if not columns.keys() & found[0].keys():
+            continue
         cells = [
             spread(spread_of([line[name] for line in found]), 2) if name in found[0] else ""
-            for name in COLUMNS[question]
+            for name in columns
         ]
-        rows.append([f"`{head}`", source, *cells, str(len(found))])
+        rows.append([NAMES.get(head, f"`{head}`"), source, *cells, str(len(found))])
     return markdown(rows)

@@ -8,12 +8,10 @@ from typing import Any
 from dropmax.compare import RESULTS, read_lines
 from dropmax.compare.summary import BASELINE, paired
 from dropmax.report.figures import COLORS, axes_of, colors_of
+from dropmax.report.names import NAMES
 
-SMOOTHED = "softmax:label_smoothing=0.1"
-AGAINST: Mapping[str, str] = MappingProxyType({BASELINE: "softmax", SMOOTHED: "label smoothing"})
-HEADS: Mapping[str, str] = MappingProxyType(
-    {"dropmax": "DropMax", "dropmax:preset=paper": "DropMax as published"}
-)
+AGAINST = (BASELINE, "softmax:label_smoothing=0.1")
+HEADS = ("dropmax", "dropmax:preset=paper")
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "digits": "small digits, half of 1,797",
@@ -21,11 +19,14 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "mnist/5k": "MNIST, 500 images a class",
         "mnist/55k": "MNIST, all images",
         "mnist/1k-mnist_cnn": "MNIST, 100 a class, another network",
-        "change/background": "digits over textures",
+        "change/background": "digits over random pixels",
         "change/background_rotation": "rotated digits over textures",
         "frozen/linear-5": "77 intents, 5 texts a class",
+        "frozen/hidden-5": "... and a hidden layer",
         "frozen/linear-10": "77 intents, 10 texts a class",
+        "frozen/hidden-10": "... and a hidden layer",
         "frozen/linear-all": "77 intents, all texts",
+        "frozen/hidden-all": "... and a hidden layer",
         "cifar100-small/plain": "100 kinds of photos",
         "cifar100-small/augmented": "... with crops and flips",
         "many-classes/longer": "... and four times the epochs",
@@ -33,19 +34,28 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
 )
 """A comparison for each kind of data, and how the figure calls it."""
 
+ALL = "all"
 MOST = 7.0
 """Errors in 100 instances, more or fewer, that the figure has room for; it says what is beyond."""
 
 
-def verdict_figure(results: Path) -> Any:
+def verdict_figure(folder: Path) -> Any:
     """The error of DropMax less that of softmax and of label smoothing, with 95 % intervals.
 
     A row a comparison. An interval is of Student's t over seeds, shown from three seeds on.
+
+    Args:
+        folder: The results of a study, or of ALL of them.
     """
-    figure, axes = axes_of(len(AGAINST), width=5.0, height=5.2)
-    lines = {part: read_lines(results / part / RESULTS) for part in SETTINGS}
+    rows = {
+        part: name
+        for part, name in SETTINGS.items()
+        if folder.name in (ALL, part.partition("/")[0])
+    }
+    figure, axes = axes_of(len(AGAINST), width=5.0, height=1.0 + 0.33 * len(rows))
+    lines = {part: read_lines(folder.parent / part / RESULTS) for part in rows}
     colors = colors_of(HEADS)
-    for ax, (baseline, name) in zip(axes, AGAINST.items(), strict=True):
+    for ax, baseline in zip(axes, AGAINST, strict=True):
         ax.axvline(0.0, color=COLORS[0], lw=1, ls="--")
         for n, of_part in enumerate(lines.values()):
             trained = {line["config"]["head"] for line in of_part}
@@ -57,12 +67,12 @@ def verdict_figure(results: Path) -> Any:
                 if found.mean > MOST:
                     beyond = f"{found.mean:+.0f} \u2192"
                     ax.text(MOST, height, beyond, color=color, fontsize=8, ha="right", va="center")
-        ax.set_yticks(range(len(SETTINGS)), SETTINGS.values() if ax is axes[0] else [])
-        ax.set(xlim=(-MOST, MOST), ylim=(len(SETTINGS) - 0.5, -0.5))
+        ax.set_yticks(range(len(rows)), rows.values() if ax is axes[0] else [])
+        ax.set(xlim=(-MOST, MOST), ylim=(len(rows) - 0.5, -0.5))
         ax.grid(axis="x", alpha=0.3)
-        ax.set_title(f"DropMax against {name}", fontsize=10)
+        ax.set_title(f"DropMax against {NAMES[baseline]}", fontsize=10)
         ax.set_xlabel("\u2190 fewer errors in 100      more errors \u2192", fontsize=9)
-    for head, name in HEADS.items():
-        axes[0].plot([], [], "o", color=colors[head], ms=5, label=name)
-    axes[0].legend(fontsize=8, frameon=False, loc="upper right")
+    points = [axes[0].plot([], [], "o", color=colors[head], ms=5)[0] for head in HEADS]
+    names = [NAMES[head] for head in HEADS]
+    figure.legend(points, names, fontsize=8, frameon=False, ncols=2, loc="outside lower center")
     return figure

@@ -15,7 +15,7 @@ from dropmax.report import draw, draw_posterior, table, tables
 from dropmax.report.figures import colors_of
 from dropmax.training import RunConfig, train
 from studies import with_blocks
-from studies.classes import by_classes_figure
+from studies.classes import REGIMES, by_classes_figure
 from studies.tables import uncertainty_table
 
 BINS = {"instances": (2, 2), "confidence": (0.3, 0.9), "accuracy": (0.5, 1.0)}
@@ -83,7 +83,7 @@ def test_seconds_are_shown_only_where_every_run_had_the_machine_to_itself():
 
 def test_the_table_shows_what_the_summary_says():
     rows = table(LINES).splitlines()
-    assert rows[3].startswith("| `dropmax` | 3 | 5.00 ± 2.00 | -1.00 [-3.48, +1.48] | 2 of 3 |")
+    assert rows[3].startswith("| DropMax | 3 | 5.00 ± 2.00 | -1.00 [-3.48, +1.48] | 2 of 3 |")
     assert len({row.count("|") for row in rows}) == 1
 
 
@@ -114,13 +114,19 @@ def test_the_poster_stands_beside_ratios_of_the_same_seeds(tmp_path):
     folder.mkdir(parents=True)
     for one in (*LINES, line("sparsemax", 2, 3.5)):
         append_line(folder / RESULTS, one)
-    poster = {"column": [("softmax", 8.0), ("dropmax", 6.0), ("sparsemax", 4.0)]}
-    rows = {k: [{"method": h, "head": h, "error": e} for h, e in v] for k, v in poster.items()}
-    (tmp_path / "poster.json").write_text(json.dumps(rows))
-    made = with_blocks("<!-- poster: study/part column --><!-- end -->", tmp_path).splitlines()
+    errors = {"softmax": 8.0, "dropmax": 6.0, "sparsemax": 4.0}
+    rows = [{"method": head, "head": head, "error": error} for head, error in errors.items()]
+    ran = {"title": "Ran", "part": "study/part", "rows": rows}
+    poster = {"ran": ran, "other": {**ran, "title": "Other", "part": None}}
+    (tmp_path / "poster.json").write_text(json.dumps(poster))
+    made = with_blocks("<!-- poster: study/part ran --><!-- end -->", tmp_path).splitlines()
     assert made[4] == "| softmax | 8.00 | 6.00 ± 1.00 | 3 |  | 1.000 | 1.000 |"
     assert made[5].endswith("| 3 | -1.00 [-3.48, +1.48] | 0.750 | 0.833 |")
     assert made[6] == "| sparsemax | 4.00 | 3.50 | 1 | -3.50 | 0.500 | 0.500 |"
+    made = with_blocks("<!-- beside: ran:error other:error --><!-- end -->", tmp_path).splitlines()
+    assert made[2] == "| method | Ran, error % | Other, error % |"
+    assert made[4] == "| softmax | 8.00<br>**6.00 ± 1.00** | 8.00<br>not run |"
+    assert made[6] == "| sparsemax | 4.00<br>**3.50** | 4.00<br>not run |"
 
 
 def test_what_the_number_of_classes_does_is_drawn_of_parts_by_regime(tmp_path):
@@ -133,7 +139,7 @@ def test_what_the_number_of_classes_does_is_drawn_of_parts_by_regime(tmp_path):
         append_line(tmp_path / "plain-20" / RESULTS, line(head, 1, error))
     (ax,) = by_classes_figure(tmp_path).axes
     zero, dropmax, seeds = ax.get_lines()
-    assert ax.get_title() == "plain"
+    assert ax.get_title() == REGIMES["plain"]
     assert list(dropmax.get_xdata()) == [5, 20]
     assert list(dropmax.get_ydata()) == [-2.0, 1.0]
     assert list(zip(*seeds.get_data(), strict=True)) == [(5, -2.0), (20, 1.5), (20, 0.5)]
@@ -177,7 +183,7 @@ def test_what_scores_know_is_a_row_a_head_and_source():
     ]
     rows = uncertainty_table(lines, "conformal").splitlines()
     assert rows[0] == "| head | score of | coverage % | classes in a set | seeds |"
-    assert rows[2] == "| `dropmax` | gate | 91.00 ± 1.41 | 2.00 ± 0.00 | 2 |"
+    assert rows[2] == "| DropMax | gate | 91.00 ± 1.41 | 2.00 ± 0.00 | 2 |"
 
 
 def test_a_metric_that_old_lines_lack_is_blank(monkeypatch):

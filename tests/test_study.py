@@ -13,6 +13,8 @@ from studies.__main__ import main
 
 TEXT = """
 title: Which head is best on digits?
+names:
+  zeros: sparsemax
 parts:
   few: &part
     data: digits
@@ -23,7 +25,7 @@ parts:
     tested_on: [background]
     runs:
       - {heads: [softmax, dropmax:preset=paper], seeds: 2}
-      - {heads: [sparsemax], seeds: [3]}
+      - {heads: [zeros], seeds: [3]}
   classes:
     <<: *part
     gates:
@@ -138,6 +140,11 @@ WRONG = {
         ValueError,
         "load_study: a name in digits.yaml",
     ),
+    "names in a list": (
+        "title: x\nnames: [softmax]\nparts: {a: {}}",
+        TypeError,
+        "load_study: names",
+    ),
     "no runs": ("title: x\nparts: {a: {minutes: 1}}", ValueError, "load_study: part a"),
     "a setting": (
         TEXT.replace("epochs: 1", "epoch: 1"),
@@ -150,7 +157,7 @@ WRONG = {
         "load_study: tested_on of few",
     ),
     "a run twice": (
-        TEXT.replace("[sparsemax], seeds: [3]", "[softmax], seeds: [1]"),
+        TEXT.replace("[zeros], seeds: [3]", "[softmax], seeds: [1]"),
         ValueError,
         "load_study: runs of few",
     ),
@@ -191,6 +198,10 @@ The error is <!-- value: digits/few mean error softmax -->?<!-- end --> %, its r
 
 <!-- cross: digits error --><!-- end -->
 
+<!-- brief: digits/few softmax sparsemax train --><!-- end -->
+
+<!-- names: digits --><!-- end -->
+
 <!-- ranks: digits/few --><!-- end -->
 
 Of training: <!-- value: digits/few mean error softmax train -->?<!-- end -->.
@@ -221,7 +232,11 @@ def test_pages_are_made_of_the_lines(ran, capsys):
     gates = read_lines(root / "studies/results/digits/few/gates.jsonl")
     ranked = [one["all"]["retain"] for one in gates if one["kind"] == "ranks"]
     assert f"| rho | {sum(ranked) / 2:.3f} ± " in page
-    assert "| `sparsemax` | 1 |" in page
+    assert "| zeros | 1 |" in page
+    (zeros,) = (one["train"] for one in lines if one["config"]["head"] == "sparsemax")
+    assert f"| softmax | {trained:.2f} ± " in page
+    assert f"| zeros | {zeros['error']:.2f} |  | {zeros['nll']:.3f} |" in page
+    assert "| zeros | `sparsemax` |" in page
     figure = root / "figures/digits/few/reliability.png"
     assert figure.read_bytes().startswith(b"\x89PNG")
     assert changed == [root / "README.md", figure, figure.with_name("gate.png")]
@@ -237,6 +252,7 @@ def test_pages_are_made_of_the_lines(ran, capsys):
         ("compare: digits/none", ValueError, "with_blocks: digits/none"),
         ("value: digits/few median error softmax", ValueError, "with_blocks: a quantity"),
         ("value: digits/few mean error attention", ValueError, "with_blocks: a head of digits/few"),
+        ("brief: digits/few attention", ValueError, "with_blocks: a head of digits/few"),
         ("value: digits/few ratio error sparsemax softmax", ValueError, "with_blocks: lines"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 from dropmax import _check
 from dropmax._files import make_folder, writing
 from dropmax.compare.summary import by_head, summarize
+from dropmax.report.names import NAMES
 
 COLORS = (
     "#4d4d4d",
@@ -24,21 +25,8 @@ COLORS = (
 )
 """Told apart by people who do not see all colors alike (Okabe and Ito), and four more."""
 
-STANDING = (
-    "softmax",
-    "softmax:label_smoothing=0.1",
-    "dropmax:preset=paper",
-    "dropmax",
-    "dropmax:preset=paper,aux_prior=base_rate",
-    "sparsemax",
-    "sampled_softmax",
-    "class_dropout",
-    "attention",
-    "dropmax_prior:preset=paper",
-)
-"""Heads that have their color, the one at their place, in every figure."""
-
 Lines = Sequence[Mapping[str, Any]]
+Names = Mapping[str, str]
 
 
 def draw(lines: Lines, out: str | Path) -> list[Path]:
@@ -62,7 +50,7 @@ def draw(lines: Lines, out: str | Path) -> list[Path]:
         dropmax.errors.DropmaxValueError: draw: lines must hold at least one, got []; train a head
         first.
     """
-    return save({name: figure(lines) for name, figure in FIGURES.items()}, out)
+    return save({name: figure(lines, NAMES) for name, figure in FIGURES.items()}, out)
 
 
 def save(
@@ -103,15 +91,15 @@ def axes_of(
 
 
 def colors_of(heads: Iterable[str]) -> dict[str, str]:
-    """The color of each head: of `STANDING` always the same, of the others one that is free."""
+    """The color of each head: of `NAMES` always the same, of the others one that is free."""
     heads = list(heads)
-    standing = dict(zip(STANDING, COLORS, strict=True))
+    standing = dict(zip(NAMES, COLORS, strict=True))
     taken = {standing[head] for head in heads if head in standing}
     others = cycle([color for color in COLORS if color not in taken] or COLORS)
     return {head: standing.get(head) or next(others) for head in heads}
 
 
-def _error(lines: Lines) -> Any:
+def _error(lines: Lines, names: Names) -> Any:
     """A dot a seed and a line at the mean, for error and for calibration error."""
     summaries = summarize(lines)
     heads = dict(by_head(lines))
@@ -125,7 +113,7 @@ def _error(lines: Lines) -> Any:
             color = colors[summary.head]
             ax.plot(values, [n] * len(values), "o", color=color, alpha=0.5, markersize=4)
             ax.plot([summary.metrics[metric].mean] * 2, [n - 0.3, n + 0.3], color=color, lw=2)
-        ax.set_yticks(range(len(summaries)), [summary.head for summary in summaries])
+        ax.set_yticks(range(len(summaries)), [names.get(s.head, s.head) for s in summaries])
         ax.invert_yaxis()
         ax.set_xlim(0.0, 1.04 * max(line["test"][metric] for line in lines) or 1.0)
         ax.set_xlabel(label, fontsize=9)
@@ -134,7 +122,7 @@ def _error(lines: Lines) -> Any:
     return figure
 
 
-def _reliability(lines: Lines) -> Any:
+def _reliability(lines: Lines, names: Names) -> Any:
     """Accuracy against confidence, the bins of all seeds together, a panel a head."""
     heads = by_head(lines)
     columns = min(len(heads), 5)
@@ -162,7 +150,7 @@ def _reliability(lines: Lines) -> Any:
         ax.plot(*points, color=colors[head], lw=1)
         ax.scatter(*points, sizes, color=colors[head], clip_on=False, zorder=3)
         ece = statistics.mean(line["test"]["ece"] for line in runs)
-        name = head.replace(",", ",\n")
+        name = names.get(head, head.replace(",", ",\n"))
         ax.set_title(f"{name}\nECE {ece:.2f} %", fontsize=8)
         ax.set_xlim(0, 1.03)
         ax.set_ylim(0, 1.03)
@@ -174,7 +162,7 @@ def _reliability(lines: Lines) -> Any:
     return figure
 
 
-def _learning_curves(lines: Lines) -> Any:
+def _learning_curves(lines: Lines, names: Names) -> Any:
     """NLL over epochs, on training and on test images, the mean over n seeds."""
     heads = by_head(lines)
     colors = colors_of(head for head, _ in heads)
@@ -186,7 +174,7 @@ def _learning_curves(lines: Lines) -> Any:
             epochs = runs[0]["curve"]["epoch"]
             again = colors[head] in list(colors.values())[:n]
             style = {"ls": "--" if again else "-", "color": colors[head]}
-            label = f"{head}, n = {len(runs)}"
+            label = f"{names.get(head, head)}, n = {len(runs)}"
             ax.plot(epochs, means, marker="o", ms=2.5, lw=1.2, label=label, **style)
         ax.set_title(f"{split} images", fontsize=9)
         ax.set_xlabel("epoch", fontsize=9)
@@ -198,7 +186,7 @@ def _learning_curves(lines: Lines) -> Any:
     return figure
 
 
-FIGURES: Mapping[str, Callable[[Lines], Any]] = {
+FIGURES: Mapping[str, Callable[[Lines, Names], Any]] = {
     "error": _error,
     "reliability": _reliability,
     "learning_curves": _learning_curves,

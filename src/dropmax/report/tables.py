@@ -5,15 +5,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dropmax.compare.summary import METRICS, Difference, Spread, summarize
+from dropmax.report.names import NAMES
 
 
-def table(lines: Sequence[Mapping[str, Any]]) -> str:
+def table(lines: Sequence[Mapping[str, Any]], names: Mapping[str, str] = NAMES) -> str:
     """Mean ± standard deviation over seeds, and the paired difference to softmax.
 
     Seconds are shown where every run was made with `--jobs 1`. A metric that lines lack is blank.
 
     Args:
         lines: As `dropmax.compare.compare` returns them.
+        names: What heads are called; one that it lacks stands as you asked for it.
 
     Raises:
         ValueError: If there are none.
@@ -24,7 +26,7 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
         >>> config = {"head": "softmax", "seed": 0}
         >>> line = {"config": config, "test": test, "seconds": 3.0, "jobs": 2}
         >>> print(table([line]).splitlines()[2])
-        | `softmax` | 1 | 5.00 |  |  | 0.200 | 1.00 | 0.100 |
+        | softmax | 1 | 5.00 |  |  | 0.200 | 1.00 | 0.100 |
     """
     summaries = summarize(lines)
     timed = summaries[0].seconds is not None
@@ -39,7 +41,7 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
             for name, column in METRICS.items()
         )
         row = [
-            f"`{summary.head}`",
+            names.get(summary.head, f"`{summary.head}`"),
             str(summary.seeds),
             error,
             interval(difference, METRICS["error"].digits) if difference else "",

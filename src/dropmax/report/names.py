@@ -1,0 +1,20 @@
+"""What tables and figures call the heads that stand in most comparisons."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "softmax": "softmax",
+        "softmax:label_smoothing=0.1": "label smoothing",
+        "dropmax:preset=paper": "DropMax as published",
+        "dropmax": "DropMax",
+        "dropmax:preset=paper,aux_prior=base_rate": "as published, base rate",
+        "sparsemax": "sparsemax",
+        "sampled_softmax": "sampled softmax",
+        "class_dropout": "class dropout",
+        "attention": "attention",
+        "dropmax_prior:preset=paper": "DropMax, q = p",
+    }
+)
+"""By how a head is asked for, what a reader calls it; each has a color of its own, too."""

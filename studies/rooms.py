@@ -12,6 +12,8 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from dropmax.report.dark import follow_scheme
+
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "dropmax"
 PICTURE = ROOT / "docs" / "images" / "rooms.svg"
@@ -124,3 +126,4 @@ if __name__ == "__main__":
         rooms_figure(graph).savefig(
             PICTURE, metadata={"Date": None, "Description": described(graph)}
         )
+    follow_scheme(PICTURE)

@@ -9,6 +9,7 @@ from typing import Any
 from dropmax import _check
 from dropmax._files import make_folder, writing
 from dropmax.compare.summary import by_head, summarize
+from dropmax.report.dark import follow_scheme
 from dropmax.report.names import NAMES
 
 COLORS = (
@@ -66,6 +67,8 @@ def save(
             metadata = {"Date": None} if suffix == "svg" else None
             with writing(file):
                 figure.savefig(partial, dpi=150, metadata=metadata)
+                if suffix == "svg":
+                    follow_scheme(partial)
                 files.append(partial.replace(file))
     return files
 

@@ -38,7 +38,8 @@ lint: env
 	$(BIN)/mypy
 
 docs: env
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open $(CURDIR)/site/index.html in a browser; it needs no server and no network."
 
 words: env
 	$(BIN)/python -m studies.words

@@ -20,7 +20,7 @@ DOCS = ROOT / "docs"
 FONT_RANGE = re.compile(r"U\+([0-9A-F]+)(?:-([0-9A-F]+))?")
 ITALIC = {
     unicodedata.normalize("NFKC", char): char
-    for char in map(chr, range(0x1D400, 0x1D800))
+    for char in map(chr, range(0x1D7FF, 0x1D3FF, -1))
     if unicodedata.name(char, "").startswith("MATHEMATICAL ITALIC ")
 } | {"h": "\N{PLANCK CONSTANT}"}
 pytestmark = pytest.mark.xdist_group("site")

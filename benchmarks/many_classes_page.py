@@ -54,7 +54,7 @@ def draw(lines: Sequence[Mapping[str, Any]], stem: Path) -> None:
     axes[0].set_ylabel("a step, milliseconds", fontsize=9)
     axes[2].set_ylabel(f"in that of {BASELINE}", fontsize=9)
     axes[1].legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    save({stem.name: figure}, stem.parent)
+    save({stem.name: figure}, stem.parent, ("svg",))
 
 
 def _draw_methods(ax: Any, lines: Sequence[Mapping[str, Any]], quantity: str) -> None:

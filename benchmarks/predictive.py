@@ -148,7 +148,7 @@ def draw(lines: Sequence[Mapping[str, Any]], stem: Path) -> None:
     ax.set_ylabel("error of a probability (rms)", fontsize=9)
     ax.grid(alpha=0.3)
     ax.legend(fontsize=8, frameon=False)
-    save({stem.name: figure}, stem.parent)
+    save({stem.name: figure}, stem.parent, ("svg",))
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Tables, numbers and figures of committed lines in Markdown pages, made anew by a command.
 
 What is made stands between `<!-- KIND: WORDS -->` and `<!-- end -->`; `BLOCKS` lists the kinds. A
-figure is drawn where a page shows `figures/STUDY/PART/NAME.png`, or `figures/STUDY/NAME.png` of all
-parts.
+figure is drawn where a page shows `figures/STUDY/PART/NAME.svg` or `.png`, or one of all parts of a
+study, `figures/STUDY/NAME.svg`.
 """
 
 import re
@@ -36,7 +36,7 @@ STUDY_FIGURES: Mapping[str, Callable[[Path], Any]] = {
     "known": known_figure,
 }
 """The figures of all parts of a study, made from the folder of its lines."""
-FIGURE = re.compile(r"\]\((?P<file>figures/(?P<part>[^)]+)/(?P<name>\w+)\.png)\)")
+FIGURE = re.compile(r"\]\((?P<file>figures/(?P<part>[^)]+)/(?P<name>\w+)\.(?P<suffix>png|svg))\)")
 
 
 def update_pages(root: str | Path) -> list[Path]:
@@ -61,7 +61,7 @@ def update_pages(root: str | Path) -> list[Path]:
             changed.append(page)
         for found in FIGURE.finditer(text):
             figure = {found["name"]: _figure(studies, found["part"], found["name"])}
-            changed += save(figure, (page.parent / found["file"]).parent, ("png",))
+            changed += save(figure, (page.parent / found["file"]).parent, [found["suffix"]])
     return changed
 
 

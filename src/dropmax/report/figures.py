@@ -58,6 +58,9 @@ def save(
     figures: Mapping[str, Any], out: str | Path, suffixes: Sequence[str] = ("png", "svg")
 ) -> list[Path]:
     """Write each figure as PNG and as SVG, whole or not at all."""
+    with _check.extra("train"):
+        from matplotlib import rc_context
+
     folder = make_folder(Path(out))
     files = []
     for name, figure in figures.items():
@@ -65,7 +68,7 @@ def save(
             file = folder / f"{name}.{suffix}"
             partial = folder / f".{name}.partial.{suffix}"
             metadata = {"Date": None} if suffix == "svg" else None
-            with writing(file):
+            with writing(file), rc_context({"svg.hashsalt": "dropmax"}):
                 figure.savefig(partial, dpi=150, metadata=metadata)
                 if suffix == "svg":
                     follow_scheme(partial)

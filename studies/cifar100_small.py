@@ -37,7 +37,7 @@ Key = tuple[str, str]
 def read_list() -> dict[str, list[Key]]:
     """The images of each split, in order."""
     listed: dict[str, list[Key]] = {"train": [], "test": []}
-    for line in LIST.read_text().splitlines():
+    for line in LIST.read_text(encoding="utf-8").splitlines():
         split, label, digest = line.split()
         listed[split].append((label, digest))
     return listed

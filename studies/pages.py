@@ -55,7 +55,7 @@ def update_pages(root: str | Path) -> list[Path]:
     studies = Path(root, "studies")
     changed = []
     for page in page_files(root):
-        text = page.read_text()
+        text = page.read_text(encoding="utf-8")
         if (made := with_blocks(text, studies)) != text:
             write_whole(page, made)
             changed.append(page)

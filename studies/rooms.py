@@ -34,7 +34,7 @@ def room(parts: Sequence[str]) -> str:
 
 def imported(path: Path) -> Iterator[str]:
     """The modules that a file imports, wherever in it the import stands; not for types alone."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     tree.body = [node for node in tree.body if ast.unparse(node)[:16] != "if TYPE_CHECKING"]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -93,7 +93,7 @@ def load_study(file: str | Path) -> Study:
 
     path = Path(file)
     try:
-        described = yaml.safe_load(path.read_text())
+        described = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         got = _check.Verbatim(f"{path} ({' '.join(str(error).split())[:200]})")
         remedy = "check the path and the file"

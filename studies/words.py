@@ -77,7 +77,10 @@ def readability(page: str) -> Readability:
 
 def read_pages(root: Path = ROOT) -> dict[str, Readability]:
     """The pages that have prose, but those of the API, by their path."""
-    pages = {str(file.relative_to(root)): file.read_text() for file in page_files(root)}
+    pages = {
+        file.relative_to(root).as_posix(): file.read_text(encoding="utf-8")
+        for file in page_files(root)
+    }
     found = {name: readability(text) for name, text in pages.items() if "docs/api" not in name}
     return {name: page for name, page in found.items() if page.sentences}
 

@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -103,7 +101,7 @@ def test_a_killed_comparison_of_two_jobs_goes_on_and_gives_the_same_numbers(tmp_
     while not (results.exists() and results.stat().st_size):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    os.kill(killed.pid, signal.SIGKILL)
+    killed.kill()
     killed.wait()
     assert 1 <= len(results.read_text().splitlines()) < 6
     subprocess.run([*command, tmp_path / "killed", "2"], check=True)
@@ -115,6 +113,28 @@ def test_a_killed_comparison_of_two_jobs_goes_on_and_gives_the_same_numbers(tmp_
         for n in read_lines(tmp_path / "whole" / "results.jsonl")
     }
     assert {json.dumps(line["config"]): numbers(line) for line in lines} == whole
+
+
+SLEEP = """
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from dropmax.compare.runs import _begin_worker
+if __name__ == "__main__":
+    begin = {"initializer": _begin_worker, "initargs": (None, {})}
+    with ProcessPoolExecutor(1, get_context("spawn"), **begin) as pool:
+        pool.submit(print, "begun", flush=True).result()
+        pool.submit(time.sleep, 600).result()
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_comparison_that_was_killed(tmp_path):
+    (tmp_path / "sleep.py").write_text(SLEEP)
+    killed = subprocess.Popen([sys.executable, tmp_path / "sleep.py"], stdout=subprocess.PIPE)
+    assert killed.stdout.readline().strip() == b"begun"
+    killed.kill()
+    killed.communicate(timeout=60)  # what it prints to is closed once its worker has ended, too
 
 
 def test_logistic_regression_has_lines_like_ours_each_made_once(tmp_path, monkeypatch):

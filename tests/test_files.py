@@ -1,9 +1,12 @@
-"""Files are written whole or not at all, and lines are read without a change to them."""
+"""Files are written whole or not at all, lines are read without a change to them, and texts are
+UTF-8 on every system."""
 
+import ast
 import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -102,3 +105,23 @@ def test_a_new_line_takes_the_place_of_one_that_was_cut_off(tmp_path):
     assert file.read_bytes() == before
     append_line(file, LINES[1])
     assert read_lines(file) == LINES
+
+
+ROOT = Path(__file__).parent.parent
+SOURCES = [*(ROOT / "src").rglob("*.py"), *(ROOT / "studies").glob("*.py")]
+
+
+@pytest.mark.parametrize("path", sorted(SOURCES), ids=lambda path: str(path.relative_to(ROOT)))
+def test_texts_are_read_and_written_in_an_encoding_that_is_named(path):
+    """Where none is named, Windows takes its own."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and is_of_text(node):
+            assert "encoding=" in ast.unparse(node)
+
+
+def is_of_text(call):
+    """Whether a call opens a text: not a picture, a descriptor, or a stream of bytes."""
+    name = ast.unparse(call.func)
+    opens = name.rpartition(".")[2] == "open" and name not in ("Image.open", "os.open")
+    is_binary = "b'" in ast.unparse(call)  # 'rb', 'a+b'
+    return name.endswith((".read_text", ".write_text")) or (opens and not is_binary)

@@ -1,8 +1,6 @@
 """Runs: what they leave, that they go on bit for bit, and what stops them."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -174,7 +172,7 @@ def test_a_killed_process_goes_on_bit_for_bit(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     time.sleep(0.3)
-    os.kill(killed.pid, signal.SIGKILL)
+    killed.kill()
     killed.wait()
     assert not (tmp_path / "killed" / "metrics.json").exists()
     subprocess.run([sys.executable, "-c", TRAIN, tmp_path / "killed"], check=True)

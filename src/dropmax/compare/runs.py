@@ -3,11 +3,10 @@
 import os
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -175,11 +174,12 @@ def _begin_worker(data: DataSet, heads: dict[str, Any]) -> None:
     _worker_data.append(data)
     for name, head in heads.items():
         register_head(name, head)
-    parent = os.getppid()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+def _end_with_parent() -> None:
+    """End this process once the one that started it has ended, killed or not."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -97,15 +97,15 @@ def load_run(path: str | Path) -> Run:
         must = "be a finished run"
         _check.fail("path", must, str(path), "run train again, it goes on")
     try:
-        history = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
+        history = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
         return Run(
             folder,
             RunConfig.from_dict(described["config"]),
             tuple(described["class_names"]),
             tuple(described["shape"]),
             tuple(described.get("columns", ())),
-            json.loads((folder / METRICS).read_text()),
-            history,
+            json.loads((folder / METRICS).read_text(encoding="utf-8")),
+            [json.loads(line) for line in history],
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         _broken(folder, error)
@@ -117,7 +117,7 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        described = json.loads(file.read_text())
+        described = json.loads(file.read_text(encoding="utf-8"))
         version = described["format"]
         if version == FORMAT:
             described["config"] = RunConfig.from_dict(described["config"]).to_dict()

@@ -24,7 +24,8 @@ help:
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python $(PIP) 'pip>=25.1'
+	$(BIN)/python $(PIP) --constraint constraints.txt --editable '.[onnx,text,transformers]' --group dev
 	@touch $@ .venv/.train
 
 env: .venv/.dev

@@ -5,7 +5,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-EXTRAS = ("data", "metrics", "onnx", "sklearn", "train")
+EXTRAS = ("onnx", "sklearn", "train")
 
 
 def floors(pyproject: Path) -> dict[str, str]:

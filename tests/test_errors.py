@@ -691,7 +691,7 @@ def test_a_missing_extra_is_named_and_is_an_import_error(monkeypatch):
     with pytest.raises(ImportError) as raised:
         evaluate(LOGITS.log_softmax(-1), TARGET)
     assert isinstance(raised.value, DropmaxError)
-    assert "dropmax[metrics]" in str(raised.value)
+    assert "dropmax[train]" in str(raised.value)
 
 
 def test_autocast_features_may_differ_in_dtype():

@@ -108,11 +108,19 @@ def test_every_room_is_an_attribute_that_is_imported_where_it_is_asked_for():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_classifier_without_scikit_learn_names_the_extra():
+@pytest.mark.parametrize(
+    ("package", "asked"),
+    [
+        ("sklearn", "dropmax.DropMaxClassifier"),
+        ("sklearn", "import dropmax.integrations.sklearn"),
+        ("transformers", "import dropmax.integrations.transformers"),
+    ],
+)
+def test_an_integration_without_its_package_names_the_extra(package, asked):
     code = (
-        "import sys; sys.modules['sklearn'] = None; import dropmax\n"
-        "try: dropmax.DropMaxClassifier\n"
-        "except dropmax.DropmaxError as error: assert 'extra sklearn' in str(error)\n"
+        f"import sys; sys.modules[{package!r}] = None; import dropmax\n"
+        f"try: {asked}\n"
+        f"except dropmax.DropmaxError as error: assert 'dropmax[{package}]' in str(error)\n"
         "else: raise AssertionError"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,7 +8,7 @@ NeurIPS 2018, with the baseline heads of the paper behind one interface. Every r
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dropmax import _check, analysis, axis, bernoulli, calibration, functional, heads, predictive
+from dropmax import analysis, axis, bernoulli, calibration, functional, heads, predictive
 from dropmax.errors import DropmaxError
 from dropmax.functional import Objective
 from dropmax.heads import HEADS, Head, Scores, decay_groups, make_head, register_head
@@ -68,8 +68,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "DropMaxClassifier":
-        with _check.extra("sklearn"):
-            return importlib.import_module("dropmax.integrations.sklearn").DropMaxClassifier
+        return importlib.import_module("dropmax.integrations.sklearn").DropMaxClassifier
     return importlib.import_module(f"{__name__}.{name}")
 
 

@@ -114,7 +114,7 @@ def evaluate(log_probs: Float[Tensor, "N K"], target: Tensor) -> Metrics:
         >>> print(f"{metrics.error:.0f} % {metrics.nll:.3f} nats {metrics.brier:.2f}")
         50 % 0.511 nats 0.37
     """
-    with _check.extra("metrics"):
+    with _check.extra("train"):
         from torchmetrics.functional.classification import (
             multiclass_calibration_error,
             multiclass_stat_scores,
@@ -204,7 +204,7 @@ def detection(score: Float[Tensor, " N"], wanted: Tensor) -> Detection:
         >>> detection(torch.tensor([3.0, 2.0, 1.0]), torch.tensor([True, False, False])).auroc
         100.0
     """
-    with _check.extra("metrics"):
+    with _check.extra("train"):
         from torchmetrics.functional.classification import binary_auroc, binary_roc
 
     if wanted.dtype != torch.bool or wanted.shape != score.shape:

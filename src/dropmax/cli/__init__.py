@@ -49,7 +49,7 @@ def run_app(app: Callable[[], Any], name: str, arguments: Sequence[str] | None) 
 
         command = get_command(app())
     except ModuleNotFoundError as error:
-        return _fail(f"{name}: the command needs {error.name}; install dropmax[train].", 2)
+        return _fail(f"{name}: the command needs {error.name}; pip install 'dropmax[train]'.", 2)
     try:
         with warnings.catch_warnings(action="always", category=BrokenRows):
             warnings.showwarning = partial(_show, BrokenRows, warnings.showwarning)

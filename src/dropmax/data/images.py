@@ -39,7 +39,7 @@ def read_images(
 
 def digits() -> dict[str, tables.Table]:
     """scikit-learn's digits as such a data set: 8 x 8 pixels of 0 to 16, scaled to 255."""
-    with _check.extra("data"):
+    with _check.extra("train"):
         import datasets
         from PIL import Image
         from sklearn.datasets import load_digits

@@ -50,7 +50,7 @@ class Found(NamedTuple):
 
 def load(source: str, root: str | Path | None) -> dict[str, Table]:
     """The splits by name, of a file, a folder or the hub."""
-    with _check.extra("data"):
+    with _check.extra("train"):
         import datasets
 
     if not isinstance(source, str) or not source:
@@ -62,7 +62,9 @@ def load(source: str, root: str | Path | None) -> dict[str, Table]:
         return {"train": read("source", place)}
     if place is not None and (files := _files_with_csv(place)):
         return _splits_of(files)
-    looks_like_a_path = source.startswith((".", "/", "~")) or source.count("/") > 1
+    looks_like_a_path = (
+        source.startswith((".", "~")) or Path(source).is_absolute() or source.count("/") > 1
+    )
     looked = ", ".join(str(place) for place in places)
     if place is None and (looks_like_a_path or source.lower().endswith(SUFFIXES)):
         got = _check.Verbatim(f"{source!r}, which is not at {looked}")
@@ -97,7 +99,7 @@ def is_table(file: Path) -> bool:
 
 def read(argument: str, file: Path) -> Table:
     """The table in a CSV or parquet file."""
-    with _check.extra("data"):
+    with _check.extra("train"):
         import datasets
 
     if file.suffix.lower() == ".csv":

@@ -6,13 +6,14 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help env demo test test-all test-untyped test-lowest lint docs words bench clean
+.PHONY: help env demo test test-all test-untyped test-lowest lint docs words bench release-check clean
 help:
 	@echo "make demo      trains softmax, label smoothing and DropMax on 1,797 digits (minutes)"
 	@echo "make test      environment, lint, types, docs, tests (minutes)"
 	@echo "make test-all  what needs a compiler or longer: inductor, planted faults, the wheel; the coverage; lowest versions"
 	@echo "make docs      the documentation site, in site/"
 	@echo "make words     how the pages read: lengths of sentences, numbers in paragraphs"
+	@echo "make release-check  builds the distributions, and tries each extra in a new environment"
 	@echo "make bench     the benchmarks; rewrites benchmarks/results/, their tables and figures"
 
 .venv/bin/python:
@@ -71,6 +72,10 @@ test-lowest: .venv-lowest/.installed
 	$(ONE_THREAD) .venv-lowest/bin/python -m pytest -n 2 --dist loadgroup -p no:cacheprovider \
 		-m 'not slow' -o filterwarnings=default -W ignore $(LOWEST:%=tests/test_%.py)
 
+# The distributions, built into dist/; the wheel with each extra, in one new environment after the other.
+release-check: env
+	$(BIN)/python tests/release.py
+
 bench: env
 	$(BIN)/python benchmarks/step.py --out benchmarks/results/step.jsonl
 	$(BIN)/python benchmarks/predictive.py --out benchmarks/results/predictive.jsonl \
@@ -82,4 +87,4 @@ bench: env
 	$(BIN)/python -m studies tables
 
 clean:
-	rm -rf .venv .venv-lowest demo site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-release demo site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,14 +1,13 @@
 """The command: what it prints and writes, and that a mistake ends in one line and exit code 2."""
 
 import json
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import onnxruntime
 import pytest
 import torch
+from examples import ROOT, examples_of
 from PIL import Image
 from tolerances import TOLERANCES, assert_close
 
@@ -289,8 +288,7 @@ def test_a_reader_that_has_seen_enough_is_no_mistake(trained):
 
 @pytest.mark.slow
 def test_heads_of_ones_own_are_compared_by_workers_and_evaluated(tmp_path, capsys, monkeypatch):
-    page = Path(__file__).parent.parent / "docs" / "how-to" / "your-head.md"
-    code = re.search(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)[1]
+    [(code, _)] = examples_of(ROOT / "docs" / "how-to" / "your-head.md")
     monkeypatch.syspath_prepend(tmp_path)
     file, out = tmp_path / "focal_of_the_page.py", tmp_path / "out"
     file.write_text(code)

@@ -6,11 +6,11 @@ import importlib
 import importlib.util
 import inspect
 import re
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from examples import ROOT, examples_of
 from torch import nn
 
 import dropmax
@@ -20,13 +20,12 @@ from dropmax.fused import linear_dropmax_objective
 from dropmax.integrations.transformers import DropMaxForClassification
 from dropmax.metrics import evaluate, gate_health
 from dropmax.training.networks import make_backbone
-from studies import with_blocks
+from studies import page_files, with_blocks
 from studies.benchmarks import TABLES
 from studies.pages import BLOCK, FIGURE
 
-ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = page_files(ROOT)
 PUBLIC = {
     f"{space.__name__}.{name}": getattr(space, name)
     for space in (dropmax.functional, dropmax.heads)
@@ -148,20 +147,14 @@ def resolve(path):
     return found
 
 
-PYTHON = re.compile(
-    r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<printed>.*?)^```)?", re.DOTALL | re.MULTILINE
-)
-
-
 def blocks():
     """The Python of every page, and what it prints where the page shows it.
 
     Each block is whole in itself; those of a page that says otherwise are one.
     """
     for page in PAGES:
-        text = page.read_text()
-        found = [(block["code"], block["printed"]) for block in PYTHON.finditer(text)]
-        if "blocks below go on from this one" in text:
+        found = examples_of(page)
+        if "blocks below go on from this one" in page.read_text():
             found = [("\n".join(code for code, _ in found), None)]
         for n, (code, printed) in enumerate(found):
             yield pytest.param(code, printed, id=f"{page.relative_to(ROOT)}:{n}")

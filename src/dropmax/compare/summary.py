@@ -172,7 +172,8 @@ def _rivals_retained(runs: Mapping[int, Mapping[str, Any]]) -> float | None:
 def _difference(
     metric: str, runs: Mapping[int, Mapping[str, Any]], baseline: Mapping[int, Mapping[str, Any]]
 ) -> Difference:
-    from scipy.stats import t
+    with _check.extra("train"):
+        from scipy.stats import t
 
     shared = sorted(runs.keys() & baseline.keys())
     of_head, of_baseline = ([by[s]["test"][metric] for s in shared] for by in (runs, baseline))

@@ -22,7 +22,7 @@ def load_data(
     """Load a data set of labeled images, rows of numbers or texts.
 
     It is of texts where an encoder or a column of texts is named, of images where it has a column
-    of them, and else of numbers. DataSet become uint8 `[N, C, H, W]`, gray (C = 1) if all of them
+    of them, and else of numbers. Images become uint8 `[N, C, H, W]`, gray (C = 1) if all of them
     are, else RGB (C = 3); numbers float32 `[N, D]`; texts their embeddings by a frozen encoder,
     float32 `[N, D]`, which are kept in a cache.
 

@@ -71,7 +71,8 @@ def embed(texts: Sequence[str], *, encoder: str) -> Float[Tensor, "N D"]:
     Raises:
         ValueError: If there is no such encoder, or it does not give a finite row for each text.
     """
-    from tqdm import tqdm
+    with _check.extra("text"):
+        from tqdm import tqdm
 
     folder, model = _cache_folder() / _identity(encoder), cache(partial(_model, encoder))
     keys = [hashlib.sha256(text.encode()).digest() for text in texts]

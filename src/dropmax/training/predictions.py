@@ -129,7 +129,8 @@ def _rows(run: Run, file: Path) -> Instances:
 
 def _read(file: Path, shape: tuple[int, ...]) -> Tensor:
     """An image as the run takes it, uint8 [C, H, W]."""
-    from PIL import Image, UnidentifiedImageError
+    with _check.extra("train"):
+        from PIL import Image, UnidentifiedImageError
 
     channels, height, width = shape
     try:

@@ -1,0 +1,15 @@
+"""The examples in the pages: blocks of Python, and what they print where the page shows it."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PYTHON = re.compile(
+    r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<printed>.*?)^```)?", re.DOTALL | re.MULTILINE
+)
+
+
+def examples_of(page: Path) -> list[tuple[str, str | None]]:
+    """The code of each block, and what it prints if that follows."""
+    found = PYTHON.finditer(page.read_text(encoding="utf-8"))
+    return [(block["code"], block["printed"]) for block in found]

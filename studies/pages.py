@@ -43,8 +43,8 @@ def update_pages(root: str | Path) -> list[Path]:
     """Make the tables, numbers and figures of a project's pages anew.
 
     Args:
-        root: The project: its README.md and docs/ are the pages, studies/ holds the studies, and
-            studies/results/ the lines.
+        root: The project: README.md, what stands beside it and docs/ are the pages, studies/ holds
+            the studies, and studies/results/ the lines.
 
     Returns:
         The files that changed.
@@ -84,8 +84,8 @@ def _names(studies: Path, part: str) -> Mapping[str, str]:
 
 
 def page_files(root: str | Path) -> list[Path]:
-    """The pages of a project."""
-    return [Path(root, "README.md"), *sorted(Path(root, "docs").rglob("*.md"))]
+    """The pages of a project: the README and what stands beside it, then docs/."""
+    return [*sorted(Path(root).glob("*.md")), *sorted(Path(root, "docs").rglob("*.md"))]
 
 
 def with_blocks(page: str, studies: Path) -> str:

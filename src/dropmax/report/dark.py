@@ -21,4 +21,5 @@ STYLE = """
 def follow_scheme(file: Path) -> None:
     """Let an SVG that matplotlib wrote be light on a dark page; its pictures of data stay."""
     start = 'version="1.1">'
-    file.write_text(file.read_text().replace(start, start + STYLE, 1))
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace(start, start + STYLE, 1), encoding="utf-8")

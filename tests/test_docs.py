@@ -154,8 +154,9 @@ def blocks():
     """
     for page in PAGES:
         found = examples_of(page)
-        if "blocks below go on from this one" in page.read_text():
-            found = [("\n".join(code for code, _ in found), None)]
+        if "blocks below go on from this one" in page.read_text(encoding="utf-8"):
+            printed = "".join(printed or "" for _, printed in found) or None
+            found = [("\n".join(code for code, _ in found), printed)]
         for n, (code, printed) in enumerate(found):
             yield pytest.param(code, printed, id=f"{page.relative_to(ROOT)}:{n}")
 

@@ -44,6 +44,20 @@ def predictive_table(lines: Lines) -> Rows:
     ]
 
 
+def predictive_ratios_table(lines: Lines) -> Rows:
+    """The times of `predictive_table` by that of samples, a row for each number of classes."""
+    costs = [line for line in lines if line["kind"] == "cost"]
+    methods = list(dict.fromkeys(line["method"] for line in costs))[1:]  # the first is 1
+    ratios = {(line["classes"], line["method"]): str(line["ratio"]) for line in costs}
+    return [
+        ("classes", *methods),
+        *(
+            (f"{number:,}", *(ratios[number, method] for method in methods))
+            for number in dict.fromkeys(line["classes"] for line in costs)
+        ),
+    ]
+
+
 def estimators_table(lines: Lines) -> Rows:
     """The classifier for scikit-learn beside those of scikit-learn."""
     return [
@@ -144,6 +158,7 @@ TABLES: Mapping[str, Callable[[Lines], Rows]] = MappingProxyType(
         "step/lenet_step": step_table("lenet_step"),
         "step/head_512_1000": step_table("head_512_1000"),
         "predictive/cost": predictive_table,
+        "predictive/ratios": predictive_ratios_table,
         "estimators/all": estimators_table,
         "many_classes/largest": largest_table,
         "many_classes/wide": ratios_table(WIDE),

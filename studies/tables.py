@@ -11,6 +11,8 @@ from dropmax.report.tables import interval, markdown, spread
 
 Lines = Sequence[Mapping[str, Any]]
 Names = Mapping[str, str]
+PUBLISHED = "dropmax:preset=paper"
+"""The head of DropMax as published."""
 
 
 def brief_table(lines: Lines, heads: Sequence[str], names: Names) -> str:
@@ -43,6 +45,11 @@ def predictive_table(lines: Lines, names: Names) -> list[list[str]]:
             shown = {"plugin": "plug-in", "exact": "exact"}.get(name, f"Monte Carlo, S = {samples}")
             rows.append([names.get(head, f"`{head}`"), shown, *found])
     return rows
+
+
+def published_table(lines: Lines, names: Names) -> list[list[str]]:
+    """`predictive_table` of DropMax as published alone."""
+    return [row[1:] for row in predictive_table(dict(by_head(lines))[PUBLISHED], names)]
 
 
 def bound_table(lines: Lines, names: Names) -> list[list[str]]:
@@ -84,6 +91,7 @@ def rivals_table(lines: Lines, names: Names) -> list[list[str]]:
 
 INFERENCE: Mapping[str, Callable[[Lines, Names], list[list[str]]]] = {
     "predictive": predictive_table,
+    "published": published_table,
     "bound": bound_table,
     "rivals": rivals_table,
 }

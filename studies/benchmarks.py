@@ -47,12 +47,12 @@ def predictive_table(lines: Lines) -> Rows:
 def predictive_ratios_table(lines: Lines) -> Rows:
     """The times of `predictive_table` by that of samples, a row for each number of classes."""
     costs = [line for line in lines if line["kind"] == "cost"]
-    methods = list(dict.fromkeys(line["method"] for line in costs))[1:]  # the first is 1
+    methods = ("exact", "exact with gradient", "plug-in")
     ratios = {(line["classes"], line["method"]): str(line["ratio"]) for line in costs}
     return [
         ("classes", *methods),
         *(
-            (f"{number:,}", *(ratios[number, method] for method in methods))
+            (f"{number:,}", *(ratios.get((number, method), "-") for method in methods))
             for number in dict.fromkeys(line["classes"] for line in costs)
         ),
     ]
@@ -93,6 +93,18 @@ def largest_table(lines: Lines) -> Rows:
             if line["classes"] == most
         ),
     ]
+
+
+def overview_table(lines: Lines) -> Rows:
+    """`largest_table` of the methods that one chooses from, by the calls that run them."""
+    shown = {
+        "linear + cross_entropy": "softmax",
+        "plain": "DropMax, `head.loss`",
+        "fused": "DropMax, `head.fused_loss`",
+        "fused, rank 32": "the same with `gate_rank=32`",
+    }
+    header, *rows = largest_table(lines)
+    return [header, *((shown[method], *cells) for method, *cells in rows if method in shown)]
 
 
 def ratios_table(width: int) -> Callable[[Lines], Rows]:
@@ -160,6 +172,7 @@ TABLES: Mapping[str, Callable[[Lines], Rows]] = MappingProxyType(
         "predictive/cost": predictive_table,
         "predictive/ratios": predictive_ratios_table,
         "estimators/all": estimators_table,
+        "many_classes/overview": overview_table,
         "many_classes/largest": largest_table,
         "many_classes/wide": ratios_table(WIDE),
         "many_classes/narrow": ratios_table(NARROW),

@@ -6,6 +6,7 @@ from studies.words import MOST_NUMBERS, MOST_WORDS, read_pages, readability, wor
 
 PAGES = read_pages()
 
+
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_sentences_are_short_and_paragraphs_hold_few_numbers(name):
     page = PAGES[name]

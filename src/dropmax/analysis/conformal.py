@@ -46,20 +46,21 @@ def fit_conformal(
     level: float = 0.9,
     generator: torch.Generator | None = None,
 ) -> ConformalSets:
-    """Fit the threshold of randomised, adaptive prediction sets.
+    """Fit sets of classes that hold the true one with a chosen probability.
 
-    The score of class k is the probability of all more probable classes and a random part of its
-    own, `sum of p_j over p_j > p_k, + u p_k`. With the threshold at its
-    ceil(level (N + 1)) / N quantile on held-out instances, a set holds the true class of a new
-    instance with probability `level` at least, and level + 1 / (N + 1) at most.
+    A set has the most probable classes, down to a threshold. The score of class k is the
+    probability of all more probable classes and a random part of its own: the sum of p_j over
+    p_j > p_k, plus u p_k. The threshold is the ceil(level (N + 1)) / N quantile of the scores of
+    the true classes on held-out instances. A set then holds the true class of a new instance with
+    a probability of at least `level`, and at most level + 1 / (N + 1).
 
     Args:
-        log_probs: Log-probabilities `[N, K]` of held-out instances: of the plug-in, which uses the
-            gate, of the scores alone (`scores.logits.log_softmax(-1)`), of the exact predictive, or
-            of another model.
+        log_probs: Log-probabilities `[N, K]` of held-out instances: by the plug-in, which uses the
+            gate, by the class scores alone (`scores.logits.log_softmax(-1)`), by the exact
+            predictive, or by another model.
         target: Their classes `[N]`.
-        level: The coverage, in (0, 1).
-        generator: The source of the randomisation; the default one if None.
+        level: The probability to hold the true class, in (0, 1).
+        generator: The source of the random part; the default one if None.
 
     Raises:
         ValueError: If a shape, dtype or value does not fit.

@@ -35,11 +35,11 @@ def gate_of(scores: Scores) -> Float[Tensor, "*batch K"]:
 
 
 def retained_classes(scores: Scores, *, k: int) -> Retained:
-    """The k classes that the gate considers first for each instance.
+    """The k classes that the gate keeps most surely, for each instance.
 
     Args:
         scores: What a head with a gate returned, each `[*, K]`.
-        k: How many; all K where there are fewer.
+        k: The number of classes; all K if there are fewer.
 
     Raises:
         ValueError: If the scores have no gate, or k is below 1.
@@ -59,15 +59,17 @@ def retained_classes(scores: Scores, *, k: int) -> Retained:
 
 
 def kept_for(scores: Scores, target: Int[Tensor, " N"]) -> Float[Tensor, "K K"]:
-    """How often the gate keeps one class for another: mean rho_j over the instances of class i.
+    """Which classes compete: how often the gate keeps class j for the instances of class i.
+
+    That is the mean of the retain probability rho_j over the instances of class i.
 
     Args:
         scores: What a head with a gate returned, each `[N, K]`.
         target: Class indices `[N]`.
 
     Returns:
-        Probabilities `[K, K]`, row i of the class and column j of what is kept; NaN in the row of
-        a class without instances.
+        Probabilities `[K, K]`, with row i for the class and column j for what is kept. The row of
+        a class without instances is NaN.
 
     Raises:
         ValueError: If the scores have no gate, or a shape, dtype or value does not fit.
@@ -93,8 +95,8 @@ def kept_for(scores: Scores, target: Int[Tensor, " N"]) -> Float[Tensor, "K K"]:
 def hesitation(scores: Scores) -> Float[Tensor, "*batch K"]:
     """How undecided the gate is about each class: the entropy of its mask, at most log 2 nats.
 
-    The mean over instances says at which classes the gate hesitates, the sum over classes at which
-    instances.
+    The mean over instances tells you at which classes the gate hesitates. The sum over classes
+    tells you at which instances.
 
     Args:
         scores: What a head with a gate returned, each `[*, K]`.

@@ -41,21 +41,22 @@ def variational_gap(
     posterior_logits: Float[Tensor, "*batch K"] | None = None,
     tolerance: float = TOLERANCE,
 ) -> VariationalGap:
-    """The exact log-likelihood, the exact bound that training maximizes, and what is between them.
+    """The exact log-likelihood, the exact bound that training maximizes, and the gap between them.
 
-    With q the posterior of the masks, z_t = 1 and its rivals independent, and hard masks:
+    Under hard masks, where the posterior q keeps the label and its rivals independently:
 
         elbo = logits_t - E_q log A - KL(q || p),   A = sum_k z_k exp(logits_k)
 
-    Nothing is sampled, and the gap is not clamped: it is not below minus the tolerance.
+    Nothing is sampled. The gap is not cut off at 0: rounding may put it below, by no more than the
+    tolerance.
 
     Args:
         scores: What a DropMax head returned, each `[*, K]`.
         target: Class indices `[*]`.
-        posterior_logits: Logits of q `[*, K]`, as `head.posterior_logits` gives them; if None the
-            retain logits with the correction, where there is one. Heads of an exact or analytic
-            posterior need it: their scores do not hold it.
-        tolerance: Of the gap, in nats.
+        posterior_logits: Logits of q `[*, K]`, as `head.posterior_logits` gives them. If None, they
+            are the retain logits with the correction, if there is one. A head with an exact or
+            analytic posterior needs them, as its scores do not hold them.
+        tolerance: How much the gap may be off, in nats.
 
     Returns:
         `VariationalGap` in float64.
@@ -103,9 +104,9 @@ class Uncertainty(NamedTuple):
     """The entropy of the prediction, and which part of it is the masks' disagreement, each `[*]`.
 
     Attributes:
-        total_entropy: Of the exact predictive, in nats.
-        expected_entropy: Of the softmax under a mask, averaged over all masks, in nats.
-        mutual_information: Between class and mask, the difference of the two, in nats.
+        total_entropy: The entropy of the exact predictive, in nats.
+        expected_entropy: The entropy of the softmax under a mask, averaged over all masks, in nats.
+        mutual_information: That between class and mask, the difference of the two, in nats.
     """
 
     total_entropy: Tensor
@@ -115,13 +116,14 @@ class Uncertainty(NamedTuple):
 
 @torch.no_grad()
 def uncertainty(scores: Scores, *, tolerance: float = TOLERANCE) -> Uncertainty:
-    """How unsure the model is, and how much of that because the masks disagree.
+    """How unsure the model is, and how much of it comes from masks that disagree.
 
-    `E_z H(y | z) = E log A - sum_k logits_k p(y = k)`, so that nothing is sampled.
+    `E_z H(y | z) = E log A - sum_k logits_k p(y = k)`, so nothing is sampled.
 
     Args:
         scores: What a head with a gate returned, each `[*, K]`.
-        tolerance: Of the integrals: relative for probabilities, in nats for E log A.
+        tolerance: How much the integrals may be off: relative for probabilities, in nats for
+            E log A.
 
     Returns:
         `Uncertainty` in float64.

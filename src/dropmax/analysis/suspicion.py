@@ -15,7 +15,7 @@ from dropmax.heads import Scores
 
 
 class Suspicion(NamedTuple):
-    """The larger, the more suspect an instance is, each `[*]`; from three sources.
+    """How suspect an instance is, each `[*]`, from three sources; larger is more suspect.
 
     Attributes:
         logits: From the class scores alone, as from a softmax.
@@ -30,13 +30,13 @@ class Suspicion(NamedTuple):
 
 @torch.no_grad()
 def label_suspicion(scores: Scores, target: Int[Tensor, "*batch"]) -> Suspicion:
-    """How likely the given labels are wrong: how surely the model drops them.
+    """How much the given labels look wrong: how little the model believes them.
 
         logits = -log softmax(logits)_t     gate = -retain_logits_t     both = -log p_t
 
     Args:
-        scores: What a head with a gate returned, each `[*, K]`; not of its own training rows, on
-            which it has learned the wrong labels, too.
+        scores: What a head with a gate returned, each `[*, K]`. Take rows that it was not trained
+            on, as it has learned the wrong labels of the others, too.
         target: The given labels, class indices `[*]`.
 
     Raises:
@@ -63,7 +63,7 @@ def label_suspicion(scores: Scores, target: Int[Tensor, "*batch"]) -> Suspicion:
 
 @torch.no_grad()
 def scope_suspicion(scores: Scores) -> Suspicion:
-    """How likely an instance is of none of the classes: how little speaks for any of them.
+    """How much an instance looks like none of the classes: how little speaks for any of them.
 
         logits = -log sum exp(logits_k)     gate = -max retain_logits_k
         both = -log sum rho_k exp(logits_k)

@@ -19,15 +19,15 @@ DEBUG = "--debug"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
-    A `DropmaxError` is one line. Everything else is our own mistake: its traceback is shown, and
-    with `--debug`, wherever it stands, that of every error.
+    A `DropmaxError` is shown as one line. Any other error is a mistake of ours, and its traceback
+    is shown. With `--debug` anywhere in the command, every error shows its traceback.
 
     Args:
-        arguments: What stands after `dropmax`; that of the process if None.
+        arguments: What follows `dropmax` on the command line; that of the process if None.
 
     Returns:
-        0, 2 for wrong input, 1 for a run that broke down or a mistake of ours, 130 where it was
-        interrupted.
+        0 if all went well, 2 for wrong input, 1 if a run broke down or we made a mistake, 130 if it
+        was interrupted.
 
     Examples:
         >>> from dropmax.cli import main
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_app(app: Callable[[], Any], name: str, arguments: Sequence[str] | None) -> int:
-    """Run a command of typer, whose app is imported by `app`, and return its exit code."""
+    """Run a typer app, which the function `app` imports, and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG in given
     try:
@@ -64,7 +64,7 @@ def run_app(app: Callable[[], Any], name: str, arguments: Sequence[str] | None) 
         _say(traceback.format_exc() if debug else " ".join(str(error).split()))
         return 1 if isinstance(error, TrainingError) else 2
     except KeyboardInterrupt:
-        return _fail(f"{name}: interrupted; the same command goes on.", 130)
+        return _fail(f"{name}: interrupted; the same command resumes it.", 130)
     except BrokenPipeError:  # who reads the output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -102,7 +102,7 @@ def _show(
     *place: Any,
     **options: Any,
 ) -> None:
-    """Show warnings of one category as a line, and the others as they were."""
+    """Show warnings of one category as a plain line, and all others as before."""
     if issubclass(category, plain):
         _say(" ".join(str(message).split()))
     else:

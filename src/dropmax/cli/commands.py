@@ -31,54 +31,101 @@ def _main(
         bool, typer.Option("--debug", help="Show the traceback of every error.")
     ] = False,
 ) -> None:
-    """Train classifiers with DropMax and the paper's baselines, and compare them on your data."""
+    """Train classifiers with DropMax or softmax, and compare them on your own data.
+
+    To see what it does: dropmax compare --data digits --out RESULTS
+    """
 
 
+DATA_PANEL, TRAINING_PANEL, MACHINE_PANEL = "Data", "Training", "Machine"
 DATA = (
-    "digits, a CSV or parquet file, a folder of images or with train and test files, "
-    "or a data set of the Hugging Face hub."
+    "What to learn from: digits, which come with scikit-learn; a CSV or parquet file; a folder "
+    "of images, or with train and test files; or the name of a data set of the Hugging Face hub."
 )
 ENCODER = (
-    "For texts: a folder or name that SentenceTransformer takes; all-minilm-l6-v2 if not given."
+    "The model that turns texts into numbers: a name or folder of Sentence Transformers. "
+    "If not given: all-minilm-l6-v2."
 )
 Data = Annotated[str, typer.Option(help=DATA)]
 DataRoot = Annotated[
     Path | None,
-    typer.Option(help="Where files and folders of data lie; DROPMAX_DATA if not given."),
+    typer.Option(
+        help="The folder that holds the data. If not given: environment variable DROPMAX_DATA.",
+        rich_help_panel=DATA_PANEL,
+    ),
 ]
-Backbone = Annotated[
-    str | None,
-    typer.Option(help="lenet, mnist_cnn, cnn, mlp, identity or hidden; by the shape if not given."),
+BACKBONE = (
+    "The network before the head: lenet, mnist_cnn, cnn, mlp, hidden (one dense layer) or "
+    "identity (none). If not given: one that fits the shape of the data."
+)
+Backbone = Annotated[str | None, typer.Option(help=BACKBONE, rich_help_panel=TRAINING_PANEL)]
+PROTOCOL = (
+    "How to train: paper, as the authors did, or modern, with one cycle of the learning rate "
+    "and with flipped and cropped images if they are colored."
+)
+Protocol = Annotated[str, typer.Option(help=PROTOCOL, rich_help_panel=TRAINING_PANEL)]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        help="How often to go over the training rows. If not given: as the protocol says.",
+        rich_help_panel=TRAINING_PANEL,
+    ),
 ]
-Protocol = Annotated[str, typer.Option(help="paper (the authors') or modern.")]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training rows; the protocol's.")]
-BatchSize = Annotated[int, typer.Option(help="Images or rows a step on each device.")]
+BatchSize = Annotated[
+    int,
+    typer.Option(
+        help="The number of images or rows in a training step, on each device.",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
 TrainPerClass = Annotated[
-    int | None, typer.Option(help="Images or rows of each class to train on; all if not given.")
+    int | None,
+    typer.Option(
+        help="Train on so many images or rows of each class. If not given: on all.",
+        rich_help_panel=DATA_PANEL,
+    ),
 ]
 ValidationPerClass = Annotated[
-    int, typer.Option(help="Images or rows of each class to validate on.")
+    int,
+    typer.Option(
+        help="Keep so many images or rows of each class for validation.",
+        rich_help_panel=DATA_PANEL,
+    ),
 ]
-ImageColumn = Annotated[str | None, typer.Option(help="The column of images.")]
+ImageColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="The column with the images. If not given: the one of that type.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
 LabelColumn = Annotated[
     str | None,
-    typer.Option(help="The column of labels; the one of type ClassLabel or named label."),
+    typer.Option(
+        help="The column with the labels. If not given: the ClassLabel, or the one named label.",
+        rich_help_panel=DATA_PANEL,
+    ),
 ]
-Encoder = Annotated[str | None, typer.Option(help=ENCODER)]
+Encoder = Annotated[str | None, typer.Option(help=ENCODER, rich_help_panel=DATA_PANEL)]
 TextColumn = Annotated[
-    str | None, typer.Option(help="The column of texts, which makes it a data set of texts.")
+    str | None,
+    typer.Option(
+        help="The column with the texts. Name it if your data are texts.",
+        rich_help_panel=DATA_PANEL,
+    ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
-METHOD = "plugin, or for heads with masks exact: the mean over all masks."
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bar.")]
+METHOD = "How to predict: plugin, or exact, which is the average over all masks of a DropMax head."
 Method = Annotated[str, typer.Option(help=METHOD)]
-RunMethod = Annotated[str | None, typer.Option(help=f"{METHOD} As trained if not given.")]
+RunMethod = Annotated[str | None, typer.Option(help=f"{METHOD} If not given: as it was trained.")]
+RUN = "The folder of a run: what train wrote, or a folder in runs/ of what compare wrote."
+RunPath = Annotated[Path, typer.Argument(help=RUN)]
 EXPORT_IMAGES = 1_000
-"""On so many test images, at most, an exported file is compared with torch."""
-RunPath = Annotated[Path, typer.Argument(help="What train, or compare under runs/, wrote.")]
+"""An exported file is compared with torch on at most so many test images."""
 
 
 def _import(files: list[Path] | None) -> list[Path] | None:
-    """Import what the option --import names, before a command looks at its heads."""
+    """Import the files of the option --import, before a command looks for its heads."""
     from dropmax.heads.registry import import_heads
 
     for file in files or []:
@@ -87,7 +134,8 @@ def _import(files: list[Path] | None) -> list[Path] | None:
 
 
 OWN_HEADS = (
-    "A Python file whose heads dropmax.register_head gives a name; may stand more than once."
+    "A Python file with heads of your own, which it registers by dropmax.register_head. "
+    "May be given more than once."
 )
 Import = Annotated[list[Path] | None, typer.Option("--import", callback=_import, help=OWN_HEADS)]
 
@@ -95,29 +143,58 @@ Import = Annotated[list[Path] | None, typer.Option("--import", callback=_import,
 @app.command()
 def train(
     data: Data,
-    out: Annotated[Path, typer.Option(help="The directory to write.")],
-    head: Annotated[str, typer.Option(help="As in dropmax:kl_weight=0.5.")] = "dropmax",
+    out: Annotated[Path, typer.Option(help="The folder to write the run to.")],
+    head: Annotated[
+        str,
+        typer.Option(help="The head to train, options after a colon: dropmax:kl_weight=0.5."),
+    ] = "dropmax",
     backbone: Backbone = None,
     protocol: Protocol = "paper",
     epochs: Epochs = None,
     batch_size: BatchSize = 100,
     train_per_class: TrainPerClass = None,
     validation_per_class: ValidationPerClass = 0,
-    seed: Annotated[int, typer.Option(help="Of draw, weights, shuffles and noise.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="Decides all that is random: drawn rows, initial weights, shuffles and masks.",
+            rich_help_panel=TRAINING_PANEL,
+        ),
+    ] = 0,
     data_root: DataRoot = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
     encoder: Encoder = None,
     text_column: TextColumn = None,
     method: Method = "plugin",
-    accelerator: Annotated[str, typer.Option(help="As lightning takes it.")] = "auto",
-    devices: Annotated[int, typer.Option(help="How many.")] = 1,
-    strategy: Annotated[str, typer.Option(help="As lightning takes it.")] = "auto",
-    precision: Annotated[str, typer.Option(help="As lightning takes it.")] = "32-true",
+    accelerator: Annotated[
+        str,
+        typer.Option(
+            help="What to train on, as Lightning names it: cpu, gpu or auto.",
+            rich_help_panel=MACHINE_PANEL,
+        ),
+    ] = "auto",
+    devices: Annotated[
+        int, typer.Option(help="The number of devices.", rich_help_panel=MACHINE_PANEL)
+    ] = 1,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="How devices train together, as Lightning names it: ddp or auto.",
+            rich_help_panel=MACHINE_PANEL,
+        ),
+    ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="The precision, as Lightning names it, such as bf16-mixed.",
+            rich_help_panel=MACHINE_PANEL,
+        ),
+    ] = "32-true",
     imports: Import = None,  # noqa: ARG001
     quiet: Quiet = False,
 ) -> None:
-    """Train one head; a run that was interrupted goes on."""
+    """Train one classifier. If it was interrupted, the same command resumes it."""
     from dropmax import training
 
     config = training.RunConfig(
@@ -157,7 +234,7 @@ def evaluate(
     method: RunMethod = None,
     imports: Import = None,  # noqa: ARG001
 ) -> None:
-    """Evaluate a run on the test rows of its data set."""
+    """Measure errors, likelihood and calibration of a run on the test rows of its data."""
     from dropmax import training
     from dropmax.metrics import evaluate as evaluated
     from dropmax.training.classifier import method_of
@@ -174,13 +251,24 @@ def evaluate(
 @app.command()
 def compare(
     data: Data,
-    out: Annotated[Path, typer.Option(help="The directory to write.")],
+    out: Annotated[Path, typer.Option(help="The folder to write the results to.")],
     heads: Annotated[
-        str, typer.Option(help="Heads with commas between them, options after a colon.")
+        str,
+        typer.Option(help="The heads, with commas between them and options after a colon."),
     ] = "softmax,softmax:label_smoothing=0.1,dropmax",
-    seeds: Annotated[int, typer.Option(help="How many: 0, 1, 2 ...")] = 3,
-    jobs: Annotated[int, typer.Option(help="Runs at once.")] = 1,
-    threads: Annotated[int | None, typer.Option(help="Of each run; cores / jobs.")] = None,
+    seeds: Annotated[
+        int, typer.Option(help="The number of seeds: each head is trained once for each.")
+    ] = 3,
+    jobs: Annotated[
+        int, typer.Option(help="The number of runs at once.", rich_help_panel=MACHINE_PANEL)
+    ] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="The number of threads of each run. If not given: the cores, shared by the jobs.",
+            rich_help_panel=MACHINE_PANEL,
+        ),
+    ] = None,
     backbone: Backbone = None,
     protocol: Protocol = "paper",
     epochs: Epochs = None,
@@ -196,7 +284,11 @@ def compare(
     imports: Import = None,  # noqa: ARG001
     quiet: Quiet = False,
 ) -> None:
-    """Train heads on the same splits and initial backbones; write lines, a table and figures."""
+    """Train several heads with several seeds, and write a table and figures.
+
+    For each seed all heads get the same rows and the same initial network. If it was interrupted,
+    the same command resumes it.
+    """
     from dropmax import _check, report
     from dropmax._files import write_whole
     from dropmax.compare import RESULTS, Comparison, run_folder, split_heads
@@ -253,11 +345,14 @@ def compare(
 def predict(
     run: RunPath,
     files: Annotated[list[Path], typer.Argument(help="Images, or CSV or parquet files.")],
-    top: Annotated[int, typer.Option(help="How many classes to name.")] = 3,
+    top: Annotated[int, typer.Option(help="The number of likeliest classes to name.")] = 3,
     method: RunMethod = None,
     imports: Import = None,  # noqa: ARG001
 ) -> None:
-    """Predict images or rows: a JSON line each with the likeliest classes and those retained."""
+    """Predict images or rows.
+
+    For each it prints a line of JSON, with the likeliest classes and those that the gate keeps.
+    """
     from dropmax import training
 
     loaded = training.load_run(run)
@@ -275,12 +370,17 @@ def export(
     run: RunPath,
     file: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
     method: RunMethod = None,
-    output: Annotated[str, typer.Option(help="log_probs or probs.")] = "log_probs",
-    num_nodes: Annotated[int | None, typer.Option(help="Of exact; 128 if not given.")] = None,
+    output: Annotated[
+        str, typer.Option(help="What the file returns: log_probs or probs.")
+    ] = "log_probs",
+    num_nodes: Annotated[
+        int | None,
+        typer.Option(help="The number of nodes for the method exact. If not given: 128."),
+    ] = None,
     data_root: DataRoot = None,
     imports: Import = None,  # noqa: ARG001
 ) -> None:
-    """Write a run as an ONNX file that takes images, and compare it with torch on test images."""
+    """Write a run as an ONNX file, and check that it predicts as torch does."""
     from dropmax import export_onnx, training
     from dropmax.training.classifier import method_of
 

@@ -1,4 +1,4 @@
-"""Many heads and seeds on one data set: a JSON line a run, continued where it was interrupted."""
+"""Many heads and seeds on one data set: a JSON line for each run, resumed if interrupted."""
 
 from dropmax.compare.comparison import Comparison, compare, split_heads
 from dropmax.compare.lines import RESULTS, append_line, read_lines

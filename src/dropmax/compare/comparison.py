@@ -1,4 +1,4 @@
-"""Many heads and seeds on one data set: a JSON line a run, continued where it was interrupted."""
+"""Many heads and seeds on one data set: a JSON line for each run, resumed if interrupted."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,15 +13,17 @@ from dropmax.training import RunConfig, data_for
 
 @dataclass(frozen=True)
 class Comparison:
-    """Heads, compared on the same splits and the same initial backbone for each seed.
+    """Which heads are compared, with which seeds.
+
+    For each seed all heads get the same splits and the same initial backbone.
 
     Attributes:
         base: The settings that all runs share; its head and seed are replaced.
-        heads: As `dropmax.make_head` takes them.
-        seeds: Of the runs.
+        heads: The heads, as `dropmax.make_head` takes them.
+        seeds: The seeds; each head is trained once with each.
 
     Raises:
-        ValueError: If there is no head or seed, or one stands twice.
+        ValueError: If there is no head or no seed, or one of them stands twice.
     """
 
     base: RunConfig
@@ -52,24 +54,24 @@ def compare(
     threads: int | None = None,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
-    """Train every head with every seed; a comparison that was interrupted goes on.
+    """Train every head with every seed. If it was interrupted, call it again to resume it.
 
     Args:
         comparison: What is compared.
-        out: The directory to write: `results.jsonl`, a line a run, and the runs.
-        data: The data set that `comparison` names, where it is loaded already.
-        root: Where folders of data lie; the environment variable DROPMAX_DATA if None.
-        jobs: How many runs at once.
-        threads: Threads of each run; the machine's cores divided by `jobs` if None. The last bits
-            of the numbers depend on it, and every line carries it.
-        progress: Whether to show a bar over runs with the time left.
+        out: The directory to write: `results.jsonl`, with a line for each run, and the runs.
+        data: The data set that `comparison` names, if you have loaded it already.
+        root: The folder that holds the data; the environment variable DROPMAX_DATA if None.
+        jobs: The number of runs at once.
+        threads: The number of threads of each run; the machine's cores divided by `jobs` if None.
+            The last bits of the numbers depend on it, so every line holds it.
+        progress: Whether to show a progress bar over the runs.
 
     Returns:
         The result lines, seed by seed.
 
     Raises:
-        ValueError: If a setting or the data do not fit, or `out` is of another experiment; nothing
-            has been written then.
+        ValueError: If a setting or the data do not fit, or `out` is of another experiment. Nothing
+            is written then.
         TrainingError: If a run breaks down.
 
     Examples:
@@ -97,7 +99,7 @@ def compare(
 
 
 def split_heads(text: str) -> tuple[str, ...]:
-    """The heads in a text with commas between them; a part `option=value` belongs to the head.
+    """The heads in a text with commas between them. A part `option=value` belongs to its head.
 
     Examples:
         >>> from dropmax.compare import split_heads

@@ -1,4 +1,4 @@
-"""Result lines: JSON, one a run, appended whole."""
+"""Result lines: one of JSON for each run, appended as a whole."""
 
 import json
 import os
@@ -13,9 +13,9 @@ RESULTS = "results.jsonl"
 
 
 def append_line(file: Path, line: Mapping[str, Any]) -> None:
-    """Append a JSON line in one write, on the disk when this returns.
+    """Append a JSON line in one write. It is on the disk when this returns.
 
-    Where the last line was cut off, by a loss of power say, the new one takes its place.
+    If the last line was cut off, for example by a loss of power, the new one replaces it.
 
     Raises:
         DropmaxOSError: If it cannot be written.
@@ -28,12 +28,12 @@ def append_line(file: Path, line: Mapping[str, Any]) -> None:
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a file, which is left as it is; a last one that has no end is left out.
+    """The JSON lines of a file. A last line without an end is left out.
 
-    It may be one that another process is writing, or one that was cut off.
+    Another process may be writing it, or it was cut off. The file is left as it is.
 
     Raises:
-        ValueError: If a whole line is no JSON.
+        ValueError: If a line with an end is no JSON.
     """
     if not file.is_file():
         return []

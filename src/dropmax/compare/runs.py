@@ -33,22 +33,22 @@ def complete(
     threads: int | None,
     advance: Callable[[], None],
 ) -> list[dict[str, Any]]:
-    """Train the runs that have no line yet, of settings that differ in head and seed alone.
+    """Train the runs that have no line yet. Their settings differ in head and seed alone.
 
     Args:
         configs: The settings of the runs.
-        out: The directory to write: `results.jsonl`, a line a run, and the runs.
-        data: Loads their data set; called where a run is missing.
-        jobs: How many runs at once.
-        threads: Threads of each run; the machine's cores divided by `jobs` if None.
+        out: The directory to write: `results.jsonl`, with a line for each run, and the runs.
+        data: Loads their data set; called if a run is missing.
+        jobs: The number of runs at once.
+        threads: The number of threads of each run; the machine's cores divided by `jobs` if None.
         advance: Called after each run.
 
     Returns:
         The lines, in the order of the settings.
 
     Raises:
-        ValueError: If a setting or the data do not fit, or `out` is of another experiment; nothing
-            has been written then.
+        ValueError: If a setting or the data do not fit, or `out` is of another experiment. Nothing
+            is written then.
         TrainingError: If a run breaks down.
     """
     _check.integer("jobs", jobs, low=1)
@@ -69,7 +69,7 @@ def complete(
 
 
 def finished(configs: Sequence[RunConfig], out: str | Path) -> dict[RunConfig, dict[str, Any]]:
-    """The lines of those runs that are in a directory.
+    """The lines of those runs that a directory has already.
 
     Raises:
         ValueError: If the directory holds something else, or runs of other settings.
@@ -95,7 +95,7 @@ def restore(
     jobs: int,
     threads: int | None,
 ) -> None:
-    """Train again those runs that have a line but whose directory is gone; no line is written."""
+    """Train runs again that have a line, but whose directory is gone. No line is written."""
     folder = Path(out)
     gone = [config for config in configs if not (run_folder(folder, config) / METRICS).is_file()]
     if gone:
@@ -109,12 +109,12 @@ def _threads(threads: int | None, jobs: int) -> int:
 
 
 def _shared(config: RunConfig) -> RunConfig:
-    """The settings but for head and seed."""
+    """The settings without the head and the seed."""
     return replace(config, head="any", seed=0)
 
 
 def run_folder(out: str | Path, config: RunConfig) -> Path:
-    """Where in the directory of a comparison a run lies."""
+    """The folder of a run within that of its comparison."""
     head = re.sub(r"[^A-Za-z0-9_.=-]+", "_", config.head)
     return Path(out, RUNS, f"{head}-seed{config.seed}")
 
@@ -144,7 +144,7 @@ def _lines(
 def _line(
     config: RunConfig, out: Path, data: DataSet | None, jobs: int, threads: int
 ) -> dict[str, Any]:
-    """Train one run and say how it went."""
+    """Train one run and return its line."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -170,7 +170,7 @@ _worker_data: list[DataSet] = []
 
 
 def _begin_worker(data: DataSet, heads: dict[str, Any]) -> None:
-    """Keep the data, know the caller's heads, and end when it has ended, however it did."""
+    """Keep the data, register the caller's heads, and end when the caller ends."""
     _worker_data.append(data)
     for name, head in heads.items():
         register_head(name, head)

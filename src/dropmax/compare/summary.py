@@ -13,7 +13,7 @@ BASELINE = "softmax"
 
 
 class Column(NamedTuple):
-    """How a metric stands in a table: its heading, and its digits after the point."""
+    """How a table shows a metric: its heading, and the digits after the point."""
 
     heading: str
     digits: int
@@ -31,7 +31,7 @@ METRICS: Mapping[str, Column] = MappingProxyType(
 
 
 class Spread(NamedTuple):
-    """Mean and standard deviation over seeds; the deviation of one seed is NaN."""
+    """Mean and standard deviation over seeds. With one seed the deviation is NaN."""
 
     mean: float
     std: float
@@ -41,14 +41,14 @@ class Difference(NamedTuple):
     """A metric of a head less that of a baseline, paired by seed.
 
     Attributes:
-        mean: Over the seeds that both have.
-        low: Lower end of the 95 % interval of Student's t; NaN for fewer than three seeds, of whose
-            two differences it would say next to nothing.
+        mean: The mean difference over the seeds that both have.
+        low: Lower end of the 95 % interval by Student's t. NaN for fewer than three seeds, of which
+            it would say next to nothing.
         high: Upper end of it.
-        wins: Seeds in which the head is lower.
-        seeds: How many they are.
-        ratio: The head's mean over the baseline's.
-        each: The difference of each of the seeds.
+        wins: The number of seeds in which the head is lower.
+        seeds: The number of seeds that both have.
+        ratio: The head's mean divided by the baseline's.
+        each: The difference of each seed.
     """
 
     mean: float
@@ -65,11 +65,13 @@ class Summary(NamedTuple):
 
     Attributes:
         head: Its name.
-        metrics: By metric its spread; a metric that a line lacks is left out.
-        differences: By metric the difference to softmax; empty for softmax or without it.
-        seeds: How many they are.
-        rivals_retained: In the last batch of training, on average; None for a head without gate.
-        seconds: Of training; None unless every run had the machine to itself.
+        metrics: The spread of each metric that all lines have.
+        differences: The difference of each metric to softmax. Empty for softmax itself, and if
+            there is no softmax.
+        seeds: The number of seeds.
+        rivals_retained: How many rivals were kept in the last batch of training, on average; None
+            for a head without a gate.
+        seconds: The time of training; None unless every run had the machine to itself.
     """
 
     head: str
@@ -81,7 +83,7 @@ class Summary(NamedTuple):
 
 
 def summarize(lines: Sequence[Mapping[str, Any]]) -> list[Summary]:
-    """What the lines of a comparison come to, head by head in their order.
+    """The means, deviations and differences of a comparison, head by head.
 
     Args:
         lines: As `dropmax.compare.compare` returns them.
@@ -140,7 +142,7 @@ def paired(
 
 
 def by_head(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    """The lines of each head: softmax, then the others as they come."""
+    """The lines of each head: first softmax, then the others in their order."""
     heads: dict[str, list[Mapping[str, Any]]] = {}
     for line in lines:
         heads.setdefault(line["config"]["head"], []).append(line)
@@ -148,7 +150,7 @@ def by_head(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[
 
 
 def _metrics(*runs: Mapping[int, Mapping[str, Any]]) -> list[str]:
-    """The metrics that all of the lines have: those that were written before one was thought of."""
+    """The metrics that all of the lines have. Older lines may lack newer ones."""
     lines = [line for by_seed in runs for line in by_seed.values()]
     return [metric for metric in METRICS if all(metric in line["test"] for line in lines)]
 

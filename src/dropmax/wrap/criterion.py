@@ -12,14 +12,15 @@ from dropmax.wrap.find import find_head
 class Criterion(nn.Module):
     """The loss function of a model's head: `criterion(model(x), y) -> scalar`.
 
-    It takes the place of `nn.CrossEntropyLoss(...)` in a training loop, with the same options and
-    the same kinds of target. It has no parameters of its own and reads the head's options at each
-    call, so that schedules work.
+    Use it in place of `nn.CrossEntropyLoss(...)`: it has the same options and takes the same kinds
+    of target. It has no parameters of its own. It reads the head's options at each call, so you
+    may change them during training.
 
     Args:
         model: A module that contains exactly one `Head`.
-        weight: Class weights `[K]`, of at least 0; a buffer, which moves with the criterion.
-        ignore_index: Instances of this class index do not count.
+        weight: Class weights `[K]`, at least 0. They are a buffer: `criterion.to(device)` moves
+            them.
+        ignore_index: Instances with this class index do not count.
         label_smoothing: The share of the label that the nll spreads over all classes, in [0, 1];
             the head's own if None.
         reduction: "mean", "sum" or "none", as `Head.loss` takes it.

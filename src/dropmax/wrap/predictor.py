@@ -15,21 +15,22 @@ from dropmax.wrap.find import find_head
 
 
 class Predictor(nn.Module):
-    """An ordinary classifier `x -> log_probs [*, K]` out of a model that returns `Scores`.
+    """An ordinary classifier, `x -> log_probs [*, K]`, made of a model that returns `Scores`.
 
-    Log-probabilities are logits to every tool that takes logits. The weights are the model's own.
+    Everything that takes logits takes its log-probabilities. It shares the model's weights.
 
     Args:
         model: A module that contains exactly one `Head` and returns its scores.
-        method: "plugin", "exact" or "monte_carlo", as the head predicts.
-        scaling: Scales that `dropmax.calibration.fit_temperature` found: of `Scores` for the
-            method "plugin", or of the log-probabilities of this method; ignored where not kept.
-        **options: Of the method, as `Head.log_probs` takes them: `num_nodes` and `tolerance` of
-            "exact", `num_samples` and `generator` of "monte_carlo".
+        method: How the head predicts: "plugin", "exact" or "monte_carlo".
+        scaling: Temperatures that `dropmax.calibration.fit_temperature` fitted, to `Scores` for
+            the method "plugin", or to the log-probabilities of this method. Those that it did not
+            keep are ignored.
+        **options: Options of the method, as `Head.log_probs` takes them: `num_nodes` and
+            `tolerance` for "exact", `num_samples` and `generator` for "monte_carlo".
 
     Raises:
-        ValueError: If there is no head, or it has no such method, or the method no such option, or
-            the scaling is of another head or method.
+        ValueError: If there is no head, the head has no such method, the method has no such
+            option, or the scaling is for another head or method.
         TypeError: When called, if the model does not return scores.
 
     Examples:

@@ -35,28 +35,33 @@ def convert(
     start: str = "softmax",
     **options: Any,
 ) -> nn.Module:
-    """Put a head in the place of the linear layer that classifies, in the model itself.
+    """Replace the last linear layer of a classifier by a head, in the model itself.
 
-    The layer's weight and bias become the head's, the very same parameters under the same names, so
-    that optimizers and checkpoints of the model go on; device, dtype, hooks and the training flag
-    stay. The converted model returns `Scores`: train it with `dropmax.Criterion(model)`, evaluate
-    and serve it with `dropmax.Predictor(model)`. Around a classifier of Hugging Face Transformers
-    comes a `DropMaxForClassification`, which computes loss and log-probabilities itself.
+    The converted model returns `Scores`. Train it with `dropmax.Criterion(model)`, and evaluate and
+    serve it with `dropmax.Predictor(model)`.
+
+    The head takes over the weight and bias of the layer. They are the same parameters under the
+    same names, so optimizers and checkpoints of the model still fit. Device, dtype, hooks and the
+    training flag stay as they are.
+
+    A classifier of Hugging Face Transformers comes back within a `DropMaxForClassification`, which
+    computes loss and log-probabilities itself.
 
     Args:
         model: A classifier whose last computation is an nn.Linear.
-        head: As `dropmax.make_head` takes it.
-        layer: The name of the linear layer, as in `model.named_modules()`. If None: what the
-            model's `get_classifier()` returns, else what is called `fc`, `classifier`, `head`,
-            `heads`, `score` or `classification_head` (its last nn.Linear), else the last nn.Linear.
-        start: "softmax" starts with a gate that is the same for all classes, so that the plug-in
-            equals the model's softmax to rounding while the gate learns; "random" starts the gate
-            as a new head does.
-        **options: Of the head.
+        head: The head, as `dropmax.make_head` takes it.
+        layer: The name of the linear layer, as in `model.named_modules()`. If None, it is what the
+            model's `get_classifier()` returns. Without that, it is the last nn.Linear of the part
+            called `fc`, `classifier`, `head`, `heads`, `score` or `classification_head`. Without
+            these, it is the last nn.Linear of the model.
+        start: "softmax" starts with the same gate for all classes: the plug-in then predicts what
+            the model did, up to rounding, until the gate has learned. "random" starts the gate as
+            that of a new head.
+        **options: Options of the head.
 
     Returns:
-        The model itself; of Transformers, a model around it, which takes its place: the one within
-        returns the scores packed into its logits.
+        The model itself. For Transformers it is a model around it: use that one, as the model
+        within returns scores packed into its logits.
 
     Raises:
         ValueError: If there is no such layer, or it is not clear which one classifies (the
@@ -112,17 +117,17 @@ def convert(
 
 
 def revert(model: nn.Module, *, drop_gate: bool = False) -> nn.Module:
-    """Put an nn.Linear back in the place of the head, with its weight and bias.
+    """Replace the head of a model by an nn.Linear with its weight and bias.
 
-    Right after `convert` this restores the model bit for bit. A gate that has learned cannot be
-    kept by a linear layer: dropping it changes the predictions, so it must be asked for.
+    Right after `convert` this restores the model bit for bit. A linear layer cannot hold a gate
+    that has learned. Without it the predictions change, so you have to ask for that.
 
     Args:
         model: A model with one head.
-        drop_gate: Whether a gate that depends on the input may be dropped.
+        drop_gate: Whether to give up a gate that depends on the input.
 
     Returns:
-        The model itself, which returns logits; of Transformers, the model within.
+        The model itself, which returns logits again. For Transformers, the model within.
 
     Raises:
         ValueError: If there is no head, the model is the head itself, its gate would be dropped, or

@@ -41,35 +41,37 @@ from dropmax.wrap.predictor import scores_of
 
 
 class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Dense layers and a head of `dropmax.HEADS`, trained on rows of numbers.
+    """A classifier for scikit-learn: dense layers and a head, trained on rows of numbers.
 
-    Features are scaled inside to mean 0 and deviation 1 (sparse ones to deviation 1). Parameters
-    are named as in `sklearn.neural_network.MLPClassifier`; `alpha` and `learning_rate_init` differ
-    as stated here.
+    Use it like any classifier of scikit-learn. It scales the features itself, to mean 0 and
+    deviation 1, or sparse ones to deviation 1. Parameters have the names and meanings of
+    `sklearn.neural_network.MLPClassifier`, but `alpha` and `learning_rate_init` differ as stated
+    here.
 
     Args:
         head: A head as `dropmax.make_head` takes it: "dropmax", "softmax:label_smoothing=0.1", ...
         hidden_layer_sizes: Widths of the dense layers before the head; () makes it linear.
-        alpha: Weight decay, decoupled from the gradient; the head's gate is spared.
-        batch_size: Rows a step; "auto" is all of them, at most 200.
-        learning_rate_init: The largest step size of Adam, to which it rises in the first tenth of
-            the steps and from which it falls by a cosine. `partial_fit` takes a tenth of it.
-        max_iter: Epochs.
-        early_stopping: Whether a part of the rows is held out, training stops where the accuracy
-            on it no longer rises, and the best weights are kept.
-        validation_fraction: That part.
-        n_iter_no_change: Epochs without an improvement by `tol`, of the objective on the training
-            rows or of that accuracy, after which training stops.
-        tol: See there.
+        alpha: Weight decay, decoupled from the gradient. It spares the head's gate.
+        batch_size: The number of rows in a step; "auto" is all of them, but at most 200.
+        learning_rate_init: The largest step size of Adam. The step size rises to it in the first
+            tenth of the steps, and then falls by a cosine. `partial_fit` takes a tenth of it.
+        max_iter: The number of epochs.
+        early_stopping: Whether to hold out a part of the rows, stop when the accuracy on them no
+            longer rises, and keep the best weights.
+        validation_fraction: The part of the rows that early stopping holds out.
+        n_iter_no_change: Training stops after so many epochs without an improvement by `tol`. With
+            early stopping this is about the accuracy, otherwise about the objective on the
+            training rows.
+        tol: The least improvement that counts.
         random_state: Seed of the initial weights, the order of rows and the noise.
-        warm_start: Whether `fit` goes on from the weights of the last one.
+        warm_start: Whether `fit` starts from the weights of the last fit.
         verbose: Whether to show a progress bar.
         class_weight: Weights by class, "balanced", or None.
 
     Attributes:
         classes_: The classes, sorted.
-        n_features_in_: Features of a row; `feature_names_in_` their names where X has some.
-        n_iter_: Epochs so far.
+        n_features_in_: The number of features. If X names them, they are in `feature_names_in_`.
+        n_iter_: The number of epochs so far.
         loss_curve_: The mean objective of each epoch, in nats.
         validation_scores_: Accuracy on the rows held out by early stopping, each epoch.
         network_: The trained `nn.Sequential`, with the head last.

@@ -33,7 +33,7 @@ class TemperatureScaling(NamedTuple):
         gate_scale: c, of log rho; None where there is no gate.
         nll_before: Mean NLL without scales, on the instances that decide, in nats.
         nll_after: The same with the scales that were fitted.
-        kept: Whether it fell. If not, both scales are 1, which changes nothing.
+        kept: Whether the scales helped there. If not, both are 1, which changes nothing.
     """
 
     scale: float
@@ -65,25 +65,26 @@ def fit_temperature(
     *,
     generator: torch.Generator | None = None,
 ) -> TemperatureScaling:
-    """Fit the scales of a trained classifier's scores on held-out data, and keep them if they help.
+    """Fit temperatures of a trained classifier on held-out data, and keep them if they help.
 
-    The instances are divided at random: on one half b, c > 0 minimize the mean NLL of
+    The instances are divided into two halves at random. On one half, scales b, c > 0 are fitted:
+    they minimize the mean NLL of
 
         p_k proportional to exp(b logits_k + c log rho_k)
 
-    plus ((b - 1)^2 + (c - 1)^2) / 2N, which is convex, by Newton's method in float64; the other
-    half decides: they are kept where its NLL falls by more than the fall's standard error, and are
-    1 elsewhere.
+    plus ((b - 1)^2 + (c - 1)^2) / 2N. That is convex, and solved by Newton's method in float64. The
+    other half decides: the scales are kept if its NLL falls by more than the standard error of that
+    fall. Otherwise both are 1.
 
     Args:
-        scores_or_log_probs: `Scores` `[N, K]` of a head that predicts by their softmax, with a gate
-            or without (not of sparsemax); or log-probabilities `[N, K]` of any classifier and
-            method, with a scale b of their own.
+        scores_or_log_probs: `Scores` `[N, K]` of a head that predicts by a softmax, with a gate or
+            without (not of sparsemax). Or log-probabilities `[N, K]` of any classifier and method,
+            which have one scale, b.
         target: Class indices `[N]`.
         generator: Divides the instances; the default one if None.
 
     Returns:
-        `TemperatureScaling`, to be passed to `Predictor(..., scaling=)` or to call `log_probs` of.
+        `TemperatureScaling`. Pass it to `Predictor(..., scaling=)`, or call its `log_probs`.
 
     Raises:
         ValueError: If a shape, dtype or value does not fit, or there are fewer than two instances.

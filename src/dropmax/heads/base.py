@@ -57,11 +57,11 @@ MEANT: Mapping[str, str] = MappingProxyType(
 class Scores(NamedTuple):
     """What a head computes from features, each `[*, K]`; a branch that a head lacks is None.
 
-    They are no logits: the answer is `head.log_probs(scores).argmax(-1)`, the loss
-    `head.loss(scores, target)`. What takes them for a tensor meets an error that says so.
+    These are not logits. The answer is `head.log_probs(scores).argmax(-1)`, and the loss is
+    `head.loss(scores, target)`. If you use them as a tensor, an error says so and names the call.
 
     Attributes:
-        logits: Class scores, those of an ordinary linear classifier.
+        logits: Class scores, as those of an ordinary linear classifier.
         retain_logits: Logits of the prior probability that a class is retained.
         correction_logits: What the label adds to the posterior's logits; used by the loss alone.
     """
@@ -71,7 +71,7 @@ class Scores(NamedTuple):
     correction_logits: Tensor | None = None
 
     def each(self, function: Callable[[Tensor], Tensor]) -> "Scores":
-        """The scores with the same done to every branch there is."""
+        """The scores with a function applied to each of their branches."""
         logits, *others = self
         return Scores(function(logits), *(None if x is None else function(x) for x in others))
 
@@ -104,27 +104,27 @@ class Scores(NamedTuple):
 
 
 class Head(nn.Module, ABC):
-    """A classification head: `features [*, D] -> Scores`, in the place of the last `nn.Linear`.
+    """A classification head, `features [*, D] -> Scores`, in place of the last `nn.Linear`.
 
-    Parameters are named like those of nn.Linear, `weight [K, D]` and `bias [K]`, so that the
-    checkpoint of a softmax classifier loads as it is. Weights start Glorot-uniform and biases at
-    zero, as in the authors' code.
+    Parameters have the names of nn.Linear, `weight [K, D]` and `bias [K]`, so the checkpoint of a
+    softmax classifier loads as it is. Weights start Glorot-uniform and biases at zero, as in the
+    authors' code.
 
-    Training and evaluation are two methods, `loss` and `log_probs`: no head looks at
-    `self.training`. A head of your own implements `objective`, and `log_probs` where it does not
-    predict by the softmax of its logits.
+    `loss` is for training and `log_probs` for prediction. No head looks at `self.training`. A head
+    of your own implements `objective`, and also `log_probs` if it predicts something else than the
+    softmax of its logits.
 
     Args:
         in_features: Width D of the features.
         num_classes: Number K of classes.
         label_smoothing: The share of the label that the nll spreads over all classes, in [0, 1].
         bias: Whether the maps have biases.
-        device: Where the parameters live.
-        dtype: Of the parameters.
+        device: The device of the parameters.
+        dtype: The dtype of the parameters.
 
     Attributes:
-        predictive_methods: How the head can predict, the names that `log_probs` takes.
-        branches: The scores it has beside the logits: "retain", "correction".
+        predictive_methods: The methods that `log_probs` takes.
+        branches: The scores it has besides the logits: "retain", "correction".
         axis: Where the classes live; `LOCAL` unless they are sharded.
 
     Raises:
@@ -412,18 +412,18 @@ class Head(nn.Module, ABC):
 
 
 class GatedHead(Head):
-    """A head with a gate: it learns, too, with which probability each class is retained.
+    """A head with a gate, which learns the probability that each class is retained.
 
-    Beside `weight` and `bias` it has `retain_weight [K, D]` and `retain_bias`, and where the
-    objective uses it `correction_weight` and `correction_bias`. One of low rank has `gate_weight
-    [r, D]`, and the others are `[K, r]`.
+    Besides `weight` and `bias` it has `retain_weight [K, D]` and `retain_bias`. If its objective
+    uses a correction, it has `correction_weight` and `correction_bias`, too. With a low rank it
+    has `gate_weight [r, D]`, and the other weights of the gate are `[K, r]`.
 
     Args:
         in_features: Width D of the features.
         num_classes: Number K of classes.
         gate_rank: The rank r of the retain and correction maps, which then share `gate_weight
-            [r, D]`: less time and memory with very many classes. None is full rank.
-        retain_bias_init: Initial retain bias; above 0 the classes start retained.
+            [r, D]`. It saves time and memory with very many classes. None is full rank.
+        retain_bias_init: The initial retain bias. Above 0, classes start retained.
         **shared: label_smoothing, bias, device and dtype, as in `Head`.
 
     Attributes:

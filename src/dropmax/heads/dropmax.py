@@ -22,23 +22,23 @@ OBJECTIVE_OPTIONS = tuple(field.name for field in fields(ObjectiveOptions))
 class DropMaxHead(GatedHead):
     """Softmax whose classes are dropped per instance with learned probabilities.
 
-    The head of Lee et al. 2018. It learns, besides the class scores, with which probability each
-    class stays in the softmax of an instance (`retain_weight`), and from the label how that
-    probability changes when the label is known (`correction_weight`). It predicts with the
-    retain probability in place of the mask ("plugin"), with sampled masks ("monte_carlo"), or with
-    the average over all masks ("exact").
+    The head of Lee et al. 2018. Besides the class scores it learns the probability that each class
+    stays in the softmax of an instance (`retain_weight`), and how that probability changes once the
+    label is known (`correction_weight`). It predicts with the retain probability in place of the
+    mask ("plugin"), with sampled masks ("monte_carlo"), or with the average over all masks
+    ("exact").
 
     The options of the objective may be set during training: `head.kl_weight = step / steps`.
 
     Args:
         in_features: Width D of the features.
         num_classes: Number K of classes.
-        preset: Where the options of the objective come from that are not given: "default", which
-            depends on the number of classes, or "paper", the method as published; functions in
+        preset: Sets the options of the objective that you do not give. "default" depends on the
+            number of classes, and "paper" is the method as published. Both are functions in
             `dropmax.heads.PRESETS`.
-        posterior: What training draws the masks from. "learned": the prior with a learned
-            correction; "prior" (the paper's q = p): the prior itself, without correction branch
-            and aux term.
+        posterior: What training draws the masks from. "learned" is the prior with a learned
+            correction. "prior" is the prior itself (q = p in the paper), without correction and
+            aux term.
         **options: Those of `dropmax.functional.ObjectiveOptions`, such as kl_weight, temperature
             and num_samples; gate_rank and retain_bias_init as in `GatedHead`; label_smoothing,
             bias, device and dtype as in `Head`.
@@ -47,7 +47,7 @@ class DropMaxHead(GatedHead):
         objective_options: The `ObjectiveOptions` as they stand.
 
     Raises:
-        ValueError: If an argument does not fit, or is for something that the objective lacks.
+        ValueError: If an argument does not fit, or belongs to a part that the objective lacks.
 
     Examples:
         >>> import torch

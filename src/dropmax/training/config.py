@@ -63,24 +63,23 @@ class RunConfig:
     Attributes:
         data: A data set, as `dropmax.data.load_data` takes it.
         head: A head, as `dropmax.make_head` takes it.
-        backbone: One of `dropmax.training.networks.BACKBONES`; by the images' shape if None.
+        backbone: One of `dropmax.training.networks.BACKBONES`; one that fits the shape if None.
         protocol: One of `PROTOCOLS`.
         epochs: Passes over the training images; the protocol's if None.
-        batch_size: Images a step on each device.
+        batch_size: The number of images in a step, on each device.
         train_per_class: Images of each class to train on; all if None.
         validation_per_class: Images of each class to validate on.
-        seed: Of the draw, the initial weights, the shuffles and the noise.
+        seed: The seed of the draw, the initial weights, the shuffles and the noise.
         image_column: The column of images; found by its type if None.
         label_column: The column of labels; if None the one of type ClassLabel, or named "label".
-        method: How it predicts, "plugin" or "exact"; the metrics are of that. A head that has no
-            masks predicts by the plug-in all the same.
-        num_classes: A subset of so many classes, drawn by the seed; all if None.
-        corruption: One of `dropmax.data.CORRUPTIONS`, done to all images; none if None.
+        method: How it predicts, and what the metrics measure: "plugin" or "exact". A head without
+            masks always predicts by the plug-in.
+        num_classes: Take so many of the classes, drawn by the seed; all if None.
+        corruption: One of `dropmax.data.CORRUPTIONS`, applied to all images; none if None.
         augment: Whether colored images are flipped and cropped; the protocol's if None.
         dropout: The share of the features that the head does not see in training, in [0, 1).
         decay_gates: Whether weight decay covers the gate's parameters, too.
-        encoder: Of a data set of texts, as `dropmax.data.load_data` takes it; None for images and
-            numbers.
+        encoder: For texts, as `dropmax.data.load_data` takes it; None for images and numbers.
         text_column: The column of texts; found by its type if None.
 
     Raises:

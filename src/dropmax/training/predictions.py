@@ -36,14 +36,14 @@ class Instances(NamedTuple):
 def describe_predictions(
     run: Run, files: Sequence[str | Path], top: int = 3, *, method: str | None = None
 ) -> Iterator[dict[str, Any]]:
-    """For each image or row the likeliest classes, and those that the gate retains.
+    """The likeliest classes of each image or row, and those that the gate retains.
 
     Args:
         run: A finished run.
         files: Images of the size the run was trained on; or, for a run on numbers or texts, CSV or
             parquet files with its columns.
-        top: How many classes to name; all of them where there are fewer.
-        method: Of the probabilities, "plugin" or, for DropMax, "exact"; the run's own if None.
+        top: The number of classes to name; all of them if there are fewer.
+        method: How to predict: "plugin" or, for DropMax, "exact". The run's own if None.
 
     Yields:
         `{"file", "top": [{"class", "probability"}], "retained": [{"class", "probability"}]}`;

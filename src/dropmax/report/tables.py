@@ -8,14 +8,15 @@ from dropmax.compare.summary import METRICS, Difference, Spread, summarize
 from dropmax.report.names import NAMES
 
 
-def table(lines: Sequence[Mapping[str, Any]], names: Mapping[str, str] = NAMES) -> str:
+def table(lines: Sequence[Mapping[str, Any]], names: Mapping[str, str] | None = None) -> str:
     """Mean ± standard deviation over seeds, and the paired difference to softmax.
 
     Seconds are shown where every run was made with `--jobs 1`. A metric that lines lack is blank.
 
     Args:
         lines: As `dropmax.compare.compare` returns them.
-        names: What heads are called; one that it lacks stands as you asked for it.
+        names: What heads are called, those of the paper if None. A head it lacks stands as you
+            asked for it.
 
     Raises:
         ValueError: If there are none.
@@ -28,6 +29,7 @@ def table(lines: Sequence[Mapping[str, Any]], names: Mapping[str, str] = NAMES) 
         >>> print(table([line]).splitlines()[2])
         | softmax | 1 | 5.00 |  |  | 0.200 | 1.00 | 0.100 |
     """
+    names = NAMES if names is None else names
     summaries = summarize(lines)
     timed = summaries[0].seconds is not None
     gated = any(summary.rivals_retained is not None for summary in summaries)

@@ -6,13 +6,14 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help env demo test test-all test-untyped test-lowest lint docs words bench release-check clean
+.PHONY: help env demo test test-all test-untyped test-lowest lint docs words notebooks bench release-check clean
 help:
 	@echo "make demo      trains softmax, label smoothing and DropMax on 1,797 digits (minutes)"
 	@echo "make test      environment, lint, types, docs, tests (minutes)"
 	@echo "make test-all  what needs a compiler or longer: inductor, planted faults, the wheel; the coverage; lowest versions"
 	@echo "make docs      the documentation site, in site/"
 	@echo "make words     how the pages read: lengths of sentences, numbers in paragraphs"
+	@echo "make notebooks executes the notebooks of examples/ and writes their outputs"
 	@echo "make release-check  builds the distributions, and tries each extra in a new environment"
 	@echo "make bench     the benchmarks; rewrites benchmarks/results/, their tables and figures"
 
@@ -45,6 +46,9 @@ docs: env
 
 words: env
 	$(BIN)/python -m studies.words
+
+notebooks: env
+	$(ONE_THREAD) $(BIN)/python -m studies.notebooks
 
 test: lint docs
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow'

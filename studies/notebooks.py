@@ -1,10 +1,12 @@
 """The notebooks of examples/, executed anew: `python -m studies.notebooks` writes their outputs.
 
-A notebook keeps its cells, their outputs and the name of its language, so that little changes in
-its file where little changed. Its kernel is this Python.
+Files that are named after it take their place. A notebook keeps its cells, their outputs and the
+name of its language, so that little changes in its file where little changed. Its kernel is this
+Python.
 """
 
 import os
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -67,8 +69,8 @@ def executed(file: Path) -> Any:
 
 
 def main() -> None:
-    """Execute every notebook and write it with its new outputs."""
-    for file in notebook_files():
+    """Execute notebooks, and write each with its new outputs."""
+    for file in map(Path, sys.argv[1:] or notebook_files()):
         print(file.name, flush=True)
         text = nbformat.writes(executed(file))  # type: ignore[no-untyped-call]
         write_whole(file, text + "\n")

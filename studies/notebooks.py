@@ -61,7 +61,8 @@ def executed(file: Path) -> Any:
             record_timing=False,
             resources={"metadata": {"path": str(file.parent)}},
         )
-        client.execute(env=os.environ | QUIET | {"DROPMAX_CACHE": folder, "IPYTHONDIR": folder})
+        own = {"DROPMAX_CACHE": folder, "IPYTHONDIR": folder}
+        client.execute(cleanup_kc=True, env=os.environ | QUIET | own)
     notebook.metadata = METADATA
     for cell in notebook.cells:
         cell.metadata = {}

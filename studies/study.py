@@ -15,6 +15,7 @@ from dropmax.compare.runs import complete, finished, restore
 from dropmax.data.corruption import CORRUPTIONS
 from dropmax.report.names import NAMES
 from dropmax.training import RunConfig, data_for
+from studies.calibrated import CALIBRATION, write_calibration
 from studies.change import changed_folder, write_changed
 from studies.gates import BASELINE, GATES, write_gates
 
@@ -29,6 +30,7 @@ class Part:
         minutes: How long a run takes, about, on one thread.
         gates: The head of which `write_gates` says what it retains; none if None.
         tested_on: Corruptions of the test images that the trained runs see, too.
+        calibrated: Whether `write_calibration` says what a temperature does to its runs.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Part:
     minutes: float
     gates: str | None = None
     tested_on: tuple[str, ...] = ()
+    calibrated: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ def load_study(file: str | Path) -> Study:
 
     The file holds `title` and `parts`: by name a mapping of `RunConfig`'s settings with `minutes`
     and `runs`, a list of `heads` (names) and `seeds` (a list, or a number n for 0 to n - 1), and
-    perhaps `gates` and `tested_on`. A long head has a short name in `names`, which `heads` hold.
+    perhaps `gates`, `tested_on` and `calibrated`. A long head has a short name in `names`, which
+    `heads` hold.
 
     Args:
         file: The YAML file.
@@ -111,7 +115,7 @@ def load_study(file: str | Path) -> Study:
 
 def _part(name: str, described: Any, named: Mapping[str, str]) -> Part:
     minutes, groups = _fields(described, f"part {name}", "minutes", "runs", perhaps=None)
-    ours = ("minutes", "runs", "gates", "tested_on")
+    ours = ("minutes", "runs", "gates", "tested_on", "calibrated")
     settings = {k: v for k, v in described.items() if k not in ours}
     if not isinstance(groups, Sequence) or not groups:
         _check.fail(f"runs of {name}", "be a list", groups, "list heads and seeds", of=Sequence)
@@ -131,7 +135,9 @@ def _part(name: str, described: Any, named: Mapping[str, str]) -> Part:
     tested_on = tuple(described.get("tested_on", ()))
     for corruption in tested_on:
         _check.choice(f"tested_on of {name}", corruption, CORRUPTIONS)
-    return Part(name, tuple(configs), float(minutes), described.get("gates"), tested_on)
+    gates, calibrated = described.get("gates"), described.get("calibrated", False)
+    _check.boolean(f"calibrated of {name}", calibrated)
+    return Part(name, tuple(configs), float(minutes), gates, tested_on, calibrated)
 
 
 def _fields(
@@ -232,6 +238,9 @@ def _look(
         seeds = [seed for seed, heads in by_seed.items() if heads == 2]
         again([config for config in pairs if config.seed in seeds])
         write_gates(folder, data(), part.gates, seeds=seeds)
+    if part.calibrated and not (folder / CALIBRATION).is_file():
+        again(part.configs)
+        write_calibration(folder, part.configs, data())
     for corruption in part.tested_on:
         there = finished(part.configs, changed_folder(folder, corruption))
         missing = [config for config in part.configs if config not in there]

@@ -18,10 +18,10 @@ from dropmax.compare.summary import by_head
 from dropmax.data import DataSet, LabeledData
 from dropmax.metrics import Reliability, evaluate, reliability
 from dropmax.report.figures import axes_of, colors_of
+from dropmax.report.names import NAMES
 from dropmax.training import RunConfig, load_run, splits_and_classifier
 from dropmax.training.classifier import method_of, predict
 from dropmax.training.run import versions
-from studies.verdict import AGAINST, HEADS
 
 CALIBRATION = "calibration.jsonl"
 WHEN = ("before", "after")
@@ -108,7 +108,6 @@ def calibration_figure(lines: Sequence[Mapping[str, Any]]) -> Any:
     """
     heads = by_head(lines)
     colors = colors_of(head for head, _ in heads)
-    names = {**AGAINST, **HEADS}
     figure, axes = axes_of(len(heads), width=2.6, height=3.2)
     for ax, (head, runs) in zip(axes, heads, strict=True):
         ax.plot([0, 1], [0, 1], color="#999999", lw=1, ls="--")
@@ -130,7 +129,7 @@ def calibration_figure(lines: Sequence[Mapping[str, Any]]) -> Any:
             for metric in ("ece", "nll")
         )
         ax.set_title(
-            f"{names.get(head, head)}\nECE {ece[0]:.1f} → {ece[1]:.1f} %"
+            f"{NAMES.get(head, head)}\nECE {ece[0]:.1f} → {ece[1]:.1f} %"
             f"\nNLL {nll[0]:.2f} → {nll[1]:.2f} nats",
             fontsize=9,
         )

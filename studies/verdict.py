@@ -27,6 +27,7 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "frozen/hidden-10": "... and a hidden layer",
         "frozen/linear-all": "77 intents, all texts",
         "frozen/hidden-all": "... and a hidden layer",
+        "animals/few": "10 kinds of photos, 100 of each",
         "cifar100-small/plain": "100 kinds of photos",
         "cifar100-small/augmented": "... with crops and flips",
         "many-classes/longer": "... and four times the epochs",

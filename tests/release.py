@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from examples import ROOT, examples_of
+from blocks import ROOT, examples_of
 
 DIST = ROOT / "dist"
 ENVIRONMENT = ROOT / ".venv-release"

@@ -7,7 +7,7 @@ import sys
 import onnxruntime
 import pytest
 import torch
-from examples import ROOT, examples_of
+from blocks import ROOT, examples_of
 from PIL import Image
 from tolerances import TOLERANCES, assert_close
 

@@ -10,7 +10,7 @@ import re
 import pytest
 import torch
 import yaml
-from examples import ROOT, examples_of
+from blocks import ROOT, examples_of
 from torch import nn
 
 import dropmax

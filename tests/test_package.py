@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from examples import ROOT
+from blocks import ROOT
 from release import build
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distributions")]

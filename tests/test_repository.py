@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 import yaml
-from examples import ROOT
+from blocks import ROOT
 
 GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))

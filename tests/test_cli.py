@@ -288,7 +288,7 @@ def test_a_reader_that_has_seen_enough_is_no_mistake(trained):
 
 @pytest.mark.slow
 def test_heads_of_ones_own_are_compared_by_workers_and_evaluated(tmp_path, capsys, monkeypatch):
-    [(code, _)] = examples_of(ROOT / "docs" / "how-to" / "your-head.md")
+    (code, _), *_ = examples_of(ROOT / "docs" / "how-to" / "your-head.md")
     monkeypatch.syspath_prepend(tmp_path)
     file, out = tmp_path / "focal_of_the_page.py", tmp_path / "out"
     file.write_text(code)

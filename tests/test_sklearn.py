@@ -110,6 +110,40 @@ def test_strings_sparse_rows_and_frames(wine):
     assert of_sparse.predict_proba(counts) == pytest.approx(dense, abs=1e-12)
 
 
+@pytest.mark.parametrize("head", ["softmax", "dropmax"])
+def test_sparse_rows_give_what_dense_ones_give(head, wine):
+    X, X_test, y, _ = wine
+    X, X_test = (np.where(rows > X.mean(0), rows, 0.0) for rows in (X, X_test))
+    dense, of_sparse = (
+        DropMaxClassifier(head, random_state=0, max_iter=20).fit(rows, y)
+        for rows in (X, sparse.csr_array(X))
+    )
+    assert of_sparse.scaler_.mean_ == pytest.approx(dense.scaler_.mean_, rel=1e-12)
+    probs = dense.predict_proba(X_test)
+    assert of_sparse.predict_proba(X_test) == pytest.approx(probs, abs=1e-3)
+    assert of_sparse.predict_proba(sparse.csr_array(X_test)) == pytest.approx(probs, abs=1e-3)
+    for first, second in ((X, sparse.csr_array(X)), (sparse.csr_array(X), X)):
+        dense.fit(X, y)
+        mixed = DropMaxClassifier(head, random_state=0)
+        mixed.partial_fit(first[:60], y[:60], classes=[0, 1, 2]).partial_fit(second[60:], y[60:])
+        assert mixed.scaler_.mean_ == pytest.approx(X.mean(0), rel=1e-9, abs=1e-12)
+        assert mixed.scaler_.scale_ == pytest.approx(dense.scaler_.scale_, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"merlo": 2.0}, {0: 1.0, 1: 5.0}, {"Merlot": 2.0, "shiraz": 1.0}]
+)
+def test_weights_of_what_is_no_class_are_refused(wrong, wine):
+    X, _, y, _ = wine
+    named = np.array(["zinfandel", "merlot", "shiraz"])[y]
+    with raises(ValueError, "DropMaxClassifier.fit: class_weight"):
+        DropMaxClassifier(class_weight=wrong).fit(X, named)
+    with raises(ValueError, "DropMaxClassifier.fit: class_weight"):
+        DropMaxClassifier(class_weight={"0": 1.0}).fit(X, y)
+    numbers = dict.fromkeys(np.unique(y), 2.0)
+    assert DropMaxClassifier(class_weight=numbers, max_iter=2).fit(X, y).n_iter_ == 2
+
+
 def test_weights_of_rows_and_classes(wine):
     X, _, y, _ = wine
     alone = DropMaxClassifier(max_iter=5, random_state=0, batch_size=len(X))

@@ -1,15 +1,20 @@
 """A CSV file as a table of texts, in which a row keeps its place whether it can be read or not."""
 
 import csv
+import io
 import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from dropmax import _check
 
-SEPARATORS = ",;\t"
-"""The one that stands most often in the header separates the fields."""
+SEPARATORS = ",;\t|"
+LOOKED_AT = 20
+"""Rows that say, with the header, which of these separates the fields."""
+LONGEST_HEADER = 10_000
+"""Bytes in which a zero says that the file is no CSV file in UTF-8."""
 LONGEST = 2**31 - 1
 """Characters of a field, at most: what the reader takes."""
 
@@ -25,18 +30,8 @@ def read(argument: str, file: Path) -> tuple[Any, dict[int, str]]:
     """
     import datasets
 
-    try:
-        with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-            lines = list(itertools.dropwhile(lambda line: not line.strip(), stream))
-    except OSError as error:
-        got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__})")
-        must = "be a readable file"
-        _check.fail(argument, must, got, "check the path", error=_check.kind_of(error))
-    if any("\0" in line for line in lines[:2]):
-        got = _check.Verbatim(f"zeros in {file.name}")
-        _check.fail(argument, "be a CSV file in UTF-8", got, "save it as UTF-8")
-    separator = max(SEPARATORS, key=(lines or [""])[0].count)
-    names, *rows = list(_records(lines, separator)) or [[]]
+    lines = _lines(argument, file)
+    names, *rows = list(_records(lines, _separator_of(lines))) or [[]]
     names = [] if isinstance(names, str) else names
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice or not any(names):
@@ -52,13 +47,61 @@ def read(argument: str, file: Path) -> tuple[Any, dict[int, str]]:
     return datasets.Dataset.from_dict(table, features=features), broken
 
 
+def _lines(argument: str, file: Path) -> list[str]:
+    """The lines of a file from the first that is not blank: UTF-8, or cp1252 as spreadsheets save.
+
+    A file in which no character beyond ASCII is sound UTF-8 is read as cp1252, and a warning says
+    so. In any other file a line that is no UTF-8 keeps a mark where its bytes were.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__})")
+        must = "be a readable file"
+        _check.fail(argument, must, got, "check the path", error=_check.kind_of(error))
+    if b"\0" in content[:LONGEST_HEADER]:
+        got = _check.Verbatim(f"zeros in {file.name}, as UTF-16 has")
+        _check.fail(argument, "be a CSV file in UTF-8", got, "save it as UTF-8")
+    encoding = "utf-8-sig"
+    beyond = [line for line in content.splitlines() if not line.isascii()]
+    if beyond and not any(map(_is_utf8, beyond)):
+        encoding = "cp1252"
+        read_as = f"{file.name} is no UTF-8 and was read as cp1252"
+        message = f"{_check.caller(argument)}: {read_as}; if that's wrong, save it as UTF-8."
+        warnings.warn(message, stacklevel=4)
+    text = content.decode(encoding, errors="replace")
+    lines = io.StringIO(text, newline="")
+    return list(itertools.dropwhile(lambda line: not line.strip(), lines))
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _separator_of(lines: Sequence[str]) -> str:
+    """The separator with which header and first rows agree most often on a number of fields."""
+
+    def agreement(separator: str) -> tuple[int, int]:
+        first = itertools.islice(_records(lines, separator), LOOKED_AT + 1)
+        header, *rows = list(first) or [[]]
+        if isinstance(header, str) or len(header) < 2:
+            return 0, 0
+        return sum(len(row) == len(header) for row in rows if isinstance(row, list)), len(header)
+
+    return max(SEPARATORS, key=agreement)
+
+
 def _records(lines: Sequence[str], separator: str) -> Iterator[list[str] | str]:
     """The fields of each row; or what is wrong with its first line, after which it goes on."""
     limit = csv.field_size_limit(LONGEST)
     try:
         start = 0
         while start < len(lines):
-            rest = itertools.islice(lines, start, None)
+            rest = (lines[n] for n in range(start, len(lines)))
             reader = csv.reader(rest, delimiter=separator, strict=True)
             read = 0
             try:

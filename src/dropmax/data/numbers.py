@@ -1,5 +1,6 @@
 """Rows of numbers: a table whose columns, but for that of the labels, hold numbers."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from dropmax import _check
 from dropmax.data import tables
 from dropmax.data.dataset import LabeledData
+
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 def read_numbers(splits: Mapping[str, tables.Table], label_column: str) -> tables.Found:
@@ -58,5 +61,7 @@ def numbers(rows: Any, columns: Sequence[str], broken: dict[int, str]) -> Float[
             cell = cells[n]
             missing = cell is None or cell != cell
             what = "is empty" if missing else f"holds {str(cell)[:40]!r}, no finite number"
+            if DECIMAL_COMMA.fullmatch(str(cell)):
+                what = f"holds {cell!r}: decimals are written with a point"
             broken.setdefault(n, f"column {column!r} {what}")
     return torch.from_numpy(found)

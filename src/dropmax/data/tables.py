@@ -176,8 +176,12 @@ def class_names(rows: Any, column: str, broken: Mapping[int, str]) -> tuple[str,
     """Names of the classes: those the data set keeps, else the labels of sound rows in order."""
     _check_some(len(rows), "train", broken)
     kept = getattr(rows.features[column], "names", None)
-    labels = enumerate(rows[column][:])
-    found = {str(label) for n, label in labels if _is_named(label) and n not in broken}
+    by_row = {n: str(label) for n, label in enumerate(rows[column][:]) if _is_named(label)}
+    found = {label for n, label in by_row.items() if n not in broken}
+    if not kept and (lost := {n: label for n, label in by_row.items() if label not in found}):
+        n, label = next(iter(lost.items()))
+        got = _check.Verbatim(f"none of {label!r}: row {n}, say ({broken[n]})")
+        _check.fail("rows", "hold a sound one of every class", got, "mend or remove them")
     names = kept or sorted(found, key=_numbers_first)
     if len(names) < 2:
         got = _check.Verbatim(f"{len(names)} in column {column!r}")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
@@ -35,7 +36,7 @@ from dropmax.integrations.sklearn.network import (
     make_optimizer,
     train_epoch,
 )
-from dropmax.integrations.sklearn.rows import Rows, dense_where, scaler_for
+from dropmax.integrations.sklearn.rows import Rows, scale_to
 from dropmax.wrap import find_head
 from dropmax.wrap.predictor import scores_of
 
@@ -44,7 +45,7 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A classifier for scikit-learn: dense layers and a head, trained on rows of numbers.
 
     Use it like any classifier of scikit-learn. It scales the features itself, to mean 0 and
-    deviation 1, or sparse ones to deviation 1. Parameters have the names and meanings of
+    deviation 1, sparse ones batch by batch. Parameters have the names and meanings of
     `sklearn.neural_network.MLPClassifier`, but `alpha` and `learning_rate_init` differ as stated
     here.
 
@@ -66,7 +67,7 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         random_state: Seed of the initial weights, the order of rows and the noise.
         warm_start: Whether `fit` starts from the weights of the last fit.
         verbose: Whether to show a progress bar.
-        class_weight: Weights by class, "balanced", or None.
+        class_weight: Weights by class, "balanced", or None. A class without one has weight 1.
 
     Attributes:
         classes_: The classes, sorted.
@@ -143,7 +144,7 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if again and not np.array_equal(labels, self.classes_):
             must = "hold the classes of the last fit where warm_start is on"
             _check.fail("y", must, labels, "set warm_start=False")
-        weight = weights_of(X, y, sample_weight, self.class_weight)
+        weight = weights_of(X, y, sample_weight, self.class_weight, labels)
         initial, noise, split = seeds_of(self.random_state)
         held_out = None
         if self.early_stopping:
@@ -156,7 +157,7 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 random_state=split,
             )
             held_out = held_X, indices_of(held_y, labels), held_weight
-        scaler = scaler_for(X).fit(X, sample_weight=weight)
+        scaler = scale_to(StandardScaler(), X, weight)
         if not again:
             self._begin(labels, initial)
         self.scaler_ = scaler
@@ -211,13 +212,13 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if classes is not None and not np.array_equal(unique_labels(classes), known):
             _check.fail("classes", "be those of the first call", classes, "leave it out")
         target = indices_of(y, known)
-        weight = weights_of(X, y, sample_weight, self.class_weight)
+        weight = weights_of(X, y, sample_weight, self.class_weight, known)
         initial, noise, _ = seeds_of(self.random_state)
         if first:
             self._begin(known, initial)
-            self.scaler_ = scaler_for(X)
+            self.scaler_ = StandardScaler()
         check_built(self)
-        self.scaler_.partial_fit(dense_where(X, self.scaler_), sample_weight=weight)
+        scale_to(self.scaler_, X, weight)
         fitting = Fitting.of(self, len(y))
         step = fitting.learning_rate_init / 10.0
         if not hasattr(self, "_optimizer"):

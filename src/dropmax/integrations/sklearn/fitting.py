@@ -17,6 +17,8 @@ from dropmax._progress import progress_bar
 from dropmax.integrations.sklearn.network import make_optimizer, one_cycle, steps_of, train_epoch
 from dropmax.integrations.sklearn.rows import Rows
 
+SHOWN = 20
+"""How many classes an error names."""
 LARGEST_BATCH = 200
 """What batch_size="auto" does not exceed."""
 
@@ -142,10 +144,17 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
     _check.number("validation_fraction", share, low=0.0, high=1.0, **inside)
 
 
-def weights_of(table: Any, y: Any, sample_weight: Any, class_weight: Any) -> Any:
+def weights_of(table: Any, y: Any, sample_weight: Any, class_weight: Any, classes: Any) -> Any:
     """The weights of rows, those of their classes in them; a class that is not named has 1."""
     weight = _check_sample_weight(sample_weight, table, dtype=np.float64, ensure_non_negative=True)
     if isinstance(class_weight, Mapping):
+        known = classes.tolist()
+        for label in class_weight:
+            if label not in known:
+                got = _check.Verbatim(repr(label))
+                shown = ", ".join(map(repr, known[:SHOWN])) + ", ..." * (len(known) > SHOWN)
+                must = f"name classes, which are {shown}"
+                _check.fail("class_weight", must, got, "name them as y does")
         weight = weight * np.array([class_weight.get(label, 1.0) for label in y], dtype=float)
     elif class_weight is not None:
         weight = weight * compute_sample_weight(class_weight, y)

@@ -11,24 +11,31 @@ from torch import Tensor
 class Rows:
     """Scaled rows `[N, D]`, float32 where they train: sparse ones become dense batch by batch."""
 
-    def __init__(self, table: Any, scaler: Any, dtype: torch.dtype = torch.float32) -> None:
-        self.scaled = scaler.transform(dense_where(table, scaler))
-        self.dtype = dtype
+    def __init__(self, table: Any, scaler: StandardScaler, dtype: torch.dtype = torch.float32):
+        self.sparse = is_sparse(table)
+        self.table = table if self.sparse else scaler.transform(table)
+        self.scaler, self.dtype = scaler, dtype
 
     def __len__(self) -> int:
-        return int(self.scaled.shape[0])
+        return int(self.table.shape[0])
 
     def __getitem__(self, chosen: Any) -> Tensor:
-        rows = self.scaled[chosen]
-        dense = rows.toarray() if hasattr(rows, "toarray") else rows
+        rows = self.table[chosen]
+        dense = self.scaler.transform(rows.toarray()) if self.sparse else rows
         return torch.from_numpy(np.ascontiguousarray(dense)).to(self.dtype)
 
 
-def scaler_for(table: Any) -> StandardScaler:
-    """Deviation 1 and mean 0; zeros of sparse rows stay zeros."""
-    return StandardScaler(with_mean=not hasattr(table, "toarray"))
+def is_sparse(table: Any) -> bool:
+    """Whether a table keeps only what is not 0."""
+    return hasattr(table, "toarray")
 
 
-def dense_where(table: Any, scaler: StandardScaler) -> Any:
-    """Sparse rows become dense where the scaler centers them, as it was fitted on dense ones."""
-    return table.toarray() if scaler.with_mean and hasattr(table, "toarray") else table
+def scale_to(scaler: StandardScaler, table: Any, weight: Any) -> StandardScaler:
+    """Let mean and deviation follow more rows.
+
+    Sparse rows stay sparse for it. They are centered like dense ones when they become dense.
+    """
+    scaler.with_mean = not is_sparse(table)
+    scaler.partial_fit(table, sample_weight=weight)
+    scaler.with_mean = True
+    return scaler

@@ -10,6 +10,13 @@ PYTHON = re.compile(
 
 
 def examples_of(page: Path) -> list[tuple[str, str | None]]:
-    """The code of each block, and what it prints if that follows."""
-    found = PYTHON.finditer(page.read_text(encoding="utf-8"))
-    return [(block["code"], block["printed"]) for block in found]
+    """The code of each block, and what it prints if that follows.
+
+    Each block is whole in itself; those of a page that says otherwise are one.
+    """
+    text = page.read_text(encoding="utf-8")
+    found = [(block["code"], block["printed"]) for block in PYTHON.finditer(text)]
+    if "blocks below go on from this one" in text:
+        printed = "".join(printed or "" for _, printed in found) or None
+        return [("\n".join(code for code, _ in found), printed)]
+    return found

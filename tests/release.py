@@ -54,7 +54,7 @@ EXTRAS = {
     ),
     "sklearn": Extra([("README.md", 1)]),
     "train": Extra(
-        [("docs/quickstart.md", -1)],
+        [("docs/quickstart.md", 0)],
         [
             f"compare --data digits --train-per-class 5 --seeds 2 --jobs 2 --out DIGITS {FEW}",
             f"compare --data wines.csv --label-column wine --seeds 1 --out WINES {FEW}",

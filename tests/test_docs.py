@@ -148,16 +148,9 @@ def resolve(path):
 
 
 def blocks():
-    """The Python of every page, and what it prints where the page shows it.
-
-    Each block is whole in itself; those of a page that says otherwise are one.
-    """
+    """The Python of every page, and what it prints where the page shows it."""
     for page in PAGES:
-        found = examples_of(page)
-        if "blocks below go on from this one" in page.read_text(encoding="utf-8"):
-            printed = "".join(printed or "" for _, printed in found) or None
-            found = [("\n".join(code for code, _ in found), printed)]
-        for n, (code, printed) in enumerate(found):
+        for n, (code, printed) in enumerate(examples_of(page)):
             yield pytest.param(code, printed, id=f"{page.relative_to(ROOT)}:{n}")
 
 

@@ -33,7 +33,7 @@ help:
 env: .venv/.dev
 
 demo: .venv/.train
-	$(BIN)/dropmax compare --data digits --seeds 5 --jobs 2 --out demo
+	$(BIN)/dropmax compare --data digits --split half --seeds 5 --jobs 2 --out demo
 
 lint: env
 	$(BIN)/ruff check .

@@ -61,7 +61,7 @@ def write_calibration(
         ...     _ = compare(comparison, out, progress=False)
         ...     (line,) = write_calibration(out, comparison.configs(), load_data("digits"))
         >>> sum(line["after"]["reliability"]["instances"])
-        901
+        359
     """
     lines = [_calibrated(Path(folder), config, data) for config in configs]
     text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)

@@ -13,7 +13,7 @@ from dropmax._files import write_whole
 from dropmax.compare.lines import RESULTS, read_lines
 from dropmax.compare.runs import run_folder
 from dropmax.data import DataSet
-from dropmax.data.dataset import drawn
+from dropmax.data.splits import by_class
 from dropmax.metrics import evaluate
 from dropmax.report.instances import Judged, instances, judge, rounded
 from dropmax.report.png import to_png
@@ -187,10 +187,10 @@ def _predictive(judged: Judged) -> dict[str, Any]:
 
 def _retained(judged: Judged) -> dict[str, Any]:
     names = judged.data.class_names
-    by_class = drawn(judged.data.test, len(names), judged.run.config.seed)
-    classes = [k for k, rows in enumerate(by_class) if rows]
+    drawn = by_class(judged.data.test, len(names), judged.run.config.seed)
+    classes = [k for k, rows in enumerate(drawn) if rows]
     count = min(PICTURES, len(classes))
-    shown = [by_class[classes[i * len(classes) // count]][0] for i in range(count)]
+    shown = [drawn[classes[i * len(classes) // count]][0] for i in range(count)]
     return {
         "images": [
             {**_picture(judged, n), **_ends(judged.retain_logits[n].sigmoid(), names)}

@@ -69,6 +69,7 @@ def line_of(config: RunConfig, data: DataSet) -> dict[str, Any]:
         "options": {"C": float(model.C_)},
         "seconds": round(seconds, 3),
         "threads": torch.get_num_threads(),
+        "digest": data.digest,
         "versions": {**versions(), "sklearn": sklearn.__version__},
         "jobs": 1,
         "gate": None,
@@ -105,15 +106,16 @@ def main() -> None:
             validation_per_class=options.validation_per_class,
             seed=seed,
             encoder=options.encoder,
+            split="half",
         )
         for seed in options.seeds
     ]
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    done = [line["config"] for line in read_lines(options.out)]
+    done = [RunConfig.from_dict(line["config"]) for line in read_lines(options.out)]
     data = data_for(configs[0], options.data_root)
     for n, config in enumerate(configs):
         print(f"\r{n + 1} of {len(configs)} seeds", end="", file=sys.stderr)
-        if config.to_dict() not in done:
+        if config not in done:
             append_line(options.out, line_of(config, data))
     print(file=sys.stderr)
 

@@ -153,7 +153,8 @@ def test_logistic_regression_has_lines_like_ours_each_made_once(tmp_path, monkey
     (first,) = fit("0")
     assert RunConfig.from_dict(first["config"]).head == "logistic_regression"
     (ours,) = compare(Comparison(BASE, HEADS[:1], (0,)), tmp_path / "ours", progress=False)
-    assert ours.keys() - first.keys() == {"curve", "epochs"}
+    assert ours.keys() - first.keys() == {"validation", "curve", "epochs"}
+    assert ours["digest"] != first["digest"], "which halves the rows"
     assert ours["test"].keys() == first["test"].keys()
     assert first["test"]["error"] < 20.0
     assert first["options"]["C"] in (0.01, 0.1)

@@ -5,6 +5,7 @@ so in the changelog.
 """
 
 import inspect
+from functools import cached_property
 from pathlib import Path
 
 import dropmax
@@ -37,7 +38,7 @@ def described(place, value):
     if inspect.isclass(value):
         yield f"class {place}{signature(value)}"
         for name, member in sorted(vars(value).items()):
-            if isinstance(member, property):
+            if isinstance(member, property | cached_property):
                 yield f"    {name}"
             elif inspect.isroutine(member) and not name.startswith(("_", "set_")):
                 yield f"    {name}{signature(getattr(value, name))}"

@@ -14,9 +14,9 @@ from raised import raises
 
 from dropmax.cli import main
 from dropmax.compare import RESULTS, read_lines, run_folder
-from dropmax.data import BrokenRows, delimited, load_data
+from dropmax.data import BrokenRows, DataWarning, delimited, load_data
 from dropmax.data import texts as text
-from dropmax.training import RunConfig, data_for, describe_predictions, load_run, train
+from dropmax.training import RunConfig, data_for, describe_predictions, draw, load_run, train
 
 NAMES = ("ant", "bee", "cow")
 HEADER = ["legs", "wings", "mass", "label"]
@@ -129,20 +129,22 @@ def test_csv_and_parquet_of_the_same_numbers_are_the_same_data_set(tmp_path):
         assert torch.equal(data.test.target, one.test.target)
     expected = [[*np.float32(row[:3]).tolist(), NAMES.index(row[3])] for row in rows]
     assert sorted_rows(one) == sorted(expected)
-    assert one.train.target.bincount().tolist() == [10] * 3
+    assert one.train.target.bincount().tolist() == [16] * 3
+    assert one.test.target.bincount().tolist() == [4] * 3
 
 
 def test_a_folder_keeps_its_splits_and_is_found_below_the_root(tmp_path, monkeypatch):
     write(tmp_path / "zoo" / "train.csv", cells(30))
-    write(tmp_path / "zoo" / "test-1.csv", cells(9, seed=1))
-    write(tmp_path / "zoo" / "notes.csv", [["1"]], header=["x"])
+    write(tmp_path / "zoo" / "Test.csv", cells(9, seed=1))
+    write(tmp_path / "zoo" / "test-1.csv", [["1"]], header=["x"])
     monkeypatch.setenv("DROPMAX_DATA", str(tmp_path))
-    data = load_data("zoo")
+    with pytest.warns(DataWarning, match=r"1 files are left out: test-1\.csv"):
+        data = load_data("zoo")
     assert (len(data.train.target), len(data.test.target)) == (30, 9)
     assert data.train.target.tolist() == [0, 1, 2] * 10
     write(tmp_path / "one" / "animals.csv", cells(30))
-    assert len(load_data("one").train.target) == 15
-    assert len(load_data("one/animals.csv").test.target) == 15
+    assert len(load_data("one", split="half").train.target) == 15
+    assert len(load_data("one/animals.csv").test.target) == 6
 
 
 def test_labels_are_sorted_as_numbers_where_they_are_numbers(tmp_path):
@@ -196,6 +198,14 @@ def test_a_class_that_is_only_in_test_is_broken(tmp_path):
     write(tmp_path / "test.csv", [*cells(3), [0, 0, 0, "dog"]])
     with pytest.warns(BrokenRows, match=r"of test .*: row 3 \(the label 'dog' is not in train\)"):
         assert len(load_data(str(tmp_path)).test.target) == 3
+
+
+def test_a_test_split_without_labels_is_left_out_and_another_drawn(tmp_path):
+    write(tmp_path / "train.csv", cells(15))
+    write(tmp_path / "test.csv", cells(3), [*HEADER[:3], "kind"])
+    with pytest.warns(DataWarning, match="test has no column 'label'"):
+        data = load_data(str(tmp_path))
+    assert (len(data.train), len(data.test)) == (12, 3)
 
 
 def test_missing_and_unreadable_cells_of_parquet_files(tmp_path):
@@ -255,7 +265,8 @@ def test_a_folder_may_mix_csv_and_parquet_and_hold_other_files(tmp_path):
     write(tmp_path / "a" / "TRAIN.CSV", cells(12))
     parquet(tmp_path / "a" / "test.parquet", cells(6))
     (tmp_path / "a" / "readme.txt").write_text("...")
-    assert len(load_data(str(tmp_path / "a")).test.target) == 6
+    with pytest.warns(DataWarning, match=r"left out: readme\.txt"):
+        assert len(load_data(str(tmp_path / "a")).test.target) == 6
     (tmp_path / "b").mkdir()
     parquet(tmp_path / "b" / "train.parquet", cells(12))
     write(tmp_path / "b" / "test.csv", cells(9))
@@ -313,7 +324,8 @@ def test_compare_learns_from_columns_of_any_scale(trained):
     assert [line["test"]["error"] for line in lines] == [0.0, 0.0]
     run = load_run(run_folder(trained / "out", RunConfig(**lines[1]["config"])))
     assert run.columns == ("legs", "wings", "mass")
-    scaled = run.classifier().get_submodule("pixels")(data_for(run.config).train.inputs)
+    splits = draw(run.config, data_for(run.config))
+    scaled = run.classifier().get_submodule("pixels")(splits.train.inputs)
     assert scaled.mean(0).abs().max() < 1e-4
     assert (scaled.std(0) - 1.0).abs().max() < 1e-4
 
@@ -440,28 +452,17 @@ WRONG = {
     "two tables to train on": (
         lambda tmp: str(Path(write(tmp / "b.csv", []), write(tmp / "a.csv", [])).parent),
         ValueError,
-        "load_data: tables of a folder",
+        "load_data: splits",
     ),
     "test alone": (
         lambda tmp: str(Path(write(tmp / "test.csv", cells(9))).parent),
         ValueError,
-        "load_data: tables of a folder",
+        "load_data: splits",
     ),
     "no UTF-8": (
         lambda tmp: utf16(tmp / "a.csv"),
         ValueError,
         "load_data: source",
-    ),
-    "no labels to test": (
-        lambda tmp: (
-            [
-                write(tmp / "train.csv", cells(9)),
-                write(tmp / "test.csv", cells(3), [*HEADER[:3], "kind"]),
-            ]
-            and str(tmp)
-        ),
-        ValueError,
-        "load_data: label_column",
     ),
     "no parquet file": (
         lambda tmp: str(Path(empty(tmp)).rename(tmp / "a.parquet")),
@@ -484,7 +485,7 @@ def empty(folder):
 @pytest.mark.usefixtures("untyped")
 def test_a_class_with_one_row_cannot_be_halved(tmp_path):
     file = write(tmp_path / "a.csv", [*cells(9), [1, 2, 3, "dog"]])
-    data = load_data(file)
+    data = load_data(file, split="half")
     with raises(ValueError, f"DataSet.draw: training rows of {file}"):
         data.draw()
 

@@ -13,7 +13,7 @@ from dropmax.compare import Comparison, compare, run_folder
 from dropmax.data import load_data
 from dropmax.data import texts as text
 from dropmax.errors import DropmaxError
-from dropmax.training import RunConfig, describe_predictions, load_run
+from dropmax.training import RunConfig, describe_predictions, draw, load_run
 
 WORDS = ("card", "cash", "loan")
 
@@ -141,7 +141,7 @@ def test_draws_go_by_the_text_whatever_the_encoder_and_the_order(stub, tmp_path)
 
 
 def test_without_a_test_split_each_class_is_halved(stub, tmp_path):  # noqa: ARG001
-    data = load(folder(tmp_path, train=rows()))
+    data = load(folder(tmp_path, train=rows()), split="half")
     assert data.train.target.bincount().tolist() == [4, 4, 4]
     assert data.test.target.bincount().tolist() == [4, 4, 4]
     assert [WORDS[k] for k in data.train.target] == [one.split()[0] for one in data.train.texts]
@@ -165,7 +165,7 @@ def test_heads_are_trained_on_them(backbone, stub, tmp_path):  # noqa: ARG001
     assert RunConfig.from_dict(lines[0]["config"]).encoder == "stub"
     run = load_run(run_folder(tmp_path / "out", RunConfig.from_dict(lines[1]["config"])))
     data = load(path)
-    pixels = run.classifier().get_submodule("pixels")(data.train.inputs)
+    pixels = run.classifier().get_submodule("pixels")(draw(run.config, data).train.inputs)
     assert pixels.mean(0).abs().max() < 1e-5
     assert run.shape == (9,)
     with raises(FileNotFoundError, "describe_predictions: files"):

@@ -17,7 +17,7 @@ from variants import VARIANTS
 from dropmax import HEADS, find_head
 from dropmax.data import load_data
 from dropmax.heads import DropMaxHead
-from dropmax.training import PROTOCOLS, RunConfig, TrainingError, load_run, module, train
+from dropmax.training import PROTOCOLS, RunConfig, TrainingError, draw, load_run, module, train
 from dropmax.training.classifier import Pixels, flipped_and_cropped, make_classifier, predict
 
 DIGITS = load_data("digits")
@@ -205,7 +205,7 @@ def test_a_term_that_is_no_number_stops_the_run_and_is_named(term, tmp_path, mon
 
 def test_pixels_are_standardized_by_the_training_images_and_kept_with_the_weights(tmp_path):
     made = run(tmp_path, protocol="modern", epochs=2)
-    splits = DIGITS.draw(train_per_class=10)
+    splits = draw(made.config, DIGITS)
     pixels = made.classifier().get_submodule("pixels")
     assert isinstance(pixels, Pixels)
     shown = pixels(splits.train.inputs).double()

@@ -45,14 +45,14 @@ def run_app(app: Callable[[], Any], name: str, arguments: Sequence[str] | None) 
         from typer import TyperException
         from typer.main import get_command
 
-        from dropmax.data import BrokenRows
+        from dropmax.data import DataWarning
 
         command = get_command(app())
     except ModuleNotFoundError as error:
         return _fail(f"{name}: the command needs {error.name}; pip install 'dropmax[train]'.", 2)
     try:
-        with warnings.catch_warnings(action="always", category=BrokenRows):
-            warnings.showwarning = partial(_show, BrokenRows, warnings.showwarning)
+        with warnings.catch_warnings(action="always", category=DataWarning):
+            warnings.showwarning = partial(_show, DataWarning, warnings.showwarning)
             code = command.main(
                 args=[argument for argument in given if argument != DEBUG],
                 prog_name=name,

@@ -92,6 +92,34 @@ ValidationPerClass = Annotated[
         rich_help_panel=DATA_PANEL,
     ),
 ]
+Test = Annotated[
+    str | None,
+    typer.Option(
+        help="Labeled data to test on. If not given: the test split of the data, or drawn rows.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+SPLIT = (
+    "How rows are drawn that the files do not keep for testing: fraction, or half, by which half "
+    "of each class is for testing and none for validation."
+)
+Split = Annotated[str, typer.Option(help=SPLIT, rich_help_panel=DATA_PANEL)]
+TestFraction = Annotated[
+    float | None,
+    typer.Option(
+        help="Which fraction of each class is for testing if the files keep none. If not given: "
+        "0.2. At 0 all rows train, and nothing judges the run.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+ValidationFraction = Annotated[
+    float | None,
+    typer.Option(
+        help="Which fraction of the training rows of each class is for validation. If not given: "
+        "0.15, and none of a class of fewer than five rows.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
 ImageColumn = Annotated[
     str | None,
     typer.Option(
@@ -114,7 +142,10 @@ TextColumn = Annotated[
         rich_help_panel=DATA_PANEL,
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bar.")]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", help="Show no progress bar, and not how many rows train and test."),
+]
 METHOD = "How to predict: plugin, or exact, which is the average over all masks of a DropMax head."
 Method = Annotated[str, typer.Option(help=METHOD)]
 RunMethod = Annotated[str | None, typer.Option(help=f"{METHOD} If not given: as it was trained.")]
@@ -154,6 +185,10 @@ def train(
     batch_size: BatchSize = 100,
     train_per_class: TrainPerClass = None,
     validation_per_class: ValidationPerClass = 0,
+    test: Test = None,
+    split: Split = "fraction",
+    test_fraction: TestFraction = None,
+    validation_fraction: ValidationFraction = None,
     seed: Annotated[
         int,
         typer.Option(
@@ -206,6 +241,10 @@ def train(
         batch_size=batch_size,
         train_per_class=train_per_class,
         validation_per_class=validation_per_class,
+        test=test,
+        split=split,
+        test_fraction=test_fraction,
+        validation_fraction=validation_fraction,
         seed=seed,
         image_column=image_column,
         label_column=label_column,
@@ -223,7 +262,8 @@ def train(
         strategy=strategy,
         precision=precision,
     )
-    _print_metrics(run.metrics["test"])
+    if "test" in run.metrics:
+        _print_metrics(run.metrics["test"])
     typer.echo(f"The run is in {out}.")
 
 
@@ -275,6 +315,10 @@ def compare(
     batch_size: BatchSize = 100,
     train_per_class: TrainPerClass = None,
     validation_per_class: ValidationPerClass = 0,
+    test: Test = None,
+    split: Split = "fraction",
+    test_fraction: TestFraction = None,
+    validation_fraction: ValidationFraction = None,
     data_root: DataRoot = None,
     image_column: ImageColumn = None,
     label_column: LabelColumn = None,
@@ -306,6 +350,10 @@ def compare(
         batch_size=batch_size,
         train_per_class=train_per_class,
         validation_per_class=validation_per_class,
+        test=test,
+        split=split,
+        test_fraction=test_fraction,
+        validation_fraction=validation_fraction,
         image_column=image_column,
         label_column=label_column,
         encoder=_encoder(encoder, text_column),

@@ -6,9 +6,10 @@ from typing import Any
 
 from dropmax import _check
 from dropmax._progress import progress_bar
-from dropmax.compare.runs import complete, finished
+from dropmax.compare.runs import check_lines, complete, finished
 from dropmax.data import DataSet
 from dropmax.training import RunConfig, data_for
+from dropmax.training.fit import say_splits
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Comparison:
     seeds: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        if self.base.test_fraction == 0.0:
+            _check.fail("test_fraction", "be above 0 to compare heads", 0.0, "leave it out")
         for argument in ("heads", "seeds"):
             values = getattr(self, argument)
             if not values or len(set(values)) < len(values):
@@ -64,7 +67,8 @@ def compare(
         jobs: The number of runs at once.
         threads: The number of threads of each run; the machine's cores divided by `jobs` if None.
             The last bits of the numbers depend on it, so every line holds it.
-        progress: Whether to show a progress bar over the runs.
+        progress: Whether to say how many rows train, validate and test, and to show a progress bar
+            over the runs.
 
     Returns:
         The result lines, seed by seed.
@@ -86,8 +90,10 @@ def compare(
         ['softmax', 'dropmax']
     """
     configs = comparison.configs()
-    done = len(finished(configs, out))
-    with progress_bar(len(configs), "runs", done=done, shown=progress) as advance:
+    done = finished(configs, out)
+    if data is not None and len(done) == len(configs):
+        check_lines(done.values(), data)
+    with progress_bar(len(configs), "runs", done=len(done), shown=progress) as advance:
         return complete(
             configs,
             out,
@@ -95,6 +101,7 @@ def compare(
             jobs=jobs,
             threads=threads,
             advance=advance,
+            begin=lambda loaded: say_splits(configs[0], loaded) if progress else None,
         )
 
 

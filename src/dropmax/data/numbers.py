@@ -1,7 +1,7 @@
 """Rows of numbers: a table whose columns, but for that of the labels, hold numbers."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,18 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax.data import tables
-from dropmax.data.dataset import LabeledData
+from dropmax.data.labeled import LabeledData
 
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
-def read_numbers(splits: Mapping[str, tables.Table], label_column: str) -> tables.Found:
+Divide = Callable[[dict[str, LabeledData], int], dict[str, LabeledData]]
+"""Draws the test split where there is none, of the splits and the number of classes."""
+
+
+def read_numbers(
+    splits: Mapping[str, tables.Table], label_column: str, divide: Divide
+) -> tables.Found:
     """The numbers and labels of a table's splits: all columns but that of the labels."""
     columns = tuple(
         name
@@ -27,10 +33,16 @@ def read_numbers(splits: Mapping[str, tables.Table], label_column: str) -> table
         splits, label_column, lambda rows, broken: numbers(rows, columns, broken)
     )
     parts = {
-        split: LabeledData(values[kept], target[kept], tuple(map(str, kept)), tables.notes(broken))
+        split: LabeledData(
+            values[kept],
+            target[kept],
+            tuple(map(str, kept)),
+            tables.notes(broken),
+            together=False,
+        )
         for split, (values, target, kept, broken) in found.items()
     }
-    return tables.Found(class_names, parts, columns)
+    return tables.Found(class_names, divide(parts, len(class_names)), columns)
 
 
 def numbers(rows: Any, columns: Sequence[str], broken: dict[int, str]) -> Float[Tensor, "N D"]:

@@ -1,7 +1,6 @@
 """A table of labeled rows, of files or of the hub: its splits, columns, classes, targets."""
 
 import math
-import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,8 +12,8 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax.data import delimited
-from dropmax.data.dataset import LabeledData
-from dropmax.errors import DropmaxFileNotFoundError
+from dropmax.data.labeled import BrokenRows, LabeledData, some
+from dropmax.data.splits import SPLITS
 
 SUFFIXES = (".csv", ".parquet")
 """Of files that are a table each."""
@@ -22,15 +21,8 @@ INDEX = re.compile(r"__index_level_\d+__")
 """Names of columns that hold the index of a DataFrame, and no feature."""
 LABEL = "label"
 """Where nothing else says which column holds the labels, the one of this name does."""
-SHOWN = 5
-"""How many broken rows a warning names."""
-
 
 Read = TypeVar("Read")
-
-
-class BrokenRows(UserWarning):
-    """Rows of a data set that could not be read and were left out."""
 
 
 class Table(NamedTuple):
@@ -48,100 +40,48 @@ class Found(NamedTuple):
     columns: tuple[str, ...]
 
 
-def load(source: str, root: str | Path | None) -> dict[str, Table]:
-    """The splits by name, of a file, a folder or the hub."""
-    with _check.extra("train"):
-        import datasets
-
-    if not isinstance(source, str) or not source:
-        remedy = "pass a file, a folder or a name"
-        _check.fail("source", "name a data set", source, remedy, of=str)
-    places = _places(source, root)
-    place = next((place for place in places if place.is_dir() or is_table(place)), None)
-    if place is not None and place.is_file():
-        return {"train": read("source", place)}
-    if place is not None and (files := _files_with_csv(place)):
-        return _splits_of(files)
-    looks_like_a_path = (
-        source.startswith((".", "~")) or Path(source).is_absolute() or source.count("/") > 1
-    )
-    looked = ", ".join(str(place) for place in places)
-    if place is None and (looks_like_a_path or source.lower().endswith(SUFFIXES)):
-        got = _check.Verbatim(f"{source!r}, which is not at {looked}")
-        must = "be a folder, or a CSV or parquet file"
-        _check.fail("source", must, got, "check the path", error=DropmaxFileNotFoundError)
-    try:
-        splits = datasets.load_dataset(str(place) if place else source)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error).splitlines()[0]
-        got = _check.Verbatim(f"{source!r} ({looked} is no folder; {reason})")
-        if place:
-            got = _check.Verbatim(f"{source!r} ({reason})")
-        must = "be a folder of data files or a data set of the hub"
-        remedy = "check the name, --data-root or DROPMAX_DATA, and the network"
-        _check.fail("source", must, got, remedy, error=_check.kind_of(error))
-    if "train" not in splits:
-        got = _check.Verbatim(", ".join(splits))
-        _check.fail("splits", "hold train", got, "name the training split train")
-    return {split: Table(rows, {}) for split, rows in splits.items()}
-
-
-def _places(name: str, root: str | Path | None) -> list[Path]:
-    """Where a file or a folder of that name may lie."""
-    root = root or os.environ.get("DROPMAX_DATA")
-    return [*([Path(root, name)] if root else []), Path(name).expanduser()]
+def is_named_as_one(name: str) -> bool:
+    """Whether a name is that of a file with a table."""
+    return name.lower().endswith(SUFFIXES)
 
 
 def is_table(file: Path) -> bool:
     """Whether a file holds a table, by its name."""
-    return file.suffix.lower() in SUFFIXES and file.is_file()
+    return is_named_as_one(file.name) and file.is_file()
+
+
+def stem(file: Path) -> str:
+    """The name of a table without its end."""
+    end = next(end for end in SUFFIXES if file.name.lower().endswith(end))
+    return file.name[: -len(end)]
 
 
 def read(argument: str, file: Path) -> Table:
     """The table in a CSV or parquet file."""
-    with _check.extra("train"):
-        import datasets
-
     if file.suffix.lower() == ".csv":
         return Table(*delimited.read(argument, file))
+    return Table(_parquet(argument, file), {})
+
+
+def _parquet(argument: str, file: Path) -> Any:
+    with _check.extra("train"):
+        import datasets
+        from pyarrow import ArrowException, parquet
+
     try:
-        splits = datasets.load_dataset("parquet", data_files=str(file))
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        found = parquet.read_table(file)
+    except (OSError, ValueError, ArrowException) as error:
         got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__})")
         must = "be a readable parquet file"
         _check.fail(argument, must, got, "check the file", error=_check.kind_of(error))
-    return Table(splits["train"], {})
-
-
-def _files_with_csv(folder: Path) -> list[Path]:
-    """The tables of a folder, if a CSV file is of a split or there is nothing but tables."""
-    every = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
-    files = [file for file in every if is_table(file)]
-    csv = [file for file in files if file.suffix.lower() == ".csv"]
-    of_a_split = any(_is_of(split, file) for file in csv for split in ("train", "test"))
-    return files if of_a_split or (csv and len(files) == len(every)) else []
-
-
-def _is_of(split: str, file: Path) -> bool:
-    return re.match(rf"{split}(?![a-z])", file.stem.lower()) is not None
-
-
-def _splits_of(files: list[Path]) -> dict[str, Table]:
-    """The tables named train and test; a single one of any other name is train."""
-    names = {split: [file for file in files if _is_of(split, file)] for split in ("train", "test")}
-    if not any(names.values()):
-        names["train"] = files
-    if len(names["train"]) != 1 or len(names["test"]) > 1:
-        got = _check.Verbatim(", ".join(file.name for file in files))
-        must = "be one train.csv, with one test.csv or without"
-        _check.fail("tables of a folder", must, got, "rename or join them")
-    return {split: read("source", found[0]) for split, found in names.items() if found}
+    return datasets.Dataset(datasets.table.InMemoryTable(found))
 
 
 def column(argument: str, column: str | None, features: Any, kind: str, taken: str = "") -> str:
     """The column asked for, or the only one of a kind: "Image", "ClassLabel" or "string".
 
-    Labels may also stand in the column `LABEL`. A column that is taken is none of those found.
+    Labels may also stand in the column `LABEL`, or in the only one beside that of the images. A
+    column that is taken is none of those found.
     """
     if column is not None:
         _check.choice(argument, column, features)
@@ -151,8 +91,9 @@ def column(argument: str, column: str | None, features: Any, kind: str, taken: s
         for name, feature in features.items()
         if kind_of(feature) == kind and name != taken
     ]
-    if not found and kind == "ClassLabel" and LABEL in features:
-        return LABEL
+    if not found and kind == "ClassLabel":
+        others = [str(name) for name, feature in features.items() if not is_image(feature)]
+        found = [LABEL] if LABEL in others else others if len(others) < len(features) else []
     if len(found) != 1:
         came = f"{len(found)} among the columns {', '.join(features)}"
         must = f"be named where there is not one column of type {kind}"
@@ -176,17 +117,26 @@ def class_names(rows: Any, column: str, broken: Mapping[int, str]) -> tuple[str,
     """Names of the classes: those the data set keeps, else the labels of sound rows in order."""
     _check_some(len(rows), "train", broken)
     kept = getattr(rows.features[column], "names", None)
-    by_row = {n: str(label) for n, label in enumerate(rows[column][:]) if _is_named(label)}
+    by_row = {n: label for n, label in enumerate(labels(rows, column)) if label is not None}
     found = {label for n, label in by_row.items() if n not in broken}
     if not kept and (lost := {n: label for n, label in by_row.items() if label not in found}):
         n, label = next(iter(lost.items()))
         got = _check.Verbatim(f"none of {label!r}: row {n}, say ({broken[n]})")
         _check.fail("rows", "hold a sound one of every class", got, "mend or remove them")
-    names = kept or sorted(found, key=_numbers_first)
+    names = kept or sorted(found, key=numbers_first)
     if len(names) < 2:
         got = _check.Verbatim(f"{len(names)} in column {column!r}")
         _check.fail("labels", "have two classes or more", got, "check the column")
     return tuple(names)
+
+
+def labels(rows: Any, column: str) -> list[str | None]:
+    """The name of each row's class, or None where it has none."""
+    names = getattr(rows.features[column], "names", None)
+    values = rows[column][:]
+    if names:
+        return [None if value is None or value < 0 else names[value] for value in values]
+    return [str(value) if _is_named(value) else None for value in values]
 
 
 def _is_named(label: object) -> bool:
@@ -194,7 +144,7 @@ def _is_named(label: object) -> bool:
     return label is not None and label == label and str(label).strip() != ""
 
 
-def _numbers_first(name: str) -> tuple[bool, float, str]:
+def numbers_first(name: str) -> tuple[bool, float, str]:
     """By which names are sorted: numbers by their value, before all others."""
     try:
         value = float(name)
@@ -211,33 +161,30 @@ def targets(
 ) -> Tensor:
     """Class indices of the rows; -1, and a reason in `broken`, where there is none."""
     _check.choice("label_column", column, rows.features)
-    labels = rows[column][:]
-    if not getattr(rows.features[column], "names", None):
-        index: Mapping[str, int] = {name: k for k, name in enumerate(class_names)}
-        for n, label in enumerate(labels):
-            labels[n] = index.get(str(label)) if _is_named(label) else None
-            if _is_named(label) and labels[n] is None:
-                broken.setdefault(n, f"the label {str(label)!r} is not in train")
-    for n, label in enumerate(labels):
-        if label is None or label < 0:
-            labels[n] = -1
+    index = {name: k for k, name in enumerate(class_names)}
+    found = labels(rows, column)
+    for n, label in enumerate(found):
+        if label is None:
             broken.setdefault(n, "no label")
-    return torch.tensor(labels, dtype=torch.int64)
+        elif label not in index:
+            broken.setdefault(n, f"the label {label!r} is not in train")
+    return torch.tensor([index.get(label or "", -1) for label in found], dtype=torch.int64)
 
 
 def labeled(
     splits: Mapping[str, Table],
     column: str,
     read: Callable[[Any, dict[int, str]], Read],
+    names: tuple[str, ...] = (),
 ) -> tuple[tuple[str, ...], dict[str, tuple[Read, Tensor, list[int], dict[int, str]]]]:
     """Class names; and by split what `read` makes of the rows, their classes, which rows are sound,
     and what is wrong with the others.
 
-    `read` takes rows and the reasons for which some are broken, to which it adds.
+    `read` takes rows and the reasons for which some are broken, to which it adds. The names are
+    those of the training rows, if none are given.
     """
-    names: tuple[str, ...] = ()
     found = {}
-    for split in ("train", "test"):
+    for split in SPLITS:
         if split in splits:
             rows, broken = splits[split].rows, dict(splits[split].broken)
             values = read(rows, broken)
@@ -277,5 +224,4 @@ def _check_some(count: int, split: str, broken: Mapping[int, str]) -> None:
 
 def _named(broken: Mapping[int, str]) -> str:
     """The first rows, and what is wrong with them."""
-    first = [f"row {n} ({broken[n]})" for n in sorted(broken)[:SHOWN]]
-    return ", ".join(first) + ", ..." * (len(broken) > SHOWN)
+    return some([f"row {n} ({broken[n]})" for n in sorted(broken)])

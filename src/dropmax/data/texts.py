@@ -22,7 +22,7 @@ from torch import Tensor
 from dropmax import _check
 from dropmax._files import make_folder, write_whole
 from dropmax.data import tables
-from dropmax.data.dataset import LabeledData
+from dropmax.data.labeled import LabeledData
 
 PART = 512
 """So many texts are embedded, and kept, at a time."""

@@ -2,7 +2,7 @@
 
 from dropmax.errors import TrainingError
 from dropmax.training.config import PROTOCOLS, Protocol, RunConfig
-from dropmax.training.fit import data_for, data_of, splits_and_classifier, train
+from dropmax.training.fit import data_for, data_of, draw, splits_and_classifier, train
 from dropmax.training.predictions import describe_predictions
 from dropmax.training.run import Run, load_run
 
@@ -15,6 +15,7 @@ __all__ = [
     "data_for",
     "data_of",
     "describe_predictions",
+    "draw",
     "load_run",
     "splits_and_classifier",
     "train",

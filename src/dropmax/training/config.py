@@ -6,7 +6,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dropmax import _check
+from dropmax.data import DataSet
+from dropmax.data.load import RULES
 from dropmax.training.networks import BACKBONES
+
+VALIDATION_FRACTION = 0.15
 
 
 class Protocol(NamedTuple):
@@ -49,6 +53,9 @@ LATER = (
     "decay_gates",
     "encoder",
     "text_column",
+    "test",
+    "test_fraction",
+    "validation_fraction",
 )
 """Settings that the first runs did not have."""
 
@@ -81,6 +88,13 @@ class RunConfig:
         decay_gates: Whether weight decay covers the gate's parameters, too.
         encoder: For texts, as `dropmax.data.load_data` takes it; None for images and numbers.
         text_column: The column of texts; found by its type if None.
+        test: Labeled rows to test on, as `load_data` takes them; those of the data if None.
+        split: How rows that no split of the files holds are drawn: "fraction", or "half", the rule
+            of this project's studies, by which half of each class is for testing and none validate.
+        test_fraction: For "fraction", as `load_data` takes it; a fifth if None.
+        validation_fraction: For "fraction", which fraction of the training rows of each class
+            validates, as `DataSet.draw` takes it. If None it is 0.15, and 0 if
+            `validation_per_class` or a split of the files says what validates.
 
     Raises:
         ValueError: If a setting does not fit.
@@ -110,6 +124,10 @@ class RunConfig:
     decay_gates: bool = False
     encoder: str | None = None
     text_column: str | None = None
+    test: str | None = None
+    split: str = "fraction"
+    test_fraction: float | None = None
+    validation_fraction: float | None = None
 
     def __post_init__(self) -> None:
         for argument in ("data", "head", "encoder"):
@@ -124,6 +142,13 @@ class RunConfig:
             _check.choice("backbone", self.backbone, BACKBONES)
         _check.choice("protocol", self.protocol, PROTOCOLS)
         _check.choice("method", self.method, METHODS)
+        _check.choice("split", self.split, RULES)
+        for argument in ("test_fraction", "validation_fraction"):
+            value = getattr(self, argument)
+            if value is not None:
+                _check.number(argument, value, low=0.0, high=1.0, open_high=True)
+            if value is not None and self.split == "half":
+                _check.fail(argument, "be None where the split is half", value, "leave it out")
         _check.integer("batch_size", self.batch_size, low=1)
         _check.integer("seed", self.seed, low=0)
         _check.integer("validation_per_class", self.validation_per_class, low=0)
@@ -139,6 +164,13 @@ class RunConfig:
     def resolved_epochs(self) -> int:
         """Passes over the training images."""
         return self.epochs or PROTOCOLS[self.protocol].epochs
+
+    def validation_fraction_of(self, data: DataSet) -> float:
+        """Which fraction of the training rows of each class validates."""
+        if self.validation_fraction is not None:
+            return self.validation_fraction
+        ruled = self.split == "half" or self.validation_per_class or len(data.validation)
+        return 0.0 if ruled else VALIDATION_FRACTION
 
     @property
     def augments(self) -> bool:
@@ -161,11 +193,16 @@ class RunConfig:
     def from_dict(cls, settings: Mapping[str, Any]) -> "RunConfig":
         """The settings that `to_dict` gave, under the names of today.
 
+        Those without a split are of a run that was written when there was one rule, half.
+
         Raises:
             ValueError: If a setting is unknown or does not fit.
         """
         known = [field.name for field in fields(cls)]
-        named = {RENAMED.get(name, name): value for name, value in settings.items()}
+        named = {
+            "split": "half",
+            **{RENAMED.get(name, name): value for name, value in settings.items()},
+        }
         for name in named:
             _check.choice("a setting", name, known)
         if named.get("protocol") == "official":

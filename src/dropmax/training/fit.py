@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import nn
 
 from dropmax import _check
 from dropmax._files import holds_something, make_folder, write_whole
-from dropmax.data import DataSet, Splits, load_data
+from dropmax.data import DataSet, DataWarning, Splits, load_data
 from dropmax.metrics import reliability
 from dropmax.training.classifier import fit_pixels, make_classifier, method_of, predict
 from dropmax.training.config import RunConfig
@@ -55,7 +56,8 @@ def train(
         out: The directory to write.
         data: The data set that `config` names, where it is loaded already.
         root: Where folders of data lie; the environment variable DROPMAX_DATA if None.
-        progress: Whether to show a bar over epochs with the time left.
+        progress: Whether to say how many rows train, validate and test, and to show a bar over
+            epochs with the time left.
         accelerator: As `lightning.pytorch.Trainer` takes it, and so the three below.
         devices: How many devices, or which.
         strategy: How they work together.
@@ -81,8 +83,8 @@ def train(
     data = of_classes(config, data or data_for(config, root))
     splits, classifier = splits_and_classifier(config, data)
     folder = Path(out)
-    description = describe(config, data.class_names, data.shape, data.columns)
-    _check_folder(folder, description)
+    description = describe(config, data)
+    _check_folder(folder, description, data)
     if (folder / METRICS).is_file():
         (folder / RESUME).unlink(missing_ok=True)
         return load_run(folder)
@@ -121,11 +123,13 @@ def train(
             must = "be what lightning has on this machine"
             remedy = "leave them out"
             _check.fail("accelerator, devices, strategy and precision", must, got, remedy)
+        if progress and trainer.is_global_zero:
+            say_splits(config, data)
         make_folder(folder)
         write_whole(folder / CONFIG, to_json(description))
         trainer.fit(module, ckpt_path=resume, weights_only=True)
     if trainer.is_global_zero:
-        _finish(folder, module)
+        _finish(folder, module, data.digest)
     trainer.strategy.barrier()
     return load_run(folder)
 
@@ -139,6 +143,9 @@ def data_for(config: RunConfig, root: str | Path | None = None) -> DataSet:
         image_column=config.image_column,
         text_column=config.text_column,
         encoder=config.encoder,
+        test=config.test,
+        split=config.split,
+        test_fraction=config.test_fraction,
     )
     return data if config.corruption is None else data.corrupted(config.corruption)
 
@@ -147,7 +154,7 @@ def data_of(run: Run, root: str | Path | None = None) -> DataSet:
     """The data set of a finished run.
 
     Raises:
-        ValueError: If it has other classes, columns or shapes by now.
+        ValueError: If it has other classes, columns, shapes or rows by now.
     """
     data = of_classes(run.config, data_for(run.config, root))
     for name in ("class_names", "columns", "shape"):
@@ -156,7 +163,23 @@ def data_of(run: Run, root: str | Path | None = None) -> DataSet:
             must = f"have data of the {name} it was trained with, {', '.join(map(str, expected))}"
             got = _check.Verbatim(", ".join(map(str, found))[:200])
             _check.fail("run", must, got, "restore them, or train again")
+    check_digest("run", run.digest, data)
     return data
+
+
+def check_digest(argument: str, digest: str | None, data: DataSet) -> None:
+    """The data set is the one of that digest; a warning says where there is none to check.
+
+    Raises:
+        ValueError: If it is another.
+    """
+    if digest is None:
+        unchecked = f"written without a digest, so that nothing tells whether {data.name} changed"
+        warnings.warn(f"{_check.caller(argument)}: {unchecked}.", DataWarning, stacklevel=3)
+    elif digest != data.digest:
+        got = _check.Verbatim(f"{digest}, while that of {data.name} is {data.digest}")
+        must = "be of the same data set, by the digest of its rows"
+        _check.fail(argument, must, got, "restore the data, or name another directory")
 
 
 def of_classes(config: RunConfig, data: DataSet) -> DataSet:
@@ -166,6 +189,25 @@ def of_classes(config: RunConfig, data: DataSet) -> DataSet:
     return data.of_classes(config.num_classes, seed=config.seed)
 
 
+def draw(config: RunConfig, data: DataSet) -> Splits:
+    """What a run trains, validates and tests on.
+
+    Raises:
+        ValueError: If a class has too few rows.
+    """
+    return data.draw(
+        train_per_class=config.train_per_class,
+        validation_per_class=config.validation_per_class,
+        validation_fraction=config.validation_fraction_of(data),
+        seed=config.seed,
+    )
+
+
+def say_splits(config: RunConfig, data: DataSet) -> None:
+    """Say on the terminal how many rows of a run train, validate and test, and whence they are."""
+    print(data.described(draw(config, of_classes(config, data))), file=sys.stderr)
+
+
 def splits_and_classifier(config: RunConfig, data: DataSet) -> tuple[Splits, nn.Sequential]:
     """The splits and the untrained classifier of a run.
 
@@ -173,17 +215,13 @@ def splits_and_classifier(config: RunConfig, data: DataSet) -> tuple[Splits, nn.
         ValueError: If the settings do not fit the data.
     """
     data = of_classes(config, data)
-    splits = data.draw(
-        train_per_class=config.train_per_class,
-        validation_per_class=config.validation_per_class,
-        seed=config.seed,
-    )
+    splits = draw(config, data)
     classifier = make_classifier(config, data.shape, len(data.class_names))
     fit_pixels(classifier, config, splits.train)
     return splits, classifier
 
 
-def _check_folder(folder: Path, description: dict[str, Any]) -> None:
+def _check_folder(folder: Path, description: dict[str, Any], data: DataSet) -> None:
     """The folder is new, empty, or of this very run."""
     if folder.exists() and not folder.is_dir():
         _check.fail("out", "be a directory", str(folder), "name another")
@@ -191,16 +229,19 @@ def _check_folder(folder: Path, description: dict[str, Any]) -> None:
     if found is None and holds_something(folder):
         got = _check.Verbatim(f"{str(folder)!r}, which holds something else")
         _check.fail("out", "be new, empty or a run", got, "name another")
-    if found is not None and "columns" not in found:  # as runs were written at first
-        description = {name: value for name, value in description.items() if name != "columns"}
-    if found is not None and found != description:
+    if found is not None:  # the first runs had fewer entries
+        late = {"columns"} - set(found)
+        description = {name: value for name, value in description.items() if name not in late}
+    if found is not None and {**found, "digest": ""} != {**description, "digest": ""}:
         differs = [
             name
             for name, value in {**description["config"], **description}.items()
-            if name != "config" and {**found["config"], **found}.get(name) != value
+            if name not in ("config", "digest") and {**found["config"], **found}.get(name) != value
         ]
         got = _check.Verbatim(f"{str(folder)!r} of another experiment ({', '.join(differs)})")
         _check.fail("out", "hold the same experiment", got, "name another directory")
+    if found is not None:
+        check_digest("out", found.get("digest"), data)
 
 
 def _resume_state(folder: Path) -> Path | None:
@@ -216,21 +257,25 @@ def _resume_state(folder: Path) -> Path | None:
     return file
 
 
-def _finish(folder: Path, module: Any) -> None:
+def _finish(folder: Path, module: Any, digest: str) -> None:
     """Write weights, history and, last, the metrics, by which a run is known to be finished."""
     state = {name: t.cpu().contiguous() for name, t in module.classifier.state_dict().items()}
     write_whole(folder / WEIGHTS, safetensors.torch.save(state))
     write_whole(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in module.history))
     test = module.splits.test
     method = method_of(module.classifier, module.config)
-    log_probs = predict(module.classifier, test.inputs, method=method).log_probs
+    judged = {}
+    if len(test):
+        log_probs = predict(module.classifier, test.inputs, method=method).log_probs
+        judged = {"reliability": reliability(log_probs, test.target)._asdict()}
     metrics = {
         **module.history[-1]["curve"],
-        "reliability": reliability(log_probs, test.target)._asdict(),
+        **judged,
         "options": find_head(module.classifier).options(),
         "epochs": module.config.resolved_epochs,
         "seconds": round(module.seconds, 3),
         "threads": torch.get_num_threads(),
+        "digest": digest,
         "versions": versions(),
     }
     write_whole(folder / METRICS, to_json(metrics))

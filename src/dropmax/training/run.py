@@ -15,6 +15,7 @@ from torch import nn
 
 import dropmax
 from dropmax import _check
+from dropmax.data import DataSet
 from dropmax.errors import DropmaxFileNotFoundError
 from dropmax.training.classifier import make_classifier
 from dropmax.training.config import RunConfig
@@ -42,8 +43,10 @@ class Run:
         class_names: The name of each class index.
         shape: (C, H, W) of an image, or (D,) of a row of numbers.
         columns: The columns that a row is of: of numbers, or of texts; none for images.
-        metrics: By split ("train", "validation", "test") the fields of `dropmax.metrics.Metrics`,
-            with "reliability" (of the test split), "seconds", "threads" and "versions" beside them.
+        digest: Of the data set; None for a run that was written without one.
+        metrics: By split ("train", "validation", "test"), if it is not empty, the fields of
+            `dropmax.metrics.Metrics`. Beside them stand "reliability" (of the test split),
+            "seconds", "threads", "digest" and "versions".
         history: A mapping for each epoch: raw and weighted terms, gate, learning curve.
     """
 
@@ -52,6 +55,7 @@ class Run:
     class_names: tuple[str, ...]
     shape: tuple[int, ...]
     columns: tuple[str, ...]
+    digest: str | None
     metrics: Mapping[str, Any]
     history: Sequence[Mapping[str, Any]]
 
@@ -104,6 +108,7 @@ def load_run(path: str | Path) -> Run:
             tuple(described["class_names"]),
             tuple(described["shape"]),
             tuple(described.get("columns", ())),
+            described.get("digest"),
             json.loads((folder / METRICS).read_text(encoding="utf-8")),
             [json.loads(line) for line in history],
         )
@@ -131,17 +136,16 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     return described
 
 
-def describe(
-    config: RunConfig, class_names: Sequence[str], shape: Sequence[int], columns: Sequence[str]
-) -> dict[str, Any]:
+def describe(config: RunConfig, data: DataSet) -> dict[str, Any]:
     """What CONFIG holds."""
     described = {
         "format": FORMAT,
         "config": config.to_dict(),
-        "class_names": list(class_names),
-        "shape": list(shape),
+        "class_names": list(data.class_names),
+        "shape": list(data.shape),
+        "digest": data.digest,
     }
-    return {**described, "columns": list(columns)} if columns else described
+    return {**described, "columns": list(data.columns)} if data.columns else described
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,259 @@
+"""A folder of pictures: a folder for each class, or a CSV file that names pictures and labels."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dropmax import _check
+from dropmax.data import tables
+from dropmax.data.labeled import some
+from dropmax.data.splits import split_of
+from dropmax.data.tables import Table
+
+IMAGE, LABEL = "image", "label"
+"""The columns of a table made of a folder."""
+PASSED_OVER = "__MACOSX"
+"""A folder that archives of a Mac hold beside the files."""
+LAYOUT = "lay it out as FOLDER/CLASS/PICTURE, or FOLDER/train/CLASS/PICTURE with a folder test"
+NAMES = 0.5
+"""A column names pictures if more than this share of its values do."""
+
+
+class Source(NamedTuple):
+    """The table of each split that there is, and the files that nothing is read of."""
+
+    splits: dict[str, Table]
+    unused: tuple[str, ...] = ()
+
+
+class Listing(NamedTuple):
+    """What lies in a folder, however deep.
+
+    Attributes:
+        folder: The folder.
+        files: The files that count, relative to it.
+        passed: What does not count: files that are hidden or in a folder that is, links that lead
+            nowhere or to what is listed already, and empty folders, with a slash at the end.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    passed: tuple[str, ...]
+
+    @property
+    def pictures(self) -> list[Path]:
+        """The files that are pictures, by the ends of their names."""
+        from PIL import Image
+
+        ends = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+        return [file for file in self.files if file.suffix.lower() in ends]
+
+    def but(self, used: Set[Path]) -> tuple[str, ...]:
+        """The names of all files, but for those that are used."""
+        return (*self.passed, *(str(file) for file in self.files if file not in used))
+
+    def described(self) -> str:
+        """How many files of which kind there are."""
+        kinds = Counter(file.suffix.lower() or file.name for file in self.files)
+        return ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(5)) or "no files"
+
+
+def listed(argument: str, folder: Path) -> Listing:
+    """What lies in a folder. Links to folders are followed, each folder is listed once.
+
+    Raises:
+        OSError: If a folder may not be looked into.
+    """
+    files: list[Path] = []
+    passed: list[str] = []
+    links: list[Path] = []
+    seen: set[str] = set()
+
+    def visit(directory: Path) -> None:
+        seen.add(os.path.realpath(directory))
+        entries = sorted(directory.iterdir())
+        if not entries:
+            passed.append(f"{directory.relative_to(folder)}/")
+        for entry in entries:
+            if entry.is_symlink() and entry.is_dir():
+                links.append(entry)
+            elif entry.is_dir():
+                if os.path.realpath(entry) not in seen:
+                    visit(entry)
+            elif entry.is_file() and not _is_hidden(entry.relative_to(folder)):
+                files.append(entry.relative_to(folder))
+            else:
+                passed.append(str(entry.relative_to(folder)))
+
+    try:
+        visit(folder)
+        while links:
+            link = links.pop(0)
+            if os.path.realpath(link) in seen:
+                passed.append(str(link.relative_to(folder)))
+            else:
+                visit(link)
+    except OSError as error:
+        got = _check.Verbatim(f"{error.filename} ({type(error).__name__})")
+        _check.fail(argument, "be readable", got, "check its rights", error=_check.kind_of(error))
+    return Listing(folder, tuple(files), tuple(passed))
+
+
+def _is_hidden(file: Path) -> bool:
+    return any(part.startswith(".") or part == PASSED_OVER for part in file.parts)
+
+
+def of_pictures(argument: str, listing: Listing) -> Source:
+    """The pictures of a folder, with the labels of a table beside them or of their folders."""
+    pictures = listing.pictures
+    return _with_table(argument, listing, pictures) or _with_classes(argument, listing, pictures)
+
+
+def _with_classes(argument: str, listing: Listing, pictures: Sequence[Path]) -> Source:
+    """Each top folder is a class; or a split, if all of them are named so, with folders of classes.
+
+    Raises:
+        ValueError: If a class lies deeper, there is only one, or there is no training split.
+    """
+    tops = sorted({file.parts[0] for file in pictures if len(file.parts) > 1})
+    of_splits = bool(tops) and all(map(split_of, tops))
+    found: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    for file in pictures:
+        *parents, _ = file.parts
+        split = split_of(parents.pop(0)) if of_splits and parents else "train"
+        if parents:
+            found[split or "train"][parents[0]].append(file)
+    _check_layout(argument, listing, tops if of_splits else [], found)
+    splits = {split: _table(listing.folder, classes) for split, classes in found.items()}
+    used = {file for classes in found.values() for files in classes.values() for file in files}
+    return Source(splits, listing.but(used))
+
+
+def _check_layout(
+    argument: str,
+    listing: Listing,
+    split_folders: Sequence[str],
+    found: Mapping[str, Mapping[str, Sequence[Path]]],
+) -> None:
+    """Every class has pictures right in its folder, and there are two of them to train on."""
+    names = [split_of(name) for name in split_folders]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        got = _check.Verbatim(" and ".join(split_folders))
+        _check.fail(argument, f"hold one folder of {twice}", got, "join them, or rename one")
+    depth = 2 + bool(split_folders)
+    deeper = {
+        name: sorted({file.parts[depth - 1] for file in files})
+        for classes in found.values()
+        for name, files in classes.items()
+        if all(len(file.parts) > depth for file in files)
+    }
+    if deeper:
+        name, folders = next(iter(deeper.items()))
+        got = _check.Verbatim(f"{name} with no picture of its own but folders {some(folders)}")
+        remedy = f"move the classes up, or name the folder that holds them; {LAYOUT}"
+        _check.fail(argument, "hold its classes as folders of pictures", got, remedy)
+    classes = found.get("train", {})
+    if len(classes) < 2:
+        there = some([*split_folders, *(f"{name}/" for name in classes)]) or "pictures alone"
+        got = _check.Verbatim(f"{len(listing.pictures)} pictures in {listing.folder}: {there}")
+        must = "hold two classes to train on, a folder each, or a table with names of pictures"
+        _check.fail(argument, must, got, LAYOUT)
+
+
+def _table(folder: Path, classes: Mapping[str, Sequence[Path]]) -> Table:
+    import datasets
+
+    rows = [(str(folder / file), name) for name, files in classes.items() for file in files]
+    features = datasets.Features(
+        {
+            IMAGE: datasets.Image(),
+            LABEL: datasets.ClassLabel(names=sorted(classes, key=tables.numbers_first)),
+        }
+    )
+    columns = {IMAGE: [file for file, _ in rows], LABEL: [name for _, name in rows]}
+    return Table(datasets.Dataset.from_dict(columns, features=features), {})
+
+
+class _Named(NamedTuple):
+    """A table that names pictures, and the pictures that its rows are of."""
+
+    table: Table
+    used: set[Path]
+
+
+def _with_table(argument: str, listing: Listing, pictures: Sequence[Path]) -> Source | None:
+    """The pictures that tables beside them name; None if there is no such table.
+
+    They are the tables of splits if one is named train, else there has to be one.
+    """
+    named: dict[Path, _Named] = {}
+    for file in listing.files:
+        beside = len(file.parts) == 1 or (len(file.parts) == 2 and split_of(file.parts[0]))
+        if beside and tables.is_table(listing.folder / file):
+            found = _named(argument, listing.folder, file, pictures)
+            named.update({file: found} if found else {})
+    if not named:
+        return None
+    by_split = {split: file for file in named if (split := _split_of_table(file))}
+    if "train" not in by_split:
+        if len(named) > 1:
+            got = _check.Verbatim(some(list(map(str, named))))
+            _check.fail(argument, "hold one table of pictures, or train", got, "rename one train")
+        by_split = {"train": next(iter(named))}
+    splits = {split: named[file].table for split, file in by_split.items()}
+    used = set(by_split.values()).union(*(named[file].used for file in by_split.values()))
+    return Source(splits, listing.but(used))
+
+
+def _split_of_table(file: Path) -> str | None:
+    return split_of(file.parts[0]) if len(file.parts) == 2 else split_of(tables.stem(file))
+
+
+def _named(argument: str, folder: Path, file: Path, pictures: Sequence[Path]) -> _Named | None:
+    """A table with the pictures that it names in place of their names; None if it names none."""
+    rows, found = tables.read(argument, folder / file)
+    split = _split_of_table(file)
+    own = [picture for picture in pictures if split and split_of(picture.parts[0]) == split]
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for picture in own or pictures:
+        under = picture.relative_to(file.parent) if file.parent in picture.parents else picture
+        for name in {str(picture.as_posix()), str(under.as_posix()), picture.name, picture.stem}:
+            by_name[name].append(picture)
+    hits = {name: _hits(rows[name][:], by_name) for name in rows.features}
+    column = max(hits, key=hits.__getitem__, default="")
+    if not rows or hits[column] <= NAMES * len(rows):
+        return None
+    return _joined(folder, rows, dict(found), column, by_name)
+
+
+def _hits(values: Sequence[Any], by_name: Mapping[str, Sequence[Path]]) -> int:
+    """How many different pictures the values name."""
+    return len({by_name[str(value)][0] for value in values if str(value) in by_name})
+
+
+def _joined(
+    folder: Path,
+    rows: Any,
+    broken: dict[int, str],
+    column: str,
+    by_name: Mapping[str, Sequence[Path]],
+) -> _Named:
+    import datasets
+
+    files: list[str | None] = [None] * len(rows)
+    used: set[Path] = set()
+    for n, name in enumerate(rows[column][:]):
+        found = by_name.get(str(name), ())
+        if len(found) == 1:
+            files[n] = str(folder / found[0])
+            used.add(found[0])
+        else:
+            broken.setdefault(n, f"{len(found)} pictures are called {str(name)!r}")
+    rows = rows.remove_columns([column, *({IMAGE} & set(rows.features) - {column})])
+    pictures = datasets.Dataset.from_dict(
+        {IMAGE: files}, features=datasets.Features({IMAGE: datasets.Image()})
+    )
+    return _Named(Table(datasets.concatenate_datasets([rows, pictures], axis=1), broken), used)

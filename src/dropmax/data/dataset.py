@@ -120,7 +120,7 @@ class DataSet:
         """How many instances train, validate and test, where they come from, and which are equal.
 
         Test rows that equal a training row are counted where we did not draw the split, and in a
-        table. Equal instances of different classes are named.
+        table. Equal instances of different classes are named, and classes that nothing judges.
         """
         origins = {"validation": DRAWN, **self.origin}
         named = zip(("train", "validate", "test"), splits._asdict().items(), strict=True)
@@ -132,6 +132,11 @@ class DataSet:
         said = [f"{self.name}: {', '.join(counts)}"]
         if not len(splits.test):
             said.append("Nothing judges the run, as there are no test rows")
+        for name, split in (("test", splits.test), ("validation", splits.validation)):
+            absent = sorted(set(range(len(self.class_names))) - set(split.target.tolist()))
+            if len(split) and absent:
+                classes = some([self.class_names[k] for k in absent])
+                said.append(f"Classes without a row for {name}: {len(absent)} ({classes})")
         equal = in_both(splits.train, splits.test)
         if equal and (self.origin["test"] == FILES or not self.train.together):
             said.append(f"Test rows that equal a training row: {equal}")

@@ -18,7 +18,11 @@ PASSED_OVER = "__MACOSX"
 """A folder that archives of a Mac hold beside the files."""
 LAYOUT = "lay it out as FOLDER/CLASS/PICTURE, or FOLDER/train/CLASS/PICTURE with a folder test"
 NAMES = 0.5
-"""A column names pictures if more than this share of its values do."""
+"""A column names pictures if more than this share of its values do.
+
+If it holds no ends of names, more than this share of the pictures has to be in it too: numbers in
+a table may be numbers of pictures by chance.
+"""
 
 
 class Source(NamedTuple):
@@ -222,16 +226,18 @@ def _named(argument: str, folder: Path, file: Path, pictures: Sequence[Path]) ->
         under = picture.relative_to(file.parent) if file.parent in picture.parents else picture
         for name in {str(picture.as_posix()), str(under.as_posix()), picture.name, picture.stem}:
             by_name[name].append(picture)
-    hits = {name: _hits(rows[name][:], by_name) for name in rows.features}
-    column = max(hits, key=hits.__getitem__, default="")
-    if not rows or hits[column] <= NAMES * len(rows):
-        return None
-    return _joined(folder, rows, dict(found), column, by_name)
+    for column in sorted(rows.features, key=lambda name: -len(_hits(rows, name, by_name))):
+        hits = _hits(rows, column, by_name)
+        by_end = any(Path(name).suffix for name in hits)
+        of_all = len(rows) if by_end else max(len(rows), len(own or pictures))
+        if len(hits) > NAMES * of_all:
+            return _joined(folder, rows, dict(found), column, by_name)
+    return None
 
 
-def _hits(values: Sequence[Any], by_name: Mapping[str, Sequence[Path]]) -> int:
-    """How many different pictures the values name."""
-    return len({by_name[str(value)][0] for value in values if str(value) in by_name})
+def _hits(rows: Any, column: str, by_name: Mapping[str, Sequence[Path]]) -> set[str]:
+    """The names of pictures in a column."""
+    return {str(value) for value in rows[column][:]} & by_name.keys()
 
 
 def _joined(

@@ -14,7 +14,6 @@ from dropmax.data.images import digits, read_images
 from dropmax.data.labeled import DataWarning, LabeledData, some
 from dropmax.data.numbers import read_numbers
 from dropmax.data.splits import DRAWN, FILES, SPLITS, apart, halves
-from dropmax.data.tables import Table
 from dropmax.data.texts import PACKAGED, read_texts
 
 RULES = ("fraction", "half")
@@ -100,13 +99,13 @@ def load_data(
     _check.choice("split", split, RULES)
     if test_fraction is not None:
         _check.number("test_fraction", test_fraction, low=0.0, high=1.0, open_high=True)
-    found, unused = _source(source, test, root)
+    splits = _source(source, test, root)
+    features = splits.splits["train"].rows.features
+    label_column = tables.column("label_column", label_column, features, "ClassLabel")
+    found, unused = _with_labels(splits, label_column)
     if test_fraction is not None and (split == "half" or "test" in found):
         must = "be None where the rule is half, or a split of the files is for testing"
         _check.fail("test_fraction", must, test_fraction, "leave it out")
-    features = found["train"].rows.features
-    label_column = tables.column("label_column", label_column, features, "ClassLabel")
-    found = _with_labels(found, label_column)
     origin = dict.fromkeys(found, FILES)
     divide = partial(_divided, rule=split, fraction=test_fraction)
     if of_texts:
@@ -142,17 +141,22 @@ def _source(source: str, test: str | None, root: str | Path | None) -> Source:
         splits = {**splits, "test": other.splits.get("test", other.splits["train"])}
         unused = (*unused, *other.unused)
     if unused:
-        _warn("source", f"{len(unused)} files are left out: {some(unused)}")
+        _warn("source", f"files that are left out: {len(unused)} ({some(unused)})")
     return Source(splits, unused)
 
 
-def _with_labels(splits: Mapping[str, Table], label_column: str) -> dict[str, Table]:
+def _with_labels(source: Source, label_column: str) -> Source:
     """The splits that hold the column of labels; a warning names the others."""
+    splits, unused = source
     _check.choice("label_column", label_column, splits["train"].rows.features)
-    without = [name for name in splits if label_column not in splits[name].rows.features]
-    for name in without:
-        _warn("label_column", f"{name} has no column {label_column!r} and is left out")
-    return {name: table for name, table in splits.items() if name not in without}
+    for name in [name for name in splits if label_column not in splits[name].rows.features]:
+        rows = splits[name].rows
+        _warn("label_column", f"{name} has no column {label_column!r}; rows left out: {len(rows)}")
+        unused = (*unused, *(f"{name}, row {n}" for n in range(len(rows))))
+    return Source(
+        {name: splits[name] for name in splits if label_column in splits[name].rows.features},
+        unused,
+    )
 
 
 def _divided(

@@ -51,7 +51,7 @@ def _of_folder(argument: str, folder: Path) -> Source:
     if not found or len({file.parent for file in shallowest}) > 1:
         got = _check.Verbatim(f"{folder}, with {listing.described()}")
         must = "hold pictures or tables"
-        remedy = "put the pictures of each class in a folder, or one table in this one"
+        remedy = "put pictures, JPEG or PNG, in a folder for each class, or one table in this one"
         error = DropmaxValueError if listing.files else DropmaxFileNotFoundError
         _check.fail(argument, must, got, remedy, error=error)
     used = _by_split(shallowest)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,13 @@ from dropmax import HEADS, find_head
 from dropmax.data import load_data
 from dropmax.heads import DropMaxHead
 from dropmax.training import PROTOCOLS, RunConfig, TrainingError, draw, load_run, module, train
-from dropmax.training.classifier import Pixels, flipped_and_cropped, make_classifier, predict
+from dropmax.training.classifier import (
+    Pixels,
+    class_weights,
+    flipped_and_cropped,
+    make_classifier,
+    predict,
+)
 
 DIGITS = load_data("digits")
 SMALL = {"train_per_class": 10, "epochs": 6, "batch_size": 30}
@@ -349,3 +356,45 @@ def test_a_run_that_was_written_under_older_names_is_read_and_goes_on(tmp_path):
     again = load_run(tmp_path)
     assert again.config == trained.config
     assert run(tmp_path, **options).metrics == trained.metrics
+
+
+def rare(count=6):
+    """Digits of which all classes but the first have few training rows."""
+    data = load_data("digits")
+    kept = [n for n, k in enumerate(data.train.target.tolist()) if k == 0 or n % 20 < count]
+    return replace(data, train=data.train.rows(kept))
+
+
+@pytest.mark.parametrize("head", ["softmax", "dropmax"])
+def test_balanced_classes_weigh_the_same_whatever_their_rows(head, tmp_path):
+    data = rare()
+    config = RunConfig("digits", head, epochs=1, class_weight=("balanced",))
+    target = draw(config, data).train.target
+    weight = class_weights(config, data.class_names, target)
+    for k in range(10):
+        assert_number(weight.double()[target[target == k]].sum().item(), len(target) / 10)
+    named = tuple(f"{k}={value}" for k, value in enumerate(weight.tolist()))
+    runs = [
+        train(replace(config, class_weight=how), tmp_path / str(n), data=data, progress=False)
+        for n, how in enumerate([("balanced",), named, ()])
+    ]
+    first, second, plain = (one.history[0]["weighted"]["nll"] for one in runs)
+    assert first == second != plain
+    assert load_run(tmp_path / "0").config == config
+
+
+def test_a_class_of_weight_0_is_not_learned(tmp_path):
+    config = RunConfig("digits", "softmax", epochs=20, class_weight=("3=0", "5=2.5"))
+    made = train(config, tmp_path, data=DIGITS, progress=False)
+    found = predict(made.classifier(), DIGITS.test.inputs).log_probs.argmax(-1)
+    assert 3 not in found.tolist()
+    assert (found == DIGITS.test.target).double().mean() > 0.8
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("given", ["cat=2", "3", "3=x", "3=-1", "3=nan", "balance", "="])
+def test_wrong_class_weights(given, tmp_path):
+    config = RunConfig("digits", "softmax", epochs=1, class_weight=(given,))
+    with raises(ValueError, "train: class_weight"):
+        train(config, tmp_path / "out", data=DIGITS, progress=False)
+    assert not (tmp_path / "out").exists()

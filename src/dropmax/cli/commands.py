@@ -92,6 +92,14 @@ ValidationPerClass = Annotated[
         rich_help_panel=DATA_PANEL,
     ),
 ]
+ClassWeight = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="How much rows of a class count: balanced, so that all classes count the same, or "
+        "NAME=WEIGHT, which may be given more than once.",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
 Test = Annotated[
     str | None,
     typer.Option(
@@ -183,6 +191,7 @@ def train(
     protocol: Protocol = "paper",
     epochs: Epochs = None,
     batch_size: BatchSize = 100,
+    class_weight: ClassWeight = None,
     train_per_class: TrainPerClass = None,
     validation_per_class: ValidationPerClass = 0,
     test: Test = None,
@@ -239,6 +248,7 @@ def train(
         protocol=protocol,
         epochs=epochs,
         batch_size=batch_size,
+        class_weight=tuple(class_weight or ()),
         train_per_class=train_per_class,
         validation_per_class=validation_per_class,
         test=test,
@@ -313,6 +323,7 @@ def compare(
     protocol: Protocol = "paper",
     epochs: Epochs = None,
     batch_size: BatchSize = 100,
+    class_weight: ClassWeight = None,
     train_per_class: TrainPerClass = None,
     validation_per_class: ValidationPerClass = 0,
     test: Test = None,
@@ -348,6 +359,7 @@ def compare(
         protocol=protocol,
         epochs=epochs,
         batch_size=batch_size,
+        class_weight=tuple(class_weight or ()),
         train_per_class=train_per_class,
         validation_per_class=validation_per_class,
         test=test,

@@ -19,7 +19,8 @@ from dropmax.data import DataSet
 from dropmax.heads import register_head
 from dropmax.heads.registry import own_heads
 from dropmax.training import RunConfig, splits_and_classifier, train
-from dropmax.training.fit import check_digest
+from dropmax.training.classifier import class_weights
+from dropmax.training.fit import check_digest, of_classes
 from dropmax.training.run import METRICS
 
 RUNS = "runs"
@@ -64,7 +65,8 @@ def complete(
         loaded = data()
         check_lines(done.values(), loaded)
         for config in missing:
-            splits_and_classifier(config, loaded)
+            splits, _ = splits_and_classifier(config, loaded)
+            class_weights(config, of_classes(config, loaded).class_names, splits.train.target)
         begin(loaded)
         for line in _lines(missing, folder / RUNS, loaded, jobs, threads):
             append_line(folder / RESULTS, line)

@@ -1,10 +1,12 @@
 """The classifier of a run: pixels, backbone and head in one nn.Sequential."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from dropmax import _check
@@ -15,6 +17,8 @@ from dropmax.training.networks import make_backbone, out_features
 from dropmax.wrap import find_head
 from dropmax.wrap.predictor import scores_of
 
+BALANCED = "balanced"
+"""The class weights by which all classes count the same."""
 BATCH = 100
 """Instances that are predicted in one batch."""
 
@@ -77,6 +81,35 @@ def fit_pixels(classifier: nn.Sequential, config: RunConfig, train: LabeledData)
         pixels = classifier.get_submodule("pixels")
         assert isinstance(pixels, Pixels)
         pixels.fit(train.inputs)
+
+
+def class_weights(
+    config: RunConfig, class_names: Sequence[str], target: Tensor
+) -> Float[Tensor, " K"] | None:
+    """The weights of the classes in training, or None.
+
+    Balanced weights are N / (K N_k), where N_k of the N training rows are of class k.
+
+    Raises:
+        ValueError: If a weight is no number of at least 0, or of no class.
+    """
+    if not config.class_weight:
+        return None
+    counts = target.bincount(minlength=len(class_names))
+    if config.class_weight == (BALANCED,):
+        return len(target) / (len(class_names) * counts.float())
+    weight = torch.ones(len(class_names))
+    for given in config.class_weight:
+        name, _, number = given.rpartition("=")
+        _check.choice("class_weight", name or given, [*class_names, BALANCED])
+        try:
+            weight[class_names.index(name)] = float(number)
+        except ValueError:
+            _check.fail("class_weight", "be NAME=WEIGHT", given, "give a number")
+    if not weight.isfinite().all() or weight.min() < 0.0 or not weight[target].any():
+        got = _check.Verbatim(", ".join(config.class_weight))
+        _check.fail("class_weight", "be finite and at least 0, one above 0", got, "change them")
+    return weight
 
 
 class Prediction(NamedTuple):

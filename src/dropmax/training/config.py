@@ -56,6 +56,7 @@ LATER = (
     "test",
     "test_fraction",
     "validation_fraction",
+    "class_weight",
 )
 """Settings that the first runs did not have."""
 
@@ -95,6 +96,8 @@ class RunConfig:
         validation_fraction: For "fraction", which fraction of the training rows of each class
             validates, as `DataSet.draw` takes it. If None it is 0.15, and 0 if
             `validation_per_class` or a split of the files says what validates.
+        class_weight: How much instances of a class count in training: ("balanced",), by which all
+            classes count the same, or ("NAME=WEIGHT", ...), where a class that is not named has 1.
 
     Raises:
         ValueError: If a setting does not fit.
@@ -128,6 +131,7 @@ class RunConfig:
     split: str = "fraction"
     test_fraction: float | None = None
     validation_fraction: float | None = None
+    class_weight: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for argument in ("data", "head", "encoder"):
@@ -207,7 +211,8 @@ class RunConfig:
             _check.choice("a setting", name, known)
         if named.get("protocol") == "official":
             named["protocol"] = "paper"
-        return cls(**named)
+        lists = {name: tuple(value) for name, value in named.items() if isinstance(value, list)}
+        return cls(**{**named, **lists})
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

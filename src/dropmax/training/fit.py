@@ -15,7 +15,13 @@ from dropmax import _check
 from dropmax._files import holds_something, make_folder, write_whole
 from dropmax.data import DataSet, DataWarning, Splits, load_data
 from dropmax.metrics import reliability
-from dropmax.training.classifier import fit_pixels, make_classifier, method_of, predict
+from dropmax.training.classifier import (
+    class_weights,
+    fit_pixels,
+    make_classifier,
+    method_of,
+    predict,
+)
 from dropmax.training.config import RunConfig
 from dropmax.training.run import (
     CONFIG,
@@ -82,6 +88,7 @@ def train(
     """
     data = of_classes(config, data or data_for(config, root))
     splits, classifier = splits_and_classifier(config, data)
+    weight = class_weights(config, data.class_names, splits.train.target)
     folder = Path(out)
     description = describe(config, data)
     _check_folder(folder, description, data)
@@ -97,7 +104,7 @@ def train(
     from dropmax.training.callbacks import EpochBar, WholeCheckpoints, resume_state
     from dropmax.training.module import RunModule
 
-    module = RunModule(config, classifier, splits)
+    module = RunModule(config, classifier, splits, weight)
     # Lightning logs what hardware it found at each start, and warns of loaders without workers.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():

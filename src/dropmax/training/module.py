@@ -26,10 +26,19 @@ TERMS = Objective._fields
 
 
 class RunModule(LightningModule):
-    """Trains a classifier and keeps the history of its epochs."""
+    """Trains a classifier, with class weights or without, and keeps the history of its epochs."""
 
-    def __init__(self, config: RunConfig, classifier: nn.Sequential, splits: Splits) -> None:
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        config: RunConfig,
+        classifier: nn.Sequential,
+        splits: Splits,
+        weight: Tensor | None = None,
+    ) -> None:
         super().__init__()
+        self.register_buffer("weight", weight, persistent=False)
         self.config = config
         self.protocol = PROTOCOLS[config.protocol]
         self.classifier = classifier
@@ -95,12 +104,12 @@ class RunModule(LightningModule):
         if self.fuses:
             assert isinstance(head, DropMaxHead)
             features = self.classifier[:-1](images)
-            weighted = head.fused_loss(features, target)
+            weighted = head.fused_loss(features, target, weight=self.weight)
             few = max(1, ENOUGH // head.out_features)  # or their scores would need the memory
             self._last = features[:few].detach(), target[:few]
         else:
             scores: Scores = self.classifier(images)
-            raw = head.raw_loss(scores, target)
+            raw = head.raw_loss(scores, target, weight=self.weight)
             weighted = head.weighted(raw)
             self._raw += _stacked(raw)
             self._last = scores, target

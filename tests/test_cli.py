@@ -157,7 +157,7 @@ WRONG = {
     "unknown option of a head": [*TRAIN, "--head", "softmax:smoothing=0.1"],
     "option of no form": [*TRAIN, "--head", "softmax:0.1"],
     "value out of range": [*TRAIN, "--head", "dropmax:temperature=-1.0"],
-    "unknown backbone": [*TRAIN, "--backbone", "resnet"],
+    "unknown backbone": [*TRAIN, "--backbone", "vgg"],
     "images too small": [*TRAIN, "--backbone", "lenet"],
     "unknown predictive": [*TRAIN, "--method", "monte_carlo"],
     "unknown protocol": [*TRAIN, "--protocol", "oficial"],

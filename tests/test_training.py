@@ -262,7 +262,7 @@ def test_the_thirds_of_the_papers_protocol(tmp_path, monkeypatch):
 WRONG = {
     "no head": ({"head": "drop-max"}, ValueError, "make_head: name"),
     "no option": ({"head": "softmax:smoothing=1"}, ValueError, "make_head: an option of softmax"),
-    "no backbone": ({"backbone": "resnet"}, ValueError, "RunConfig: backbone"),
+    "no backbone": ({"backbone": "vgg"}, ValueError, "RunConfig: backbone"),
     "too small": ({"backbone": "lenet"}, ValueError, "make_backbone: shape"),
     "no protocol": ({"protocol": "papre"}, ValueError, "RunConfig: protocol"),
     "no epochs": ({"epochs": 0}, ValueError, "RunConfig: epochs"),

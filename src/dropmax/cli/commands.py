@@ -55,7 +55,7 @@ DataRoot = Annotated[
     ),
 ]
 BACKBONE = (
-    "The network before the head: lenet, mnist_cnn, cnn, mlp, hidden (one dense layer) or "
+    "The network before the head: lenet, mnist_cnn, cnn, resnet, mlp, hidden (one dense layer) or "
     "identity (none). If not given: one that fits the shape of the data."
 )
 Backbone = Annotated[str | None, typer.Option(help=BACKBONE, rich_help_panel=TRAINING_PANEL)]

@@ -65,8 +65,10 @@ def pixels(
             whole = original if drafted else shown.size
             shrunk = drafted[1][2] / whole[0] if drafted else 1.0
             shown = _resized(shown, whole, shrunk, size)
-        shown.getexif()[ExifTags.Base.Orientation] = turn
-        return _tensor(ImageOps.exif_transpose(shown))
+        if turn != 1:
+            shown.getexif()[ExifTags.Base.Orientation] = turn
+            shown = ImageOps.exif_transpose(shown)
+        return _tensor(shown)
     except UnidentifiedImageError:
         return "no picture of a format that Pillow knows"
     except Exception as error:  # a damaged file makes the reader stumble in any way

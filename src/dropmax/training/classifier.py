@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dropmax import _check
 from dropmax.data import LabeledData
+from dropmax.data.pictures import Inputs
 from dropmax.heads import Scores, make_head
 from dropmax.training.config import PROTOCOLS, RunConfig, epoch_seed
 from dropmax.training.networks import make_backbone, out_features
@@ -21,6 +22,8 @@ BALANCED = "balanced"
 """The class weights by which all classes count the same."""
 BATCH = 100
 """Instances that are predicted in one batch."""
+FITTED = 1_000
+"""Images that are held at once when their mean and deviation are taken."""
 
 
 class Pixels(nn.Module):
@@ -40,12 +43,22 @@ class Pixels(nn.Module):
         self.register_buffer("std", torch.ones(channels))
         self.unit = 1 if len(shape) == 1 else 255
 
-    def fit(self, images: Tensor) -> None:
-        """Take the mean and deviation of the images."""
-        channels = images.double().div(self.unit).transpose(0, 1).flatten(1)
-        varies = channels.amax(1) > channels.amin(1)
-        self.mean.copy_(channels.mean(1).view_as(self.mean))
-        self.std.copy_(channels.std(1).where(varies, 1.0).view_as(self.std))
+    def fit(self, images: Inputs) -> None:
+        """Take the mean and deviation of the images, of which a part is held at a time."""
+        count, mean, variance = 0, torch.zeros(()), torch.zeros(())
+        low, high = torch.tensor(torch.inf), torch.tensor(-torch.inf)
+        step = len(images) if images.ndim == 2 else FITTED
+        for start in range(0, len(images), step):
+            part = images[start : start + step].double().div(self.unit).transpose(0, 1).flatten(1)
+            more, offset = part.shape[1], part.mean(1) - mean
+            total = count + more
+            between = offset.square() * (count * more / total / (total - 1))
+            within = part.var(1) * ((more - 1) / (total - 1))
+            variance = variance * ((count - 1) / (total - 1)) + within + between
+            mean, count = mean + offset * (more / total), total
+            low, high = part.amin(1).minimum(low), part.amax(1).maximum(high)
+        self.mean.copy_(mean.view_as(self.mean))
+        self.std.copy_(variance.sqrt().where(high > low, 1.0).view_as(self.std))
 
     def forward(self, images: Tensor) -> Tensor:
         return (images.to(self.mean.dtype) / self.unit - self.mean) / self.std
@@ -63,7 +76,7 @@ def make_classifier(config: RunConfig, shape: tuple[int, ...], num_classes: int)
         head = make_head(config.head, out_features(backbone), num_classes)
     if config.dropout:
         backbone.append(nn.Dropout(config.dropout))
-    for layer in backbone:  # images with their channels last are faster on CPUs
+    for layer in backbone.modules():  # images with their channels last are faster on CPUs
         if isinstance(layer, nn.Conv2d):
             layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
     return nn.Sequential(OrderedDict(pixels=Pixels(shape), backbone=backbone, head=head))
@@ -126,7 +139,7 @@ def method_of(classifier: nn.Module, config: RunConfig) -> str:
 
 
 def predict(
-    classifier: nn.Module, images: Tensor, batch_size: int = BATCH, *, method: str = "plugin"
+    classifier: nn.Module, images: Inputs, batch_size: int = BATCH, *, method: str = "plugin"
 ) -> Prediction:
     """What a trained classifier says of images.
 

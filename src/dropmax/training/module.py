@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from dropmax.data import Splits
+from dropmax.data.pictures import Pictures
 from dropmax.errors import TrainingError
 from dropmax.functional import Objective
 from dropmax.fused.compiled import ENOUGH
@@ -45,13 +46,16 @@ class RunModule(LightningModule):
         self.splits = splits
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
+        shape = splits.train.inputs.shape[1:]
+        self._crops = config.augments and len(shape) == 3 and shape[0] == 3
         self._started = 0.0
         head = find_head(classifier)
         enough = config.batch_size * head.out_features >= ENOUGH
         self.fuses = enough and isinstance(head, DropMaxHead) and head.can_fuse
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        dataset = TensorDataset(self.splits.train.inputs, self.splits.train.target)
+        target = self.splits.train.target
+        dataset = TensorDataset(torch.arange(len(target)), target)
         sampler: DistributedSampler[tuple[Tensor, ...]] = DistributedSampler(
             dataset,
             self.trainer.world_size,
@@ -64,6 +68,14 @@ class RunModule(LightningModule):
             sampler=sampler,
             generator=torch.Generator(),  # or the loader would draw from the default one
         )
+
+    def on_before_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> list[Tensor]:  # noqa: ARG002
+        """The rows that the loader drew become images: the only ones that need to be held."""
+        rows, target = batch
+        inputs = self.splits.train.inputs
+        if self._crops and isinstance(inputs, Pictures):
+            return [inputs.cropped(rows), target]
+        return [inputs[rows], target]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         decay = self.protocol.weight_decay
@@ -98,7 +110,7 @@ class RunModule(LightningModule):
 
     def training_step(self, batch: list[Tensor]) -> Tensor:
         images, target = batch
-        if self.config.augments and images.ndim == 4 and images.shape[1] == 3:
+        if self._crops:
             images = flipped_and_cropped(images)
         head = find_head(self.classifier)
         if self.fuses:

@@ -77,7 +77,7 @@ def class_names(listed: dict[str, list[Key]]) -> tuple[str, ...]:
 
 def keys_of(split: LabeledData, names: tuple[str, ...]) -> list[Key]:
     """Class and hash of each image."""
-    pixels = split.inputs.permute(0, 2, 3, 1).contiguous().numpy()
+    pixels = split.inputs[:].permute(0, 2, 3, 1).contiguous().numpy()
     digests = [hashlib.sha256(image).hexdigest()[:16] for image in pixels]
     labels = [MISSPELLED.get(names[k], names[k]) for k in split.target]
     return list(zip(labels, digests, strict=True))
@@ -93,7 +93,7 @@ def rebuild(name: str, out: Path, source: str | None) -> None:
     listed = read_list(name)
     data = load_data(source, label_column=ORIGINS[name].label_column)
     both = data.train, data.test
-    pool = torch.cat([split.inputs for split in both])
+    pool = torch.cat([split.inputs[:] for split in both])
     every = [key for split in both for key in keys_of(split, data.class_names)]
     row = {key: n for n, key in enumerate(every)}
     wanted = [key for keys in listed.values() for key in keys]

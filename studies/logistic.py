@@ -51,10 +51,10 @@ def line_of(config: RunConfig, data: DataSet) -> dict[str, Any]:
         scoring="neg_log_loss",
         max_iter=10_000,
         use_legacy_attributes=False,
-    ).fit(_rows(pixels, splits.train.inputs), splits.train.target.numpy())
+    ).fit(_rows(pixels, splits.train.inputs[:]), splits.train.target.numpy())
     seconds = time.perf_counter() - started
     log_probs = {
-        name: torch.from_numpy(model.predict_log_proba(_rows(pixels, split.inputs)))
+        name: torch.from_numpy(model.predict_log_proba(_rows(pixels, split.inputs[:])))
         for name, split in splits._asdict().items()
         if len(split.target)
     }

@@ -66,7 +66,7 @@ def labels(head: str, seed: int, train: LabeledData, _: LabeledData) -> Iterator
     given = torch.where(flipped, (train.target + shift) % num_classes, train.target)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     found: dict[str, Tensor] = {}
-    for known, rest in folds.split(train.inputs.numpy(), given.numpy()):
+    for known, rest in folds.split(train.inputs[:].numpy(), given.numpy()):
         classifier = fitted(head, seed, train.inputs[known], given[known])
         scores = classifier.head_scores(train.inputs[rest].numpy())
         if scores.retain_logits is None:
@@ -86,7 +86,7 @@ def scope(head: str, seed: int, train: LabeledData, test: LabeledData) -> Iterat
     unknown = torch.isin(test.target, order[:LEFT_OUT])
     kept = ~torch.isin(train.target, order[:LEFT_OUT])
     classifier = fitted(head, seed, train.inputs[kept], train.target[kept])
-    scores = classifier.head_scores(test.inputs.numpy())
+    scores = classifier.head_scores(test.inputs[:].numpy())
     if scores.retain_logits is None:
         suspicion = {"logits": -scores.logits.logsumexp(-1)}
     else:
@@ -107,7 +107,7 @@ def conformal(
 ) -> Iterator[dict[str, Any]]:
     """Coverage and size of randomised sets; `seed` is of the division, not of the classifier."""
     classifier = once(head, train)
-    sources = predictions(classifier, classifier.head_scores(test.inputs.numpy()))
+    sources = predictions(classifier, classifier.head_scores(test.inputs[:].numpy()))
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(test.target), generator=generator)
     known, rest = order[: len(order) // 2], order[len(order) // 2 :]
@@ -124,7 +124,7 @@ def conformal(
 @cache
 def once(head: str, train: LabeledData) -> DropMaxClassifier:
     """One classifier for all divisions of the test set."""
-    return fitted(head, 0, train.inputs, train.target)
+    return fitted(head, 0, train.inputs[:], train.target)
 
 
 Question = Callable[[str, int, LabeledData, LabeledData], Iterator[dict[str, Any]]]

@@ -135,6 +135,14 @@ ImageColumn = Annotated[
         rich_help_panel=DATA_PANEL,
     ),
 ]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        help="The size of images: the shorter side is resized to so many pixels, and the center "
+        "taken. If not given: as they are if all have one size up to 64, else 64.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
 LabelColumn = Annotated[
     str | None,
     typer.Option(
@@ -207,6 +215,7 @@ def train(
     ] = 0,
     data_root: DataRoot = None,
     image_column: ImageColumn = None,
+    size: Size = None,
     label_column: LabelColumn = None,
     encoder: Encoder = None,
     text_column: TextColumn = None,
@@ -257,6 +266,7 @@ def train(
         validation_fraction=validation_fraction,
         seed=seed,
         image_column=image_column,
+        size=size,
         label_column=label_column,
         encoder=_encoder(encoder, text_column),
         text_column=text_column,
@@ -332,6 +342,7 @@ def compare(
     validation_fraction: ValidationFraction = None,
     data_root: DataRoot = None,
     image_column: ImageColumn = None,
+    size: Size = None,
     label_column: LabelColumn = None,
     encoder: Encoder = None,
     text_column: TextColumn = None,
@@ -367,6 +378,7 @@ def compare(
         test_fraction=test_fraction,
         validation_fraction=validation_fraction,
         image_column=image_column,
+        size=size,
         label_column=label_column,
         encoder=_encoder(encoder, text_column),
         text_column=text_column,
@@ -456,6 +468,7 @@ def export(
         num_nodes=num_nodes,
         output=output,
         class_names=loaded.class_names,
+        recipe=loaded.recipe(classifier),
     )
     for size, difference in differences.items():
         within = f"probabilities within {difference:.1e} of torch's"

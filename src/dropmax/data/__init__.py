@@ -8,6 +8,7 @@ warning `BrokenRows`, and the notes of their split say why.
 
 from dropmax.data.corruption import CORRUPTIONS, corrupted
 from dropmax.data.dataset import DataSet
+from dropmax.data.images import ResizedPictures
 from dropmax.data.labeled import BrokenRows, DataWarning, LabeledData
 from dropmax.data.load import load_data
 from dropmax.data.splits import Splits
@@ -20,6 +21,7 @@ __all__ = [
     "DataSet",
     "DataWarning",
     "LabeledData",
+    "ResizedPictures",
     "Splits",
     "corrupted",
     "load_data",

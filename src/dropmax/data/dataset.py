@@ -3,8 +3,10 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
+from torch import Tensor
 
 from dropmax import _check
 from dropmax.data.corruption import corrupted
@@ -34,6 +36,8 @@ class DataSet:
         columns: Of a table the columns that its rows are of; none for images.
         origin: By split where it comes from: "files", or how it was drawn.
         unused: The files of the folder that nothing was read of.
+        size: To which the shorter side of each picture was resized before its center was taken;
+            None where nothing was.
         digest: A hash of the rows, their classes and splits, in whatever order they are stored.
     """
 
@@ -45,6 +49,7 @@ class DataSet:
     columns: tuple[str, ...] = ()
     origin: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    size: int | None = None
     digest: str = ""
 
     @property
@@ -154,9 +159,14 @@ class DataSet:
         Raises:
             ValueError: If there is no such corruption, or the images are RGB.
         """
-        return self._with_each(
-            lambda split: replace(split, inputs=corrupted(split.inputs, name, seed=seed))
-        )
+        change = partial(corrupted, name=name, seed=seed)
+
+        def harder(split: LabeledData) -> LabeledData:
+            whole = split.inputs
+            inputs = change(whole) if isinstance(whole, Tensor) else whole.changed(change)
+            return replace(split, inputs=inputs)
+
+        return self._with_each(harder)
 
     def of_classes(self, num_classes: int, *, seed: int = 0) -> "DataSet":
         """The part of the data set that is of some of its classes, numbered anew in their order.

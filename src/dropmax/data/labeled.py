@@ -9,6 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from dropmax.data.pictures import Inputs
+
 SHOWN = 5
 """How many rows or files a warning names."""
 
@@ -27,7 +29,7 @@ class LabeledData:
 
     Attributes:
         inputs: Images `[N, C, H, W]`, uint8, C = 1 or 3; or rows float32 `[N, D]`: numbers, or
-            embeddings of texts.
+            embeddings of texts. `inputs[:]` is a tensor, also of pictures that are not held as one.
         target: Class indices `[N]`.
         ids: What each instance is called where it came from: its file, or its row, from 0.
         notes: What was left out of the split it is of, and why.
@@ -36,7 +38,7 @@ class LabeledData:
             table may be equal by chance.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     target: Tensor
     ids: tuple[str, ...]
     notes: tuple[str, ...] = ()
@@ -50,13 +52,17 @@ class LabeledData:
         """Some of the instances, in that order."""
         rows = list(rows)
         chosen = torch.tensor(rows, dtype=torch.int64)
-        return replace(
+        whole = self.inputs
+        part = replace(
             self,
-            inputs=self.inputs[chosen],
+            inputs=whole[chosen] if isinstance(whole, Tensor) else whole.rows(rows),
             target=self.target[chosen],
             ids=tuple(self.ids[n] for n in rows),
             texts=tuple(self.texts[n] for n in rows) if self.texts else (),
         )
+        if "keys" in self.__dict__:  # known, and to know it again may mean to decode again
+            part.__dict__["keys"] = tuple(self.keys[n] for n in rows)
+        return part
 
     @cached_property
     def keys(self) -> tuple[bytes, ...]:

@@ -31,18 +31,25 @@ def load_data(
     test: str | None = None,
     split: str = "fraction",
     test_fraction: float | None = None,
+    size: int | None = None,
 ) -> DataSet:
     """Load a data set of labeled images, rows of numbers or texts.
 
     What you name decides what it holds. If you name an encoder or a column of texts, these are
     texts. Otherwise they are images if there is a column of images, and numbers if not.
 
-    - Images become uint8 `[N, C, H, W]`: gray (C = 1) if all are gray, otherwise RGB (C = 3).
+    - Images become uint8 `[N, C, H, W]`: gray (C = 1) if all are gray, otherwise RGB (C = 3). They
+      are turned as their EXIF orientation says. What is transparent becomes white. 16-bit gray
+      becomes 8-bit gray by its range, and an animation gives its first frame.
     - Numbers become float32 `[N, D]`.
     - Texts become embeddings by a frozen encoder, float32 `[N, D]`. They are kept in a cache.
 
     A broken row is left out, and a warning says so: one without a label, with an image that cannot
     be read, a field that is no finite number, or an empty text.
+
+    Images of one size, up to 64 x 64, stay as they are. Otherwise the shorter side becomes 64
+    pixels and the center is taken, and the warning `ResizedPictures` says so. If all images need
+    more than 1 GB, they are decoded each time they are read.
 
     A split is a folder or a table named train, test, val, valid or validation. If none is for
     testing, a fifth of each class is. A hash of the pixels, the numbers or the texts draws it,
@@ -66,6 +73,8 @@ def load_data(
             takes half of each class, as the studies of this project do.
         test_fraction: Which fraction of each class is for testing, in [0, 1), one row at least; a
             fifth if None. At 0 there are no test rows.
+        size: For images: the pixels of a side. The shorter side is resized to it (bicubic), and the
+            center is taken.
 
     Returns:
         The whole data set; `draw` takes splits from it.
@@ -73,7 +82,7 @@ def load_data(
     Raises:
         FileNotFoundError: If there is no such file or folder.
         ValueError: If a column is missing or unclear, there is only one class, no row can be read,
-            images differ in size, or there are two rules for testing.
+            there are two rules for testing, or a size for what is no image.
 
     Examples:
         >>> import tempfile
@@ -96,6 +105,8 @@ def load_data(
     encoder = PACKAGED if encoder is None else encoder
     if not isinstance(encoder, str) or not encoder:
         _check.fail("encoder", "name an encoder", encoder, f"pass {PACKAGED!r}, say", of=str)
+    if size is not None:
+        _check.integer("size", size, low=1)
     _check.choice("split", split, RULES)
     if test_fraction is not None:
         _check.number("test_fraction", test_fraction, low=0.0, high=1.0, open_high=True)
@@ -106,12 +117,15 @@ def load_data(
     if test_fraction is not None and (split == "half" or "test" in found):
         must = "be None where the rule is half, or a split of the files is for testing"
         _check.fail("test_fraction", must, test_fraction, "leave it out")
+    of_images = image_column is not None or any(map(tables.is_image, features.values()))
+    if size is not None and (of_texts or not of_images):
+        _check.fail("size", "be None where there are no images", size, "leave it out")
     origin = dict.fromkeys(found, FILES)
     divide = partial(_divided, rule=split, fraction=test_fraction)
     if of_texts:
         read = read_texts(found, label_column, text_column, encoder)
-    elif image_column is not None or any(map(tables.is_image, features.values())):
-        read = read_images(found, label_column, image_column)
+    elif of_images:
+        read = read_images(found, label_column, image_column, size)
     else:
         read = read_numbers(found, label_column, divide)
     parts = divide(read.splits, len(read.class_names))
@@ -126,6 +140,7 @@ def load_data(
         columns=read.columns,
         origin=origin,
         unused=unused,
+        size=read.size,
         digest=digest,
     )
 

@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -22,6 +23,9 @@ INDEX = re.compile(r"__index_level_\d+__")
 LABEL = "label"
 """Where nothing else says which column holds the labels, the one of this name does."""
 
+NOWHERE: Mapping[int, str] = MappingProxyType({})
+"""The places of rows that are no files."""
+
 Read = TypeVar("Read")
 
 
@@ -33,11 +37,15 @@ class Table(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What is read of a data set: names of its classes, its splits, and the columns of its rows."""
+    """What is read of a data set: names of its classes, its splits, and the columns of its rows.
+
+    Of pictures also the size to which they were resized; None if they are as they were.
+    """
 
     class_names: tuple[str, ...]
     splits: dict[str, LabeledData]
     columns: tuple[str, ...]
+    size: int | None = None
 
 
 def is_named_as_one(name: str) -> bool:
@@ -194,34 +202,38 @@ def labeled(
     return names, found
 
 
-def sound(count: int, split: str, broken: Mapping[int, str]) -> list[int]:
-    """The rows that are not broken; a warning names those that are.
+def sound(
+    count: int, split: str, broken: Mapping[int, str], places: Mapping[int, str] = NOWHERE
+) -> list[int]:
+    """The rows that are not broken; a warning names those that are, by their places if they have.
 
     Raises:
         ValueError: If none is sound.
     """
-    _check_some(count, split, broken)
+    _check_some(count, split, broken, places)
     if broken:
         left_out = f"{len(broken)} of {count} rows of {split} are broken and left out"
         message = f"{_check.caller('rows')}: {left_out}"
-        warnings.warn(f"{message}: {_named(broken)}.", BrokenRows, stacklevel=4)
+        warnings.warn(f"{message}: {_named(broken, places)}.", BrokenRows, stacklevel=4)
     return [n for n in range(count) if n not in broken]
 
 
-def notes(broken: Mapping[int, str]) -> tuple[str, ...]:
+def notes(broken: Mapping[int, str], places: Mapping[int, str] = NOWHERE) -> tuple[str, ...]:
     """What is wrong with each row that is left out."""
-    return tuple(f"row {n}: {broken[n]}" for n in sorted(broken))
+    return tuple(f"{places.get(n, f'row {n}')}: {broken[n]}" for n in sorted(broken))
 
 
-def _check_some(count: int, split: str, broken: Mapping[int, str]) -> None:
+def _check_some(
+    count: int, split: str, broken: Mapping[int, str], places: Mapping[int, str] = NOWHERE
+) -> None:
     """One row at least is not broken."""
     if len(broken) == count:
-        got = _check.Verbatim(_named(broken) or "no rows")
+        got = _check.Verbatim(_named(broken, places) or "no rows")
         must = f"be readable, one of {split} at least"
         remedy = "check the columns, and pass --text-column for texts"
         _check.fail("rows", must, got, remedy)
 
 
-def _named(broken: Mapping[int, str]) -> str:
+def _named(broken: Mapping[int, str], places: Mapping[int, str]) -> str:
     """The first rows, and what is wrong with them."""
-    return some([f"row {n} ({broken[n]})" for n in sorted(broken)])
+    return some([f"{places.get(n, f'row {n}')} ({broken[n]})" for n in sorted(broken)])

@@ -57,6 +57,7 @@ LATER = (
     "test_fraction",
     "validation_fraction",
     "class_weight",
+    "size",
 )
 """Settings that the first runs did not have."""
 
@@ -98,6 +99,7 @@ class RunConfig:
             `validation_per_class` or a split of the files says what validates.
         class_weight: How much instances of a class count in training: ("balanced",), by which all
             classes count the same, or ("NAME=WEIGHT", ...), where a class that is not named has 1.
+        size: To which images are resized and cropped, as `load_data` takes it.
 
     Raises:
         ValueError: If a setting does not fit.
@@ -132,6 +134,7 @@ class RunConfig:
     test_fraction: float | None = None
     validation_fraction: float | None = None
     class_weight: tuple[str, ...] = ()
+    size: int | None = None
 
     def __post_init__(self) -> None:
         for argument in ("data", "head", "encoder"):
@@ -160,7 +163,11 @@ class RunConfig:
         _check.boolean("decay_gates", self.decay_gates)
         if self.augment is not None:
             _check.boolean("augment", self.augment)
-        for argument in ("epochs", "train_per_class", "num_classes"):
+        if self.size is not None and self.encoder is not None:
+            _check.fail(
+                "size", "be None with an encoder", self.size, "remove one of the two settings"
+            )
+        for argument in ("epochs", "train_per_class", "num_classes", "size"):
             if getattr(self, argument) is not None:
                 _check.integer(argument, getattr(self, argument), low=1)
 

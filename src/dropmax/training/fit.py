@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,7 @@ def data_for(config: RunConfig, root: str | Path | None = None) -> DataSet:
         test=config.test,
         split=config.split,
         test_fraction=config.test_fraction,
+        size=config.size,
     )
     return data if config.corruption is None else data.corrupted(config.corruption)
 
@@ -163,7 +165,7 @@ def data_of(run: Run, root: str | Path | None = None) -> DataSet:
     Raises:
         ValueError: If it has other classes, columns, shapes or rows by now.
     """
-    data = of_classes(run.config, data_for(run.config, root))
+    data = of_classes(run.config, data_for(replace(run.config, size=run.size), root))
     for name in ("class_names", "columns", "shape"):
         expected, found = getattr(run, name), getattr(data, name)
         if found != expected and (expected or name != "columns"):

@@ -1,16 +1,16 @@
 """What a run says of image files and of tables."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dropmax import _check
 from dropmax.data import tables
 from dropmax.data.numbers import numbers
+from dropmax.data.pixels import centered, pixels
 from dropmax.data.texts import embed, texts_of
 from dropmax.errors import DropmaxFileNotFoundError, DropmaxValueError
 from dropmax.training.classifier import Prediction, method_of, predict
@@ -40,22 +40,21 @@ def describe_predictions(
 
     Args:
         run: A finished run.
-        files: Images of the size the run was trained on; or, for a run on numbers or texts, CSV or
-            parquet files with its columns.
+        files: Images, which are turned, resized and cropped as those of the run were; or, for a run
+            on numbers or texts, CSV or parquet files with its columns.
         top: The number of classes to name; all of them if there are fewer.
         method: How to predict: "plugin" or, for DropMax, "exact". The run's own if None.
 
     Yields:
         `{"file", "top": [{"class", "probability"}], "retained": [{"class", "probability"}]}`;
         retained are the classes of retain probability at least 0.5, None for a head without gate.
-        For tables "row" is the place in the file, counted from 0, and `{"file", "row", "error"}`
-        stands for a row that cannot be read.
+        For tables "row" is the place in the file, counted from 0. `{"file", "error"}`, or
+        `{"file", "row", "error"}`, stands for an image or a row that cannot be read.
 
     Raises:
         FileNotFoundError: If there is no such file, before anything is yielded.
-        OSError: If a file is no readable image, before anything is yielded.
-        ValueError: If an image is of another size, or a table lacks a column, before anything is
-            yielded; if the head has no such method.
+        ValueError: If a table lacks a column, before anything is yielded; if the head has no such
+            method.
 
     Examples:
         >>> import tempfile
@@ -71,8 +70,13 @@ def describe_predictions(
     classifier = run.classifier()
     method = method or method_of(classifier, run.config)
     paths = [Path(file) for file in files]
-    of_images = len(run.shape) == 3
-    found = [_images(run, paths)] if of_images else [_rows(run, path) for path in paths]
+    found: Iterable[Instances]
+    if len(run.shape) == 3:
+        _check_files(paths)
+        starts = range(0, len(paths), AT_ONCE)
+        found = (_images(run, paths[start : start + AT_ONCE]) for start in starts)
+    else:
+        found = [_rows(run, path) for path in paths]
     for places, inputs, broken in found:
         parts = torch.split(inputs, AT_ONCE)
         described = (
@@ -101,9 +105,21 @@ def _named(run: Run, probs: Tensor, k: int) -> dict[str, Any]:
     return {"class": run.class_names[k], "probability": round(float(probs[k]), 6)}
 
 
+def _check_files(files: Sequence[Path]) -> None:
+    """Every file is there, readable or not."""
+    missing = next((file for file in files if not file.exists()), None)
+    if missing is not None:
+        error = DropmaxFileNotFoundError
+        _check.fail("files", "be there", str(missing), "check the path", error=error)
+
+
 def _images(run: Run, files: Sequence[Path]) -> Instances:
-    places = [{"file": str(file)} for file in files]
-    return Instances(places, torch.stack([_read(file, run.shape) for file in files]), {})
+    """The images that can be read, made as those were on which the run was trained."""
+    found = [_read(file, run) for file in files]
+    broken = {n: image for n, image in enumerate(found) if isinstance(image, str)}
+    images = [image for image in found if isinstance(image, Tensor)]
+    inputs = torch.stack(images) if images else torch.empty(0, *run.shape, dtype=torch.uint8)
+    return Instances([{"file": str(file)} for file in files], inputs, broken)
 
 
 def _rows(run: Run, file: Path) -> Instances:
@@ -127,21 +143,14 @@ def _rows(run: Run, file: Path) -> Instances:
     return Instances(places, inputs, broken)
 
 
-def _read(file: Path, shape: tuple[int, ...]) -> Tensor:
-    """An image as the run takes it, uint8 [C, H, W]."""
-    with _check.extra("train"):
-        from PIL import Image, UnidentifiedImageError
-
-    channels, height, width = shape
-    try:
-        with Image.open(file) as image:
-            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    except (UnidentifiedImageError, OSError, ValueError) as error:
-        got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__})")
-        must = "be readable images"
-        _check.fail("files", must, got, "check the path", error=_check.kind_of(error))
-    if pixels.shape[:2] != (height, width):
-        got = _check.Verbatim(f"{pixels.shape[1]} x {pixels.shape[0]} in {str(file)!r}")
-        must = f"be {width} x {height} pixels, as the run was trained"
-        _check.fail("files", must, got, "resize it")
-    return torch.from_numpy(pixels.reshape(height, width, channels).copy()).permute(2, 0, 1)
+def _read(file: Path, run: Run) -> Tensor | str:
+    """An image uint8 `[C, H, W]` as the run takes it, or the reason why there is none."""
+    channels, height, width = run.shape
+    found = pixels(file, run.size, channels)
+    if isinstance(found, str):
+        return found
+    image = centered(found, run.size)
+    if image.shape[1:] != (height, width):
+        came = f"{image.shape[2]} x {image.shape[1]} pixels"
+        return f"{came}, while the run takes {width} x {height}; resize it, or train with --size"
+    return image

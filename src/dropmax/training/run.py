@@ -17,7 +17,7 @@ import dropmax
 from dropmax import _check
 from dropmax.data import DataSet
 from dropmax.errors import DropmaxFileNotFoundError
-from dropmax.training.classifier import make_classifier
+from dropmax.training.classifier import Pixels, make_classifier
 from dropmax.training.config import RunConfig
 
 FORMAT = 1
@@ -43,6 +43,8 @@ class Run:
         class_names: The name of each class index.
         shape: (C, H, W) of an image, or (D,) of a row of numbers.
         columns: The columns that a row is of: of numbers, or of texts; none for images.
+        size: To which the shorter side of an image is resized before its center is taken; None
+            where images are as they are, and for rows.
         digest: Of the data set; None for a run that was written without one.
         metrics: By split ("train", "validation", "test"), if it is not empty, the fields of
             `dropmax.metrics.Metrics`. Beside them stand "reliability" (of the test split),
@@ -55,6 +57,7 @@ class Run:
     class_names: tuple[str, ...]
     shape: tuple[int, ...]
     columns: tuple[str, ...]
+    size: int | None
     digest: str | None
     metrics: Mapping[str, Any]
     history: Sequence[Mapping[str, Any]]
@@ -72,6 +75,29 @@ class Run:
         except (OSError, SafetensorError, RuntimeError) as error:
             _broken(file, error)
         return classifier.eval()
+
+    def recipe(self, classifier: nn.Sequential) -> dict[str, Any]:
+        """What makes an input of an instance, as JSON takes it; an exported file states it.
+
+        Under "inside" is what the classifier does by itself: it divides pixels by "unit", subtracts
+        the mean of each channel or column, and divides by the deviation.
+        """
+        pixels = classifier.get_submodule("pixels")
+        assert isinstance(pixels, Pixels)
+        inside = {
+            "unit": pixels.unit,
+            "mean": pixels.mean.flatten().tolist(),
+            "deviation": pixels.std.flatten().tolist(),
+        }
+        if self.config.encoder is not None:
+            return {"kind": "texts", "encoder": self.config.encoder, "inside": inside}
+        if len(self.shape) == 1:
+            return {"kind": "numbers", "columns": list(self.columns), "inside": inside}
+        names = ("channels", "height", "width")
+        found = {"kind": "images", **dict(zip(names, self.shape, strict=True)), "inside": inside}
+        if self.size is None:
+            return found
+        return {**found, "size": self.size, "resize": "shorter side, bicubic", "crop": "center"}
 
 
 def load_run(path: str | Path) -> Run:
@@ -108,6 +134,7 @@ def load_run(path: str | Path) -> Run:
             tuple(described["class_names"]),
             tuple(described["shape"]),
             tuple(described.get("columns", ())),
+            described.get("size"),
             described.get("digest"),
             json.loads((folder / METRICS).read_text(encoding="utf-8")),
             [json.loads(line) for line in history],
@@ -145,7 +172,9 @@ def describe(config: RunConfig, data: DataSet) -> dict[str, Any]:
         "shape": list(data.shape),
         "digest": data.digest,
     }
-    return {**described, "columns": list(data.columns)} if data.columns else described
+    if data.columns:
+        described["columns"] = list(data.columns)
+    return described if data.size is None else {**described, "size": data.size}
 
 
 def versions() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """A model with a head as an ONNX file, compared with onnxruntime before it is left."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -40,6 +40,7 @@ def export_onnx(
     num_nodes: int | None = None,
     output: str = "log_probs",
     class_names: Sequence[str] | None = None,
+    recipe: Mapping[str, Any] | None = None,
     atol: float = 1e-5,
 ) -> dict[int, float]:
     """Write a model with a head as an ONNX file: inputs to log-probabilities, any number at once.
@@ -57,6 +58,8 @@ def export_onnx(
             where `predictive.error_bound` on the example is above 1e-4.
         output: "log_probs", in nats, or "probs"; the name of the file's output.
         class_names: Written into the file's metadata as JSON, under `class_names`.
+        recipe: What makes an input of an instance, as JSON takes it. It is written into the
+            metadata, under `recipe`.
         atol: How far the probabilities may be from torch's.
 
     Returns:
@@ -93,6 +96,8 @@ def export_onnx(
     if class_names is not None:
         _check_class_names(class_names, find_head(model).out_features)
         metadata["class_names"] = json.dumps(list(class_names), ensure_ascii=False)
+    if recipe is not None:
+        metadata["recipe"] = _as_json(recipe)
     _check_size(model)
     _check_installed()
     with _evaluating(model), torch.no_grad():
@@ -144,6 +149,14 @@ def _check_class_names(class_names: Sequence[str], num_classes: int) -> None:
     if len(class_names) != num_classes or not all(isinstance(x, str) for x in class_names):
         must = f"be {num_classes} names"
         _check.fail("class_names", must, class_names, "name each class once")
+
+
+def _as_json(recipe: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(recipe), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        got = _check.Verbatim(str(error))
+        _check.fail("recipe", "be what JSON takes", got, "pass names, numbers and lists of them")
 
 
 def _check_size(model: nn.Module) -> None:

@@ -158,6 +158,14 @@ TextColumn = Annotated[
         rich_help_panel=DATA_PANEL,
     ),
 ]
+NoExamples = Annotated[
+    bool,
+    typer.Option(
+        "--no-examples",
+        help="Keep no rows in the run. Otherwise it keeps eight, so that export needs no data.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
 Quiet = Annotated[
     bool,
     typer.Option("--quiet", help="Show no progress bar, and not how many rows train and test."),
@@ -168,7 +176,7 @@ RunMethod = Annotated[str | None, typer.Option(help=f"{METHOD} If not given: as 
 RUN = "The folder of a run: what train wrote, or a folder in runs/ of what compare wrote."
 RunPath = Annotated[Path, typer.Argument(help=RUN)]
 EXPORT_IMAGES = 1_000
-"""An exported file is compared with torch on at most so many test images."""
+"""A file of a run that keeps no examples is compared with torch on at most so many rows."""
 
 
 def _import(files: list[Path] | None) -> list[Path] | None:
@@ -244,6 +252,7 @@ def train(
             rich_help_panel=MACHINE_PANEL,
         ),
     ] = "32-true",
+    no_examples: NoExamples = False,
     imports: Import = None,  # noqa: ARG001
     quiet: Quiet = False,
 ) -> None:
@@ -277,6 +286,7 @@ def train(
         out,
         root=data_root,
         progress=not quiet,
+        examples=not no_examples,
         accelerator=accelerator,
         devices=devices,
         strategy=strategy,
@@ -347,6 +357,7 @@ def compare(
     encoder: Encoder = None,
     text_column: TextColumn = None,
     method: Method = "plugin",
+    no_examples: NoExamples = False,
     imports: Import = None,  # noqa: ARG001
     quiet: Quiet = False,
 ) -> None:
@@ -392,6 +403,7 @@ def compare(
         jobs=jobs,
         threads=threads,
         progress=not quiet,
+        examples=not no_examples,
     )
     table = report.table(lines)
     write_whole(out / "table.md", table)
@@ -457,8 +469,10 @@ def export(
     from dropmax.training.classifier import method_of
 
     loaded = training.load_run(run)
-    images = training.data_of(loaded, data_root).test.inputs
-    images = images[:: -(-len(images) // EXPORT_IMAGES)]
+    images = loaded.examples()
+    if images is None:
+        inputs = training.data_of(loaded, data_root).train.inputs
+        images = inputs[:: -(-len(inputs) // EXPORT_IMAGES)]
     classifier = loaded.classifier()
     differences = export_onnx(
         classifier,
@@ -472,7 +486,7 @@ def export(
     )
     for size, difference in differences.items():
         within = f"probabilities within {difference:.1e} of torch's"
-        typer.echo(f"batch {size:2}: {within} on {len(images)} images")
+        typer.echo(f"batch {size:2}: {within} on {len(images)} rows")
     typer.echo(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
 
 

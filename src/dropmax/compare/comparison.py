@@ -56,6 +56,7 @@ def compare(
     jobs: int = 1,
     threads: int | None = None,
     progress: bool = True,
+    examples: bool = True,
 ) -> list[dict[str, Any]]:
     """Train every head with every seed. If it was interrupted, call it again to resume it.
 
@@ -69,6 +70,8 @@ def compare(
             The last bits of the numbers depend on it, so every line holds it.
         progress: Whether to say how many rows train, validate and test, and to show a progress bar
             over the runs.
+        examples: Whether each run keeps up to eight training inputs, so that it can be exported
+            without its data.
 
     Returns:
         The result lines, seed by seed.
@@ -100,6 +103,7 @@ def compare(
             data=lambda: data or data_for(comparison.base, root),
             jobs=jobs,
             threads=threads,
+            examples=examples,
             advance=advance,
             begin=lambda loaded: say_splits(configs[0], loaded) if progress else None,
         )

@@ -35,6 +35,7 @@ def complete(
     threads: int | None,
     advance: Callable[[], None],
     begin: Callable[[DataSet], None] = lambda _: None,
+    examples: bool = True,
 ) -> list[dict[str, Any]]:
     """Train the runs that have no line yet. Their settings differ in head and seed alone.
 
@@ -46,6 +47,7 @@ def complete(
         threads: The number of threads of each run; the machine's cores divided by `jobs` if None.
         advance: Called after each run.
         begin: Called with the data set before the first run.
+        examples: Whether the runs keep some of their inputs.
 
     Returns:
         The lines, in the order of the settings.
@@ -68,7 +70,7 @@ def complete(
             splits, _ = splits_and_classifier(config, loaded)
             class_weights(config, of_classes(config, loaded).class_names, splits.train.target)
         begin(loaded)
-        for line in _lines(missing, folder / RUNS, loaded, jobs, threads):
+        for line in _lines(missing, folder / RUNS, loaded, jobs, threads, examples):
             append_line(folder / RESULTS, line)
             done[RunConfig.from_dict(line["config"])] = line
             advance()
@@ -137,19 +139,26 @@ def run_folder(out: str | Path, config: RunConfig) -> Path:
 
 
 def _lines(
-    configs: Sequence[RunConfig], folder: Path, data: DataSet, jobs: int, threads: int
+    configs: Sequence[RunConfig],
+    folder: Path,
+    data: DataSet,
+    jobs: int,
+    threads: int,
+    examples: bool = True,
 ) -> Iterator[dict[str, Any]]:
     """The result lines of runs, as they end."""
     make_folder(folder)
     if jobs == 1:
         for config in configs:
-            yield _line(config, folder.parent, data, jobs, threads)
+            yield _line(config, folder.parent, data, jobs, threads, examples)
         return
     known = data, own_heads(config.head for config in configs)
     with ProcessPoolExecutor(
         jobs, get_context("spawn"), initializer=_begin_worker, initargs=known
     ) as pool:
-        running = [pool.submit(_line, c, folder.parent, None, jobs, threads) for c in configs]
+        running = [
+            pool.submit(_line, c, folder.parent, None, jobs, threads, examples) for c in configs
+        ]
         try:
             for finished in as_completed(running):
                 yield finished.result()
@@ -159,13 +168,24 @@ def _lines(
 
 
 def _line(
-    config: RunConfig, out: Path, data: DataSet | None, jobs: int, threads: int
+    config: RunConfig,
+    out: Path,
+    data: DataSet | None,
+    jobs: int,
+    threads: int,
+    examples: bool,
 ) -> dict[str, Any]:
     """Train one run and return its line."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        run = train(config, run_folder(out, config), data=data or _worker_data[0], progress=False)
+        run = train(
+            config,
+            run_folder(out, config),
+            data=data or _worker_data[0],
+            progress=False,
+            examples=examples,
+        )
     finally:
         torch.set_num_threads(before)
     rows = [row for row in run.history if "curve" in row]

@@ -26,6 +26,7 @@ from dropmax.training.classifier import (
 from dropmax.training.config import RunConfig
 from dropmax.training.run import (
     CONFIG,
+    EXAMPLES,
     HISTORY,
     METRICS,
     RESUME,
@@ -39,6 +40,9 @@ from dropmax.training.run import (
 )
 from dropmax.wrap import find_head
 
+NUM_EXAMPLES = 8
+"""A run keeps so many of its inputs."""
+
 
 def train(
     config: RunConfig,
@@ -47,6 +51,7 @@ def train(
     data: DataSet | None = None,
     root: str | Path | None = None,
     progress: bool = True,
+    examples: bool = True,
     accelerator: str = "auto",
     devices: int | str = 1,
     strategy: str = "auto",
@@ -65,6 +70,8 @@ def train(
         root: Where folders of data lie; the environment variable DROPMAX_DATA if None.
         progress: Whether to say how many rows train, validate and test, and to show a bar over
             epochs with the time left.
+        examples: Whether the run keeps up to eight training inputs, so that it can be exported
+            without its data.
         accelerator: As `lightning.pytorch.Trainer` takes it, and so the three below.
         devices: How many devices, or which.
         strategy: How they work together.
@@ -137,7 +144,7 @@ def train(
         write_whole(folder / CONFIG, to_json(description))
         trainer.fit(module, ckpt_path=resume, weights_only=True)
     if trainer.is_global_zero:
-        _finish(folder, module, data.digest)
+        _finish(folder, module, data.digest, examples)
     trainer.strategy.barrier()
     return load_run(folder)
 
@@ -266,11 +273,15 @@ def _resume_state(folder: Path) -> Path | None:
     return file
 
 
-def _finish(folder: Path, module: Any, digest: str) -> None:
+def _finish(folder: Path, module: Any, digest: str, examples: bool) -> None:
     """Write weights, history and, last, the metrics, by which a run is known to be finished."""
     state = {name: t.cpu().contiguous() for name, t in module.classifier.state_dict().items()}
     write_whole(folder / WEIGHTS, safetensors.torch.save(state))
     write_whole(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in module.history))
+    if examples:
+        inputs = module.splits.train.inputs
+        evenly = torch.linspace(0, len(inputs) - 1, min(len(inputs), NUM_EXAMPLES)).long()
+        write_whole(folder / EXAMPLES, safetensors.torch.save({"inputs": inputs[evenly]}))
     test = module.splits.test
     method = method_of(module.classifier, module.config)
     judged = {}

@@ -11,7 +11,7 @@ import numpy
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 import dropmax
 from dropmax import _check
@@ -23,11 +23,12 @@ from dropmax.training.config import RunConfig
 FORMAT = 1
 """The version of the directory's layout."""
 
-CONFIG, METRICS, HISTORY, WEIGHTS = (
+CONFIG, METRICS, HISTORY, WEIGHTS, EXAMPLES = (
     "config.json",
     "metrics.json",
     "epochs.jsonl",
     "model.safetensors",
+    "examples.safetensors",
 )
 RESUME = "resume.ckpt"
 """What an unfinished run goes on from; deleted at its end."""
@@ -75,6 +76,20 @@ class Run:
         except (OSError, SafetensorError, RuntimeError) as error:
             _broken(file, error)
         return classifier.eval()
+
+    def examples(self) -> Tensor | None:
+        """Up to eight training inputs that the run keeps, as its classifier takes them.
+
+        Raises:
+            ValueError: If they cannot be read.
+        """
+        file = self.path / EXAMPLES
+        if not file.is_file():
+            return None
+        try:
+            return safetensors.torch.load_file(file)["inputs"]
+        except (OSError, SafetensorError, KeyError) as error:
+            _broken(file, error)
 
     def recipe(self, classifier: nn.Sequential) -> dict[str, Any]:
         """What makes an input of an instance, as JSON takes it; an exported file states it.

@@ -1,0 +1,123 @@
+"""What a run is of: the rows that train, validate and test, their digest, and examples of them."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from dropmax.cli import main
+from dropmax.compare import RESULTS, read_lines
+from dropmax.data import load_data
+from dropmax.training import load_run
+
+
+def table(folder, seed=0):
+    """A CSV file of two classes apart."""
+    folder.mkdir(exist_ok=True)
+    numbers = np.random.default_rng(seed).normal(size=40).round(3)
+    file = folder / "zoo.csv"
+    file.write_text("\n".join(["x,label", *(f"{x},{'ab'[x > 0]}" for x in numbers.tolist())]))
+    return str(file)
+
+
+def test_a_run_is_exported_without_its_data_unless_it_keeps_no_examples(tmp_path, capsys):
+    file = table(tmp_path)
+    options = ["--data", file, "--head", "softmax", "--epochs", "2", "--quiet"]
+    for name, more in (("a", []), ("b", ["--no-examples"])):
+        assert main(["train", *options, *more, "--out", str(tmp_path / name)]) == 0
+    assert len(load_run(tmp_path / "a").examples()) == 8
+    assert load_run(tmp_path / "b").examples() is None
+    assert main(["export", str(tmp_path / "b"), str(tmp_path / "b.onnx")]) == 0
+    capsys.readouterr()
+    (tmp_path / "zoo.csv").unlink()
+    assert main(["export", str(tmp_path / "a"), str(tmp_path / "a.onnx")]) == 0
+    assert "on 8 rows" in capsys.readouterr().out
+    assert main(["export", str(tmp_path / "b"), str(tmp_path / "c.onnx")]) == 2
+    assert "source must be" in capsys.readouterr().err
+    assert not (tmp_path / "c.onnx").exists()
+
+
+def test_data_that_changed_are_those_of_no_run(tmp_path, capsys):
+    file = table(tmp_path)
+    options = ["--data", file, "--epochs", "2", "--quiet", "--out"]
+    train = ["train", *options, str(tmp_path / "run"), "--head", "softmax"]
+    compare = ["compare", *options, str(tmp_path / "out"), "--heads", "softmax", "--seeds"]
+    assert main(train) == 0
+    assert main([*compare, "1"]) == 0
+    table(tmp_path, seed=1)
+    capsys.readouterr()
+    for command, argument in (
+        (train, "out"),
+        (["evaluate", str(tmp_path / "run")], "run"),
+        ([*compare, "1"], "out"),
+        ([*compare, "2"], "out"),
+    ):
+        assert main(command) == 2
+        (said,) = capsys.readouterr().err.splitlines()
+        assert f": {argument} must be of the same data set" in said
+    table(tmp_path)
+    for command in (train, ["evaluate", str(tmp_path / "run")], [*compare, "2"]):
+        assert main(command) == 0
+    lines = read_lines(tmp_path / "out" / RESULTS)
+    digests = {line["digest"] for line in lines} | {load_run(tmp_path / "run").digest}
+    assert (len(lines), len(digests)) == (2, 1)
+
+
+def test_a_run_that_was_interrupted_does_not_go_on_with_other_rows(tmp_path, capsys, monkeypatch):
+    file = table(tmp_path)
+    command = ["train", "--data", file, "--head", "softmax", "--epochs", "2", "--quiet"]
+    command += ["--out", str(tmp_path / "run")]
+    with monkeypatch.context() as patched:
+        patched.setattr("dropmax.training.fit._finish", lambda *_: sys.exit(3))
+        with pytest.raises(SystemExit):
+            main(command)
+    table(tmp_path, seed=1)
+    assert main(command) == 2
+    assert "train: out must be of the same data set" in capsys.readouterr().err
+    table(tmp_path)
+    assert main(command) == 0
+
+
+def test_runs_and_lines_without_a_digest_are_read_and_said_to_be_unchecked(tmp_path, capsys):
+    file = table(tmp_path)
+    options = ["--data", file, "--epochs", "2", "--quiet", "--out", str(tmp_path / "out")]
+    command = ["compare", *options, "--heads", "softmax", "--seeds"]
+    assert main([*command, "1"]) == 0
+    results = tmp_path / "out" / RESULTS
+    (line,) = read_lines(results)
+    results.write_text(json.dumps({k: v for k, v in line.items() if k != "digest"}) + "\n")
+    (config,) = (tmp_path / "out").rglob("config.json")
+    described = json.loads(config.read_text())
+    config.write_text(json.dumps({k: v for k, v in described.items() if k != "digest"}))
+    capsys.readouterr()
+    for again in ([*command, "1"], [*command, "2"], ["evaluate", str(config.parent)]):
+        assert main(again) == 0
+        assert "without a digest" in capsys.readouterr().err
+
+
+def test_what_trains_validates_and_tests_is_said_before_training(tmp_path, capsys):
+    file = table(tmp_path)
+    options = ["--data", file, "--head", "softmax", "--epochs", "1", "--out"]
+    counted = re.compile(r"([\d,]+) (train|validate|test) \(")
+
+    def said(name, *more):
+        assert main(["train", *options, str(tmp_path / name), *more]) == 0
+        printed = capsys.readouterr().err
+        return printed, {what: int(count) for count, what in counted.findall(printed)}
+
+    drawn = load_data(file).draw(validation_fraction=0.15)
+    _, counts = said("a")
+    assert counts == dict(zip(("train", "validate", "test"), map(len, drawn), strict=True))
+    assert sum(counts.values()) == 40
+    _, counts = said("b", "--split", "half")
+    assert counts["test"] in (20, 21)
+    assert "validate" not in counts
+    printed, counts = said("c", "--test-fraction", "0")
+    assert "judges" in printed
+    assert "test" not in counts | load_run(tmp_path / "c").metrics
+    assert main(["evaluate", str(tmp_path / "c")]) == 2
+    printed, counts = said("d", "--test", table(tmp_path / "other", seed=2))
+    assert counts["test"] == 40
+    assert main(["evaluate", str(tmp_path / "d")]) == 0

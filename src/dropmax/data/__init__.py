@@ -11,6 +11,7 @@ from dropmax.data.dataset import DataSet
 from dropmax.data.images import ResizedPictures
 from dropmax.data.labeled import BrokenRows, DataWarning, LabeledData
 from dropmax.data.load import load_data
+from dropmax.data.record import Record
 from dropmax.data.splits import Splits
 from dropmax.data.texts import PACKAGED
 
@@ -22,6 +23,7 @@ __all__ = [
     "DataWarning",
     "LabeledData",
     "ResizedPictures",
+    "Record",
     "Splits",
     "corrupted",
     "load_data",

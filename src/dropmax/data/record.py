@@ -1,0 +1,463 @@
+"""How the columns of a table become numbers: fitted to training rows, kept as JSON, applied alike.
+
+`Record.fit` looks at training rows alone. `Record.encode` is what training, prediction and the
+estimator of scikit-learn apply. The cells of a column are a NumPy array: of numbers, booleans or
+moments, or of objects, among them texts as a CSV file has them.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import date, datetime, time, timedelta
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from dropmax import _check
+
+RARE = 5
+"""A level of fewer training rows than these is pooled with the other rare ones."""
+MOST = 256
+"""A category becomes so many columns at most; of more levels the rarer ones are pooled."""
+NEARLY = 0.9
+"""A column is of a kind if this share of its filled cells is; the others count as gaps."""
+LARGEST = float(np.finfo(np.float32).max)
+"""No number of a larger size is read."""
+GAPS = frozenset(("", "-", "?", ".", "na", "n/a", "#n/a", "nan", "nat", "null", "none"))
+"""What stands for a gap among numbers, booleans and dates, in any case."""
+BOOLEANS = {"true": 1.0, "false": 0.0}
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
+DATE = re.compile(r"\d{4}[-/]\d\d[-/]\d\d([T ].*)?", re.ASCII)
+EPOCH = datetime(1970, 1, 1)
+
+
+class Values(NamedTuple):
+    """The cells of a column, read as one kind.
+
+    Attributes:
+        values: float64 with NaN at gaps: numbers, 0 or 1, or seconds since 1970; of a category
+            the levels as texts, None at gaps.
+        odd: The cells that are none of the kind and count as gaps, by row.
+    """
+
+    values: Any
+    odd: dict[int, object]
+
+
+class Encoded(NamedTuple):
+    """Rows as numbers, float64 `[N, D]`, and by row what no training row had."""
+
+    values: Any
+    notes: dict[int, list[str]]
+
+
+def kind_of(name: str, cells: Any) -> str:
+    """What nearly all filled cells of a column are: "boolean", "number", "date" or "category".
+
+    Raises:
+        ValueError: If they are numbers with decimal commas.
+    """
+    if cells.dtype != object:
+        return {"b": "boolean", "M": "date"}.get(cells.dtype.kind, "number")
+    filled = [cell for cell in cells.tolist() if not _is_gap(cell)]
+    if not filled:
+        return "number"
+    counts = {
+        kind: sum(value is not None for value in _parsed(parse, filled))
+        for kind, parse in PARSERS.items()
+    }
+    commas = [cell for cell in filled if isinstance(cell, str) and DECIMAL_COMMA.fullmatch(cell)]
+    if commas and len(commas) + counts["number"] >= NEARLY * len(filled):
+        must = "hold numbers with a decimal point"
+        _check.fail(f"column {name!r}", must, commas[0], "save them with points")
+    kind = max(counts, key=counts.__getitem__)
+    return kind if counts[kind] >= NEARLY * len(filled) else "category"
+
+
+def read(kind: str, cells: Any) -> Values:
+    """The cells of a column as values of a kind."""
+    if kind == "category":
+        levels = np.empty(len(cells), dtype=object)
+        levels[:] = [_level(cell) for cell in cells.tolist()]
+        return Values(levels, {})
+    if cells.dtype.kind in "biuf" and kind != "date":
+        values = cells.astype(np.float64)
+        odd = np.abs(values) > LARGEST
+        if kind == "boolean":
+            odd |= ~np.isin(values, (0.0, 1.0)) & ~np.isnan(values)
+        values[odd] = np.nan
+        return Values(values, {n: cells[n].item() for n in np.flatnonzero(odd).tolist()})
+    known = cells.astype("M8[us]") if cells.dtype.kind == "M" else cells
+    cells = known.tolist()
+    parsed = _parsed(PARSERS[kind], cells)
+    found = {n: cells[n] for n, value in enumerate(parsed) if value is None}
+    return Values(np.array([math.nan if v is None else v for v in parsed], dtype=float), found)
+
+
+def oddity(kind: str, cell: object) -> str:
+    """Why a cell is no value of a kind."""
+    holds = f"holds {str(cell)[:40]!r}"
+    if kind == "number" and DECIMAL_COMMA.fullmatch(str(cell)):
+        return f"{holds}: decimals are written with a point"
+    is_none = {
+        "number": "no finite number",
+        "boolean": "neither true nor false",
+        "date": "no date like 2024-01-31",
+    }
+    return f"{holds}, {is_none[kind]}"
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """A column of numbers, booleans or dates: gaps become medians, and the rest is standardized.
+
+    A date is four numbers: days since the first training day, year, month and weekday (Monday is
+    0). If training rows had gaps, one more number says where a gap is.
+
+    Attributes:
+        name: Of the column.
+        kind: "number", "boolean" or "date".
+        medians: Of each number.
+        gaps: Whether training rows had gaps.
+        means: Of each number, and of what says where gaps are.
+        scales: The deviations; 1 where all training rows agree.
+        origin: The first training day, in seconds since 1970.
+    """
+
+    name: str
+    kind: str
+    medians: tuple[float, ...]
+    gaps: bool
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+    origin: float = 0.0
+
+    def __post_init__(self) -> None:
+        count = 4 if self.kind == "date" else 1
+        numbers = (*self.medians, *self.means, *self.scales, self.origin)
+        fits = (
+            isinstance(self.name, str)
+            and self.kind in PARSERS
+            and isinstance(self.gaps, bool)
+            and len(self.medians) == count
+            and len(self.means) == len(self.scales) == count + self.gaps
+            and all(type(x) in (int, float) and math.isfinite(x) for x in numbers)
+            and all(scale > 0.0 for scale in self.scales)
+        )
+        if not fits:
+            raise ValueError(f"column {self.name!r} of kind {self.kind!r}")
+
+    @classmethod
+    def fit(cls, name: str, kind: str, values: Any) -> "Numeric":
+        """Learn from the values of training rows."""
+        filled = values[~np.isnan(values)]
+        day = 86_400.0
+        origin = float(filled.min() // day * day) if kind == "date" and len(filled) else 0.0
+        parts = _parts(kind, values, origin)
+        medians = np.array([np.median(p[~np.isnan(p)]) if len(filled) else 0.0 for p in parts.T])
+        gaps = len(filled) < len(values)
+        whole = _filled(parts, medians, gaps)
+        deviations = whole.std(0)
+        varies = (whole.max(0) > whole.min(0)) & (deviations > 0.0)
+        return cls(
+            name,
+            kind,
+            tuple(medians.tolist()),
+            gaps,
+            tuple(whole.mean(0).tolist()),
+            tuple(np.where(varies, deviations, 1.0).tolist()),
+            origin,
+        )
+
+    @property
+    def width(self) -> int:
+        """How many numbers it becomes."""
+        return len(self.means)
+
+    def encode(self, values: Any) -> Any:
+        """The values of rows as numbers `[N, width]`."""
+        parts = _parts(self.kind, values, self.origin)
+        whole = _filled(parts, np.array(self.medians), self.gaps)
+        return (whole - np.array(self.means)) / np.array(self.scales)
+
+    def unseen(self, values: Any) -> dict[int, str]:
+        """By row what no training row had."""
+        gaps = [] if self.gaps else np.flatnonzero(np.isnan(values)).tolist()
+        return dict.fromkeys(gaps, "is empty, as in no training row")
+
+
+@dataclass(frozen=True)
+class Category:
+    """A column of levels, each of which becomes a number: 1 where the row has it, else 0.
+
+    Rare levels are pooled, and so is a level that no training row had. Where none is rare, a new
+    level becomes zeros. A gap is a level like any other.
+
+    Attributes:
+        name: Of the column.
+        levels: In order; None stands for a gap.
+        pooled: Those that share the last number.
+    """
+
+    kind: ClassVar[str] = "category"
+    name: str
+    levels: tuple[str | None, ...]
+    pooled: tuple[str | None, ...]
+
+    def __post_init__(self) -> None:
+        every = (*self.levels, *self.pooled)
+        texts = all(level is None or isinstance(level, str) for level in every)
+        if not isinstance(self.name, str) or not texts or len(set(every)) < max(1, len(every)):
+            raise ValueError(f"column {self.name!r} of kind 'category'")
+
+    @classmethod
+    def fit(cls, name: str, values: Any) -> "Category":
+        """Learn from the levels of training rows."""
+        counts = Counter(values.tolist())
+        ordered = sorted(counts, key=lambda level: (level is None, level or ""))
+        kept = {level for level in ordered if counts[level] >= RARE}
+        if len(kept) >= MOST:
+            kept = set(sorted(ordered, key=counts.__getitem__)[1 - MOST :])
+        levels = tuple(level for level in ordered if level in kept)
+        return cls(name, levels, tuple(level for level in ordered if level not in kept))
+
+    @property
+    def width(self) -> int:
+        """How many numbers it becomes."""
+        return len(self.levels) + bool(self.pooled)
+
+    def encode(self, values: Any) -> Any:
+        """The levels of rows as numbers `[N, width]`."""
+        place = {level: d for d, level in enumerate(self.levels)}
+        other = len(self.levels)  # beyond the last column where nothing is pooled
+        places = np.array([place.get(level, other) for level in values.tolist()], dtype=np.int64)
+        hot = np.zeros((len(places), other + 1))
+        hot[np.arange(len(places)), places] = 1.0
+        return hot[:, : self.width]
+
+    def unseen(self, values: Any) -> dict[int, str]:
+        """By row what no training row had."""
+        known = {*self.levels, *self.pooled}
+        return {
+            n: "is empty, as in no training row"
+            if level is None
+            else f"holds {level[:40]!r}, as no training row"
+            for n, level in enumerate(values.tolist())
+            if level not in known
+        }
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was learned of the columns of a table, in their order.
+
+    Examples:
+        >>> import numpy as np
+        >>> from dropmax.data import Record
+        >>> rows = {"x": np.array([1.0, 3.0]), "color": np.array(["red", "red"], dtype=object)}
+        >>> record = Record.fit(rows)
+        >>> record.encode(rows).values.tolist()
+        [[-1.0, 1.0], [1.0, 1.0]]
+        >>> Record.from_dict(record.to_dict()) == record
+        True
+    """
+
+    columns: tuple[Numeric | Category, ...]
+
+    @classmethod
+    def fit(cls, cells: Mapping[str, Any], kinds: Mapping[str, str] | None = None) -> "Record":
+        """Learn from training rows.
+
+        Args:
+            cells: Of each column, `[N]`, at least one row.
+            kinds: Of each column; what nearly all cells are if None.
+
+        Raises:
+            ValueError: If a column has decimal commas.
+        """
+        columns: list[Numeric | Category] = []
+        for name, column in cells.items():
+            kind = kind_of(name, column) if kinds is None else kinds[name]
+            values = read(kind, column).values
+            of_levels = kind == "category"
+            columns.append(
+                Category.fit(name, values) if of_levels else Numeric.fit(name, kind, values)
+            )
+        return cls(tuple(columns))
+
+    @classmethod
+    def plain(cls, medians: Mapping[str, float]) -> "Record":
+        """Columns of numbers as they are, but for gaps, which become the medians."""
+        return cls(
+            tuple(
+                Numeric(name, "number", (median,), False, (0.0,), (1.0,))
+                for name, median in medians.items()
+            )
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns by name."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def width(self) -> int:
+        """How many numbers a row becomes."""
+        return sum(column.width for column in self.columns)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kind of each column."""
+        return {column.name: column.kind for column in self.columns}
+
+    def encode(self, cells: Mapping[str, Any]) -> Encoded:
+        """Rows as numbers, and what no training row had; cells of another kind are gaps.
+
+        Args:
+            cells: Of each column, `[N]`; others are not looked at.
+
+        Raises:
+            ValueError: If a column is missing.
+        """
+        parts, notes = [], dict[int, list[str]]()
+        for column in self.columns:
+            if column.name not in cells:
+                got = _check.Verbatim(f"the columns {', '.join(map(str, cells))}")
+                must = f"hold the column {column.name!r} as in training"
+                _check.fail("table", must, got, "add or rename it")
+            values, odd = read(column.kind, cells[column.name])
+            parts.append(column.encode(values))
+            said = column.unseen(values) | {n: oddity(column.kind, cell) for n, cell in odd.items()}
+            for n, what in said.items():
+                notes.setdefault(n, []).append(f"column {column.name!r} {what}")
+        return Encoded(np.concatenate(parts, axis=1), dict(sorted(notes.items())))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON takes it."""
+        return {"columns": [{"kind": c.kind, **_plain(asdict(c))} for c in self.columns]}
+
+    @classmethod
+    def from_dict(cls, described: Any) -> "Record":
+        """The record that `to_dict` gave.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        try:
+            (columns,) = (described[name] for name in described if name == "columns")
+            record = cls(tuple(map(_column, columns)))
+            if len(described) != 1 or len(set(record.names)) < max(1, len(columns)):
+                raise ValueError("names of columns")
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:100]
+            got = _check.Verbatim(f"{type(error).__name__}: {reason}")
+            _check.fail("record", "be what Record.to_dict gives", got, "restore it")
+        return record
+
+
+def _column(described: dict[str, Any]) -> Numeric | Category:
+    kind = described["kind"]
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in described.items()
+    }
+    if kind == "category":
+        del values["kind"]
+    cls = Category if kind == "category" else Numeric
+    if set(values) != {field.name for field in fields(cls)}:
+        raise KeyError(f"fields {', '.join(values)}")
+    return cls(**values)
+
+
+def _plain(described: dict[str, Any]) -> dict[str, Any]:
+    return {n: list(value) if isinstance(value, tuple) else value for n, value in described.items()}
+
+
+def _parts(kind: str, values: Any, origin: float) -> Any:
+    """The numbers that values stand for, `[N, 1]` or, of dates, `[N, 4]`; NaN at gaps."""
+    if kind != "date":
+        return values[:, None]
+    gaps = np.isnan(values)
+    moments = np.where(gaps, 0.0, values).astype(np.int64).astype("M8[s]")
+    days, months = (moments.astype(f"M8[{unit}]").astype(np.int64) for unit in "DM")
+    parts = [(values - origin) / 86_400.0, 1970 + months // 12, 1 + months % 12, (days + 3) % 7]
+    return np.where(gaps[:, None], np.nan, np.stack(parts, axis=1))
+
+
+def _filled(parts: Any, medians: Any, gaps: bool) -> Any:
+    """Medians at gaps, and one more column that says where gaps are."""
+    missing = np.isnan(parts)
+    whole = np.where(missing, medians, parts)
+    return np.concatenate([whole, missing[:, :1]], axis=1) if gaps else whole
+
+
+def _is_gap(cell: object) -> bool:
+    if isinstance(cell, str):
+        return cell.strip().lower() in GAPS
+    return cell is None or bool(cell != cell)
+
+
+def _level(cell: object) -> str | None:
+    """The name of a level: 1 and 1.0 are one."""
+    if cell is None or cell != cell:
+        return None
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return str(cell).strip() or None
+
+
+def _parsed(parse: Callable[[Any], float | None], cells: Sequence[Any]) -> list[float | None]:
+    """Each cell as a value, None where it is none; equal texts are looked at once."""
+    known = {text: parse(text) for text in {cell for cell in cells if isinstance(cell, str)}}
+    return [known[cell] if isinstance(cell, str) else parse(cell) for cell in cells]
+
+
+def _boolean(cell: Any) -> float | None:
+    if _is_gap(cell):
+        return math.nan
+    if isinstance(cell, str):
+        return BOOLEANS.get(cell.strip().lower(), _bit(_number(cell)))
+    return float(cell) if isinstance(cell, bool) else _bit(_number(cell))
+
+
+def _bit(number: float | None) -> float | None:
+    return number if number in (0.0, 1.0) else None
+
+
+def _number(cell: Any) -> float | None:
+    if _is_gap(cell):
+        return math.nan
+    if isinstance(cell, bool) or (isinstance(cell, str) and not NUMBER.fullmatch(cell.strip())):
+        return None
+    try:
+        number = float(cell)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if abs(number) <= LARGEST else None
+
+
+def _date(cell: Any) -> float | None:
+    if _is_gap(cell):
+        return math.nan
+    if isinstance(cell, str):
+        text = cell.strip()
+        try:
+            cell = datetime.fromisoformat(text.replace("/", "-")) if DATE.fullmatch(text) else None
+        except ValueError:
+            return None
+    elif isinstance(cell, date) and not isinstance(cell, datetime):
+        cell = datetime.combine(cell, time())
+    if not isinstance(cell, datetime):
+        return None
+    return (cell.replace(tzinfo=None) - EPOCH) / timedelta(seconds=1)
+
+
+PARSERS: Mapping[str, Callable[[Any], float | None]] = {
+    "number": _number,
+    "boolean": _boolean,
+    "date": _date,
+}
+"""What makes values of cells, by kind: NaN at gaps, None where a cell is none."""

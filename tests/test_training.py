@@ -58,7 +58,8 @@ def assert_same_run(one, other):
 def test_every_head_trains_and_its_run_is_complete_in_itself(head, tmp_path):
     made = run(tmp_path / "run", head, validation_per_class=5, epochs=20)
     files = {file.name for file in (tmp_path / "run").iterdir()}
-    assert files == {"config.json", "metrics.json", "epochs.jsonl", "model.safetensors"}
+    weights = {"model.safetensors", "examples.safetensors"}
+    assert files == {"config.json", "metrics.json", "epochs.jsonl"} | weights
     loaded = load_run(tmp_path / "run")
     assert loaded == made
     assert loaded.class_names == DIGITS.class_names
@@ -96,9 +97,9 @@ def test_many_classes_are_trained_by_the_fused_loss_to_the_same_end(tmp_path, mo
     calls = []
     keep = DropMaxHead.fused_loss
 
-    def watched(self, features, target):
+    def watched(self, features, target, **options):
         calls.append(len(target))
-        return keep(self, features, target)
+        return keep(self, features, target, **options)
 
     monkeypatch.setattr(DropMaxHead, "fused_loss", watched)
     fused = run(tmp_path / "fused", **options)

@@ -39,8 +39,9 @@ def _main(
 
 DATA_PANEL, TRAINING_PANEL, MACHINE_PANEL = "Data", "Training", "Machine"
 DATA = (
-    "What to learn from: digits, which come with scikit-learn; a CSV or parquet file; a folder "
-    "of images, or with train and test files; or the name of a data set of the Hugging Face hub."
+    "What to learn from: digits, which come with scikit-learn; a CSV, TSV or parquet file; a "
+    "folder of images, or with train and test files; or the name of a data set of the Hugging "
+    "Face hub."
 )
 ENCODER = (
     "The model that turns texts into numbers: a name or folder of Sentence Transformers. "
@@ -166,6 +167,20 @@ NoExamples = Annotated[
         rich_help_panel=DATA_PANEL,
     ),
 ]
+Drop = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A column of the table to leave out. May be given more than once.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A column to learn from, even if it seems to number the rows. As often as needed.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
 Quiet = Annotated[
     bool,
     typer.Option("--quiet", help="Show no progress bar, and not how many rows train and test."),
@@ -227,6 +242,8 @@ def train(
     label_column: LabelColumn = None,
     encoder: Encoder = None,
     text_column: TextColumn = None,
+    drop: Drop = None,
+    keep: Keep = None,
     method: Method = "plugin",
     accelerator: Annotated[
         str,
@@ -279,6 +296,8 @@ def train(
         label_column=label_column,
         encoder=_encoder(encoder, text_column),
         text_column=text_column,
+        drop=tuple(drop or ()),
+        keep=tuple(keep or ()),
         method=method,
     )
     run = training.train(
@@ -305,13 +324,16 @@ def evaluate(
     imports: Import = None,  # noqa: ARG001
 ) -> None:
     """Measure errors, likelihood and calibration of a run on the test rows of its data."""
-    from dropmax import training
+    from dropmax import _check, training
     from dropmax.metrics import evaluate as evaluated
     from dropmax.training.classifier import method_of
     from dropmax.training.classifier import predict as predicted
 
     loaded = training.load_run(run)
     test = training.data_of(loaded, data_root).test
+    if not len(test):
+        must = "have test rows"
+        _check.fail("run", must, _check.Verbatim("none"), "name others by --data")
     classifier = loaded.classifier()
     method = method or method_of(classifier, loaded.config)
     prediction = predicted(classifier, test.inputs, method=method)
@@ -356,6 +378,8 @@ def compare(
     label_column: LabelColumn = None,
     encoder: Encoder = None,
     text_column: TextColumn = None,
+    drop: Drop = None,
+    keep: Keep = None,
     method: Method = "plugin",
     no_examples: NoExamples = False,
     imports: Import = None,  # noqa: ARG001
@@ -393,6 +417,8 @@ def compare(
         label_column=label_column,
         encoder=_encoder(encoder, text_column),
         text_column=text_column,
+        drop=tuple(drop or ()),
+        keep=tuple(keep or ()),
         method=method,
     )
     data_set = data_for(base, data_root)
@@ -428,7 +454,7 @@ def compare(
 @app.command()
 def predict(
     run: RunPath,
-    files: Annotated[list[Path], typer.Argument(help="Images, or CSV or parquet files.")],
+    files: Annotated[list[Path], typer.Argument(help="Images, or CSV, TSV or parquet files.")],
     top: Annotated[int, typer.Option(help="The number of likeliest classes to name.")] = 3,
     method: RunMethod = None,
     imports: Import = None,  # noqa: ARG001
@@ -447,6 +473,7 @@ def predict(
     if broken:
         message = f"predict: {broken} of {count} rows are broken; their lines say why."
         typer.echo(message, err=True)
+        raise typer.Exit(2 if broken == count else 0)
 
 
 @app.command()

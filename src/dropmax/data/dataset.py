@@ -11,6 +11,7 @@ from torch import Tensor
 from dropmax import _check
 from dropmax.data.corruption import corrupted
 from dropmax.data.labeled import LabeledData, some
+from dropmax.data.record import Record
 from dropmax.data.splits import (
     DRAWN,
     FEWEST,
@@ -34,6 +35,7 @@ class DataSet:
         test: Every test instance.
         class_names: The name of each class index.
         columns: Of a table the columns that its rows are of; none for images.
+        record: What was fitted to the columns of a table; None for images and texts.
         origin: By split where it comes from: "files", or how it was drawn.
         unused: The files of the folder that nothing was read of.
         size: To which the shorter side of each picture was resized before its center was taken;
@@ -47,6 +49,7 @@ class DataSet:
     test: LabeledData
     class_names: tuple[str, ...]
     columns: tuple[str, ...] = ()
+    record: Record | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     size: int | None = None

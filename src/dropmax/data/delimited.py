@@ -1,16 +1,31 @@
 """A CSV file as a table of texts, in which a row keeps its place whether it can be read or not."""
 
 import csv
+import gzip
+import hashlib
 import io
 import itertools
+import re
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from dropmax import _check
+from dropmax.data.labeled import DataWarning
 
 SEPARATORS = ",;\t|"
+GZIP = b"\x1f\x8b"
+"""How a file starts that gzip has packed."""
+BLANK = re.compile(r"(?:[^\S\r\n]*[\r\n]+)+")
+QUOTED = r'"(?<![^{0}\r\n]")(?:[^"]++|"")*+"(?![^{0}\r\n])'
+"""A field in quotes, which stand right beside separators and line ends.
+
+What comes before is looked at after the first quote, which is found faster so.
+"""
+FIRST = 1_000
+"""Lines among which the separator is looked for."""
 LOOKED_AT = 20
 """Rows that say, with the header, which of these separates the fields."""
 LONGEST_HEADER = 10_000
@@ -18,44 +33,96 @@ LONGEST_HEADER = 10_000
 LONGEST = 2**31 - 1
 """Characters of a field, at most: what the reader takes."""
 
+Read = tuple[list[str], list[Any], dict[int, str]]
+"""The fields of the first line, the columns below as arrays of pyarrow, and what is wrong."""
+
 
 def read(argument: str, file: Path) -> tuple[Any, dict[int, str]]:
     """Columns of texts by the names in the first line; and what is wrong with which row.
 
-    Spaces around names and fields do not count, and a column without a name, as pandas writes its
-    index, is left out. Empty fields are None, and so is every field of a row that is broken.
+    Spaces around names and fields do not count. A column without a name is called as pandas calls
+    it, "Unnamed: 0" by its place. Empty fields are None, and so is every field of a broken row.
 
     Raises:
         ValueError: If the file cannot be read, or its first line does not name columns.
     """
     import datasets
+    import pyarrow
 
-    lines = _lines(argument, file)
-    names, *rows = list(_records(lines, _separator_of(lines))) or [[]]
-    names = [] if isinstance(names, str) else names
-    twice = sorted({name for name in names if name and names.count(name) > 1})
-    if twice or not any(names):
+    text = _text(argument, file)
+    first = list(itertools.islice(io.StringIO(text, newline=""), FIRST))
+    separator = _separator_of(first)
+    count = len(next(_records(first, separator), ()))
+    found = _sound(text, separator, count)
+    header, columns, broken = _row_by_row(text, separator) if found is None else found
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice or not any(header):
         got = _check.Verbatim(f"{twice[0]!r} twice" if twice else "none")
         must = f"stand in the first line of {file.name}, each once"
         _check.fail("names of columns", must, got, "add or rename them")
-    broken = {n: why for n, row in enumerate(rows) if (why := _fault(row, len(names)))}
-    empty = [None] * len(names)
+    names = []
+    for place, name in enumerate(header):
+        unnamed = f"Unnamed: {place}"
+        names.append(name or (f"{unnamed}.1" if unnamed in header else unnamed))
+    table = pyarrow.table(columns, names=names)
+    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return datasets.Dataset(table, fingerprint=fingerprint), broken
+
+
+def _sound(text: str, separator: str, count: int) -> Read | None:
+    """A text of which every row has `count` sound fields, as `_row_by_row` reads it, but at once.
+
+    None if one has not, or if quotes stand elsewhere than around fields: readers differ on these.
+    """
+    import pyarrow
+    from pyarrow import compute, csv
+
+    within = re.compile(QUOTED.format(re.escape(separator)))
+    if "\ufffd" in text or ('"' in text and '"' in within.sub("", text)):
+        return None
+    texts = {f"f{place}": pyarrow.string() for place in range(count)}
+    try:
+        table = csv.read_csv(
+            pyarrow.BufferReader(text.encode()),
+            csv.ReadOptions(autogenerate_column_names=True, use_threads=False),
+            csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+            csv.ConvertOptions(column_types=texts),
+        )
+    except pyarrow.ArrowInvalid:
+        return None
+    columns = [compute.utf8_trim_whitespace(column.combine_chunks()) for column in table.columns]
+    header = [column[0].as_py() for column in columns]
+    nothing = pyarrow.scalar(None, pyarrow.string())
+    cells = [column.slice(1) for column in columns]
+    return header, [compute.if_else(compute.equal(c, ""), nothing, c) for c in cells], {}
+
+
+def _row_by_row(text: str, separator: str) -> Read:
+    """The rows of a text, of which some are broken."""
+    import pyarrow
+
+    lines = list(io.StringIO(text, newline=""))
+    header, *rows = list(_records(lines, separator)) or [[]]
+    header = [] if isinstance(header, str) else header
+    broken = {n: why for n, row in enumerate(rows) if (why := _fault(row, len(header)))}
+    empty = [None] * len(header)
     whole = [empty if n in broken else [cell or None for cell in row] for n, row in enumerate(rows)]
-    columns = zip(*whole, strict=True) if whole else [()] * len(names)
-    table = {name: list(column) for name, column in zip(names, columns, strict=True) if name}
-    features = datasets.Features({name: datasets.Value("string") for name in table})
-    return datasets.Dataset.from_dict(table, features=features), broken
+    columns = zip(*whole, strict=True) if whole else [()] * len(header)
+    return header, [pyarrow.array(column, pyarrow.string()) for column in columns], broken
 
 
-def _lines(argument: str, file: Path) -> list[str]:
-    """The lines of a file from the first that is not blank: UTF-8, or cp1252 as spreadsheets save.
+def _text(argument: str, file: Path) -> str:
+    """The text of a file from the first line that is not blank, as UTF-8 or as cp1252.
 
-    A file in which no character beyond ASCII is sound UTF-8 is read as cp1252, and a warning says
-    so. In any other file a line that is no UTF-8 keeps a mark where its bytes were.
+    A file in which no character beyond ASCII is sound UTF-8 is read as cp1252, as spreadsheets
+    save, and a warning says so. In any other file a line that is no UTF-8 keeps a mark where its
+    bytes were. What gzip has packed is known by its first bytes.
     """
     try:
         content = file.read_bytes()
-    except OSError as error:
+        if content.startswith(GZIP):
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
         got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__})")
         must = "be a readable file"
         _check.fail(argument, must, got, "check the path", error=_check.kind_of(error))
@@ -63,15 +130,16 @@ def _lines(argument: str, file: Path) -> list[str]:
         got = _check.Verbatim(f"zeros in {file.name}, as UTF-16 has")
         _check.fail(argument, "be a CSV file in UTF-8", got, "save it as UTF-8")
     encoding = "utf-8-sig"
-    beyond = [line for line in content.splitlines() if not line.isascii()]
+    beyond = [] if content.isascii() else content.splitlines()
+    beyond = [line for line in beyond if not line.isascii()]
     if beyond and not any(map(_is_utf8, beyond)):
         encoding = "cp1252"
         read_as = f"{file.name} is no UTF-8 and was read as cp1252"
         message = f"{_check.caller(argument)}: {read_as}; if that's wrong, save it as UTF-8."
-        warnings.warn(message, stacklevel=4)
+        warnings.warn(message, DataWarning, stacklevel=4)
     text = content.decode(encoding, errors="replace")
-    lines = io.StringIO(text, newline="")
-    return list(itertools.dropwhile(lambda line: not line.strip(), lines))
+    blank = BLANK.match(text)
+    return text if blank is None else text[blank.end() :]
 
 
 def _is_utf8(line: bytes) -> bool:

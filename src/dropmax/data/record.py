@@ -8,7 +8,7 @@ moments, or of objects, among them texts as a CSV file has them.
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime, time, timedelta
 from typing import Any, ClassVar, NamedTuple
@@ -18,7 +18,7 @@ import numpy as np
 from dropmax import _check
 
 RARE = 5
-"""A level of fewer training rows than these is pooled with the other rare ones."""
+"""A level of fewer training rows is pooled with the other rare ones; of one in 20 in few rows."""
 MOST = 256
 """A category becomes so many columns at most; of more levels the rarer ones are pooled."""
 NEARLY = 0.9
@@ -77,13 +77,18 @@ def kind_of(name: str, cells: Any) -> str:
     return kind if counts[kind] >= NEARLY * len(filled) else "category"
 
 
+def rare(count: int) -> int:
+    """A level of fewer rows than this, among so many, is rare."""
+    return max(1, min(RARE, count // 20))
+
+
 def read(kind: str, cells: Any) -> Values:
-    """The cells of a column as values of a kind."""
+    """The cells of a column as values of a kind; an array of values stays what it is."""
     if kind == "category":
         levels = np.empty(len(cells), dtype=object)
         levels[:] = [_level(cell) for cell in cells.tolist()]
         return Values(levels, {})
-    if cells.dtype.kind in "biuf" and kind != "date":
+    if cells.dtype.kind in "biuf":
         values = cells.astype(np.float64)
         odd = np.abs(values) > LARGEST
         if kind == "boolean":
@@ -95,6 +100,28 @@ def read(kind: str, cells: Any) -> Values:
     parsed = _parsed(PARSERS[kind], cells)
     found = {n: cells[n] for n, value in enumerate(parsed) if value is None}
     return Values(np.array([math.nan if v is None else v for v in parsed], dtype=float), found)
+
+
+def values_of(
+    kinds: Mapping[str, str], cells: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[int, list[str]]]:
+    """The values of columns, and by row which cells are none and count as gaps."""
+    values, notes = dict[str, Any](), dict[int, list[str]]()
+    for name, kind in kinds.items():
+        values[name], odd = read(kind, cells[name])
+        for n, cell in odd.items():
+            notes.setdefault(n, []).append(f"column {name!r} {oddity(kind, cell)}")
+    return values, notes
+
+
+def check_columns(names: Iterable[str], found: Iterable[str]) -> None:
+    """The columns are among those found."""
+    found = list(found)
+    for name in names:
+        if name not in found:
+            got = _check.Verbatim(f"the columns {', '.join(map(str, found))}")
+            must = f"hold the column {name!r} as in training"
+            _check.fail("table", must, got, "add or rename it")
 
 
 def oddity(kind: str, cell: object) -> str:
@@ -218,7 +245,7 @@ class Category:
         """Learn from the levels of training rows."""
         counts = Counter(values.tolist())
         ordered = sorted(counts, key=lambda level: (level is None, level or ""))
-        kept = {level for level in ordered if counts[level] >= RARE}
+        kept = {level for level in ordered if counts[level] >= rare(len(values))}
         if len(kept) >= MOST:
             kept = set(sorted(ordered, key=counts.__getitem__)[1 - MOST :])
         levels = tuple(level for level in ordered if level in kept)
@@ -322,17 +349,14 @@ class Record:
         Raises:
             ValueError: If a column is missing.
         """
-        parts, notes = [], dict[int, list[str]]()
+        check_columns(self.names, cells)
+        values, notes = values_of(self.kinds, cells)
         for column in self.columns:
-            if column.name not in cells:
-                got = _check.Verbatim(f"the columns {', '.join(map(str, cells))}")
-                must = f"hold the column {column.name!r} as in training"
-                _check.fail("table", must, got, "add or rename it")
-            values, odd = read(column.kind, cells[column.name])
-            parts.append(column.encode(values))
-            said = column.unseen(values) | {n: oddity(column.kind, cell) for n, cell in odd.items()}
-            for n, what in said.items():
-                notes.setdefault(n, []).append(f"column {column.name!r} {what}")
+            for n, what in column.unseen(values[column.name]).items():
+                told = f"column {column.name!r} "
+                if not any(said.startswith(told) for said in notes.setdefault(n, [])):
+                    notes[n].append(told + what)
+        parts = [column.encode(values[column.name]) for column in self.columns]
         return Encoded(np.concatenate(parts, axis=1), dict(sorted(notes.items())))
 
     def to_dict(self) -> dict[str, Any]:

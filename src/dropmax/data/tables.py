@@ -14,12 +14,29 @@ from torch import Tensor
 from dropmax import _check
 from dropmax.data import delimited
 from dropmax.data.labeled import BrokenRows, LabeledData, some
+from dropmax.data.record import Record
 from dropmax.data.splits import SPLITS
 
-SUFFIXES = (".csv", ".parquet")
+DELIMITED = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+SUFFIXES = (*DELIMITED, ".parquet")
 """Of files that are a table each."""
-INDEX = re.compile(r"__index_level_\d+__")
+READERS = {
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), "read_excel({!r})"),
+    ".json": "read_json({!r})",
+    **dict.fromkeys((".jsonl", ".ndjson"), "read_json({!r}, lines=True)"),
+    **dict.fromkeys((".feather", ".arrow"), "read_feather({!r})"),
+    ".orc": "read_orc({!r})",
+    ".dta": "read_stata({!r})",
+    ".sav": "read_spss({!r})",
+    ".sas7bdat": "read_sas({!r})",
+    **dict.fromkeys((".zip", ".bz2", ".xz", ".zst", ".txt", ".dat"), "read_csv({!r})"),
+}
+"""What pandas reads other tables with, by suffix."""
+INDEX = re.compile(r"(__index_level_\d+__|Unnamed: \d+(\.\d+)?)?")
 """Names of columns that hold the index of a DataFrame, and no feature."""
+TRUE_OR_FALSE = {"true": "1", "false": "0"}
+WHOLE = re.compile(r"([+-]?)(0|[1-9]\d*)(\.0*)?", re.ASCII)
+"""A whole number, without zeros before it."""
 LABEL = "label"
 """Where nothing else says which column holds the labels, the one of this name does."""
 
@@ -39,13 +56,15 @@ class Table(NamedTuple):
 class Found(NamedTuple):
     """What is read of a data set: names of its classes, its splits, and the columns of its rows.
 
-    Of pictures also the size to which they were resized; None if they are as they were.
+    Of pictures there is also the size to which they were resized, and None if they are as they
+    were. Of a table there is what was fitted to its columns.
     """
 
     class_names: tuple[str, ...]
     splits: dict[str, LabeledData]
     columns: tuple[str, ...]
     size: int | None = None
+    record: Record | None = None
 
 
 def is_named_as_one(name: str) -> bool:
@@ -65,23 +84,39 @@ def stem(file: Path) -> str:
 
 
 def read(argument: str, file: Path) -> Table:
-    """The table in a CSV or parquet file."""
-    if file.suffix.lower() == ".csv":
-        return Table(*delimited.read(argument, file))
+    """The table in a file.
+
+    Raises:
+        ValueError: If it is none of `SUFFIXES`, or cannot be read.
+    """
+    name = file.name.lower()
+    if name.endswith(DELIMITED):
+        with _check.extra("train"):
+            return Table(*delimited.read(argument, file))
+    if not name.endswith(SUFFIXES):
+        reader = READERS.get(file.suffix.lower(), "").format(str(file))
+        must = "be a CSV or TSV file, packed by gzip or not, or a parquet file"
+        way = f"convert it: pandas.{reader}.to_csv('{file.stem}.csv', index=False)"
+        _check.fail(argument, must, str(file), way if reader else "save it as CSV")
     return Table(_parquet(argument, file), {})
 
 
 def _parquet(argument: str, file: Path) -> Any:
     with _check.extra("train"):
         import datasets
-        from pyarrow import ArrowException, parquet
+        import pyarrow
+        from pyarrow import parquet
 
     try:
         found = parquet.read_table(file)
-    except (OSError, ValueError, ArrowException) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__})")
         must = "be a readable parquet file"
         _check.fail(argument, must, got, "check the file", error=_check.kind_of(error))
+    for place, field in enumerate(found.schema):
+        if pyarrow.types.is_dictionary(field.type):  # levels, whatever they are
+            levels = found.column(place).cast(field.type.value_type).cast(pyarrow.string())
+            found = found.set_column(place, field.name, levels)
     return datasets.Dataset(datasets.table.InMemoryTable(found))
 
 
@@ -97,7 +132,7 @@ def column(argument: str, column: str | None, features: Any, kind: str, taken: s
     found = [
         str(name)
         for name, feature in features.items()
-        if kind_of(feature) == kind and name != taken
+        if kind_of(feature) == kind and name != taken and not INDEX.fullmatch(name)
     ]
     if not found and kind == "ClassLabel":
         others = [str(name) for name, feature in features.items() if not is_image(feature)]
@@ -144,12 +179,25 @@ def labels(rows: Any, column: str) -> list[str | None]:
     values = rows[column][:]
     if names:
         return [None if value is None or value < 0 else names[value] for value in values]
-    return [str(value) if _is_named(value) else None for value in values]
+    try:
+        known = {value: name_of(value) for value in set(values)}
+    except TypeError:
+        got = _check.Verbatim(f"{rows.features[column]} in column {column!r}")
+        _check.fail("labels", "be one class a row", got, "name another column")
+    return [known[value] for value in values]
 
 
-def _is_named(label: object) -> bool:
-    """Whether a label is one, and neither None, NaN nor empty."""
-    return label is not None and label == label and str(label).strip() != ""
+def name_of(label: object) -> str | None:
+    """The name of a class, however its label is stored; None for None, NaN and what is empty.
+
+    True, "true", 1, 1.0, "1" and "1.0" are "1"; "007" is "007".
+    """
+    if label is None or label != label:
+        return None
+    text = str(label).strip()
+    if whole := WHOLE.fullmatch(text):
+        text = "-" * (whole[1] == "-" and whole[2] != "0") + whole[2]
+    return TRUE_OR_FALSE.get(text.lower(), text) or None
 
 
 def numbers_first(name: str) -> tuple[bool, float, str]:
@@ -214,7 +262,7 @@ def sound(
     if broken:
         left_out = f"{len(broken)} of {count} rows of {split} are broken and left out"
         message = f"{_check.caller('rows')}: {left_out}"
-        warnings.warn(f"{message}: {_named(broken, places)}.", BrokenRows, stacklevel=4)
+        warnings.warn(f"{message}: {named(broken, places)}.", BrokenRows, stacklevel=4)
     return [n for n in range(count) if n not in broken]
 
 
@@ -228,12 +276,12 @@ def _check_some(
 ) -> None:
     """One row at least is not broken."""
     if len(broken) == count:
-        got = _check.Verbatim(_named(broken, places) or "no rows")
+        got = _check.Verbatim(named(broken, places) or "no rows")
         must = f"be readable, one of {split} at least"
         remedy = "check the columns, and pass --text-column for texts"
         _check.fail("rows", must, got, remedy)
 
 
-def _named(broken: Mapping[int, str], places: Mapping[int, str]) -> str:
+def named(broken: Mapping[int, str], places: Mapping[int, str] = NOWHERE) -> str:
     """The first rows, and what is wrong with them."""
     return some([f"{places.get(n, f'row {n}')} ({broken[n]})" for n in sorted(broken)])

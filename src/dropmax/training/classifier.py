@@ -29,8 +29,9 @@ FITTED = 1_000
 class Pixels(nn.Module):
     """Images uint8 `[N, C, H, W]` to floats, shifted and scaled a channel as the run states.
 
-    Rows of numbers `[N, D]` are shifted and scaled a column; a constant one is shifted only. The
-    statistics are buffers: they are saved with the weights.
+    Embeddings `[N, D]` are shifted and scaled a column; a constant one is shifted only. Rows of a
+    table stay what their record made of them. The statistics are buffers: they are saved with the
+    weights.
     """
 
     mean: Tensor
@@ -83,9 +84,9 @@ def make_classifier(config: RunConfig, shape: tuple[int, ...], num_classes: int)
 
 
 def standardizes(config: RunConfig, train: LabeledData) -> bool:
-    """Whether a run standardizes: as its protocol says, and always the columns of a table."""
-    of_numbers = train.inputs.ndim == 2 and config.encoder is None
-    return PROTOCOLS[config.protocol].standardize or of_numbers
+    """Whether a run standardizes as its protocol says; the record of a table has done so before."""
+    of_table = train.inputs.ndim == 2 and config.encoder is None
+    return PROTOCOLS[config.protocol].standardize and not of_table
 
 
 def fit_pixels(classifier: nn.Sequential, config: RunConfig, train: LabeledData) -> None:

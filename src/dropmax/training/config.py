@@ -58,6 +58,8 @@ LATER = (
     "validation_fraction",
     "class_weight",
     "size",
+    "drop",
+    "keep",
 )
 """Settings that the first runs did not have."""
 
@@ -100,6 +102,8 @@ class RunConfig:
         class_weight: How much instances of a class count in training: ("balanced",), by which all
             classes count the same, or ("NAME=WEIGHT", ...), where a class that is not named has 1.
         size: To which images are resized and cropped, as `load_data` takes it.
+        drop: Columns of a table to leave out.
+        keep: Columns of a table to learn from, even if they seem to number its rows.
 
     Raises:
         ValueError: If a setting does not fit.
@@ -135,6 +139,8 @@ class RunConfig:
     validation_fraction: float | None = None
     class_weight: tuple[str, ...] = ()
     size: int | None = None
+    drop: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for argument in ("data", "head", "encoder"):
@@ -145,6 +151,11 @@ class RunConfig:
         if getattr(self, idle) is not None:
             must = f"be None {'without' if self.encoder is None else 'with'} an encoder"
             _check.fail(idle, must, getattr(self, idle), "remove one of the two settings")
+        for argument in ("drop", "keep"):
+            value = getattr(self, argument)
+            if isinstance(value, str) or not all(isinstance(name, str) for name in value):
+                _check.fail(argument, "be names of columns", value, "pass a tuple of texts")
+            object.__setattr__(self, argument, tuple(value))
         if self.backbone is not None:
             _check.choice("backbone", self.backbone, BACKBONES)
         _check.choice("protocol", self.protocol, PROTOCOLS)
@@ -195,7 +206,7 @@ class RunConfig:
         """
         defaults = {field.name: field.default for field in fields(self)}
         return {
-            name: value
+            name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
             if name not in LATER or value != defaults[name]
         }

@@ -14,7 +14,7 @@ from torch import nn
 
 from dropmax import _check
 from dropmax._files import holds_something, make_folder, write_whole
-from dropmax.data import DataSet, DataWarning, Splits, load_data
+from dropmax.data import DataSet, DataWarning, Record, Splits, load_data
 from dropmax.metrics import reliability
 from dropmax.training.classifier import (
     class_weights,
@@ -149,8 +149,16 @@ def train(
     return load_run(folder)
 
 
-def data_for(config: RunConfig, root: str | Path | None = None) -> DataSet:
-    """The data set of a run: images, corrupted or not, rows of numbers, or texts as embeddings."""
+def data_for(
+    config: RunConfig, root: str | Path | None = None, record: Record | None = None
+) -> DataSet:
+    """The data set of a run: images, corrupted or not, rows of a table, or texts as embeddings.
+
+    Args:
+        config: The settings.
+        root: Where folders of data lie.
+        record: What a run fitted to the columns of its table; fitted anew if None.
+    """
     data = load_data(
         config.data,
         root=root,
@@ -158,6 +166,9 @@ def data_for(config: RunConfig, root: str | Path | None = None) -> DataSet:
         image_column=config.image_column,
         text_column=config.text_column,
         encoder=config.encoder,
+        drop=config.drop,
+        keep=config.keep,
+        record=record,
         test=config.test,
         split=config.split,
         test_fraction=config.test_fraction,
@@ -172,7 +183,8 @@ def data_of(run: Run, root: str | Path | None = None) -> DataSet:
     Raises:
         ValueError: If it has other classes, columns, shapes or rows by now.
     """
-    data = of_classes(run.config, data_for(replace(run.config, size=run.size), root))
+    config = replace(run.config, size=run.size)
+    data = of_classes(run.config, data_for(config, root, run.record))
     for name in ("class_names", "columns", "shape"):
         expected, found = getattr(run, name), getattr(data, name)
         if found != expected and (expected or name != "columns"):
@@ -245,10 +257,14 @@ def _check_folder(folder: Path, description: dict[str, Any], data: DataSet) -> N
     if found is None and holds_something(folder):
         got = _check.Verbatim(f"{str(folder)!r}, which holds something else")
         _check.fail("out", "be new, empty or a run", got, "name another")
-    if found is not None:  # the first runs had fewer entries
-        late = {"columns"} - set(found)
-        description = {name: value for name, value in description.items() if name not in late}
-    if found is not None and {**found, "digest": ""} != {**description, "digest": ""}:
+    if found is None:
+        return
+    if found["config"] == description["config"]:
+        check_digest("out", found.get("digest"), data)
+    later = {"columns", "record"} if (folder / METRICS).is_file() else {"columns"}
+    late = later - set(found)  # the first runs had fewer entries; without a record none goes on
+    description = {name: value for name, value in description.items() if name not in late}
+    if {**found, "digest": ""} != {**description, "digest": ""}:
         differs = [
             name
             for name, value in {**description["config"], **description}.items()
@@ -256,8 +272,6 @@ def _check_folder(folder: Path, description: dict[str, Any], data: DataSet) -> N
         ]
         got = _check.Verbatim(f"{str(folder)!r} of another experiment ({', '.join(differs)})")
         _check.fail("out", "hold the same experiment", got, "name another directory")
-    if found is not None:
-        check_digest("out", found.get("digest"), data)
 
 
 def _resume_state(folder: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -9,9 +10,9 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax.data import tables
-from dropmax.data.numbers import numbers
+from dropmax.data.columns import encode
 from dropmax.data.pixels import centered, pixels
-from dropmax.data.texts import embed, texts_of
+from dropmax.data.texts import PACKAGED, embed, texts_of
 from dropmax.errors import DropmaxFileNotFoundError, DropmaxValueError
 from dropmax.training.classifier import Prediction, method_of, predict
 from dropmax.training.run import Run
@@ -25,12 +26,13 @@ AT_ONCE = 1_000
 class Instances(NamedTuple):
     """What is predicted: where each instance stands, and the inputs of those not broken, in order.
 
-    `broken` holds what is wrong with the others.
+    `broken` holds what is wrong with the others, `notes` what no training row had.
     """
 
     places: Sequence[Mapping[str, Any]]
     inputs: Tensor
     broken: Mapping[int, str]
+    notes: Mapping[int, str] = MappingProxyType({})
 
 
 def describe_predictions(
@@ -40,16 +42,17 @@ def describe_predictions(
 
     Args:
         run: A finished run.
-        files: Images, which are turned, resized and cropped as those of the run were; or, for a run
-            on numbers or texts, CSV or parquet files with its columns.
+        files: Images, which are turned, resized and cropped as those of the run were. Or, for a run
+            on a table or on texts, CSV, TSV or parquet files with its columns.
         top: The number of classes to name; all of them if there are fewer.
         method: How to predict: "plugin" or, for DropMax, "exact". The run's own if None.
 
     Yields:
         `{"file", "top": [{"class", "probability"}], "retained": [{"class", "probability"}]}`;
         retained are the classes of retain probability at least 0.5, None for a head without gate.
-        For tables "row" is the place in the file, counted from 0. `{"file", "error"}`, or
-        `{"file", "row", "error"}`, stands for an image or a row that cannot be read.
+        For tables "row" is the place in the file, counted from 0. A "note" says what no training
+        row had, such as a new level. `{"file", "error"}`, or `{"file", "row", "error"}`, stands for
+        an image or a row that cannot be read.
 
     Raises:
         FileNotFoundError: If there is no such file, before anything is yielded.
@@ -77,7 +80,7 @@ def describe_predictions(
         found = (_images(run, paths[start : start + AT_ONCE]) for start in starts)
     else:
         found = [_rows(run, path) for path in paths]
-    for places, inputs, broken in found:
+    for places, inputs, broken, notes in found:
         parts = torch.split(inputs, AT_ONCE)
         described = (
             description
@@ -85,7 +88,8 @@ def describe_predictions(
             for description in _described(run, predict(classifier, part, method=method), top)
         )
         for n, place in enumerate(places):
-            yield {**place, **({"error": broken[n]} if n in broken else next(described))}
+            note = {"note": notes[n]} if n in notes else {}
+            yield {**place, **({"error": broken[n]} if n in broken else next(described) | note)}
 
 
 def _described(run: Run, prediction: Prediction, top: int) -> Iterator[dict[str, Any]]:
@@ -124,21 +128,22 @@ def _images(run: Run, files: Sequence[Path]) -> Instances:
 
 def _rows(run: Run, file: Path) -> Instances:
     """The rows of a table: numbers, or embeddings of texts by the encoder of the run."""
-    if not tables.is_table(file):
-        must = "be CSV or parquet files, as the run is on rows of a table"
+    if not file.is_file():
+        must = "be CSV, TSV or parquet files, as the run is on rows of a table"
         error = DropmaxValueError if file.exists() else DropmaxFileNotFoundError
         _check.fail("files", must, str(file), "check the path", error=error)
     rows, found = tables.read("files", file)
     broken = dict(found)
     places = [{"file": str(file), "row": n} for n in range(len(rows))]
-    encoder = run.config.encoder
-    if encoder is None:
-        inputs = numbers(rows, run.columns, broken)
-        return Instances(places, inputs[[n not in broken for n in range(len(rows))]], broken)
-    named = run.columns[0] if run.columns else run.config.text_column
-    column = tables.column("text_column", named, rows.features, "string")
+    if run.record is not None:
+        values, notes = encode(run.record, rows)
+        sound = [n for n in range(len(rows)) if n not in broken]
+        inputs = torch.from_numpy(values[sound]).float()
+        return Instances(places, inputs, broken, {n: "; ".join(notes[n]) for n in notes})
+    column = _text_column(run, rows.features)
     every = texts_of(rows, column, broken)
     texts = [text for n, text in enumerate(every) if n not in broken]
+    encoder = run.config.encoder or PACKAGED
     inputs = embed(texts, encoder=encoder) if texts else torch.empty(0, *run.shape)
     return Instances(places, inputs, broken)
 
@@ -154,3 +159,12 @@ def _read(file: Path, run: Run) -> Tensor | str:
         came = f"{image.shape[2]} x {image.shape[1]} pixels"
         return f"{came}, while the run takes {width} x {height}; resize it, or train with --size"
     return image
+
+
+def _text_column(run: Run, features: Any) -> str:
+    """The column of texts: that of the run, else the only one there."""
+    named = run.columns[0] if run.columns else run.config.text_column
+    if named in features:
+        return str(named)
+    labels = run.config.label_column or tables.LABEL
+    return tables.column("text_column", None, features, "string", taken=labels)

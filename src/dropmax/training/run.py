@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import dropmax
 from dropmax import _check
-from dropmax.data import DataSet
+from dropmax.data import DataSet, Record
 from dropmax.errors import DropmaxFileNotFoundError
 from dropmax.training.classifier import Pixels, make_classifier
 from dropmax.training.config import RunConfig
@@ -51,6 +51,7 @@ class Run:
             `dropmax.metrics.Metrics`. Beside them stand "reliability" (of the test split),
             "seconds", "threads", "digest" and "versions".
         history: A mapping for each epoch: raw and weighted terms, gate, learning curve.
+        record: What was fitted to the columns of a table; None for images and texts.
     """
 
     path: Path
@@ -62,6 +63,7 @@ class Run:
     digest: str | None
     metrics: Mapping[str, Any]
     history: Sequence[Mapping[str, Any]]
+    record: Record | None = None
 
     def classifier(self) -> nn.Sequential:
         """The trained classifier, in evaluation mode: images or rows to `Scores`.
@@ -153,9 +155,26 @@ def load_run(path: str | Path) -> Run:
             described.get("digest"),
             json.loads((folder / METRICS).read_text(encoding="utf-8")),
             [json.loads(line) for line in history],
+            _record(folder, described),
         )
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         _broken(folder, error)
+
+
+def _record(folder: Path, described: Mapping[str, Any]) -> Record | None:
+    """What was fitted to the columns of a table.
+
+    The first runs on tables have no record: their columns are numbers, which the classifier
+    standardizes, and a gap becomes the mean of the training rows.
+    """
+    if "record" in described:
+        return Record.from_dict(described["record"])
+    columns = described.get("columns", ())
+    if not columns or "encoder" in described["config"]:
+        return None
+    with safetensors.safe_open(folder / WEIGHTS, framework="pt") as file:
+        means = file.get_tensor("pixels.mean").tolist()
+    return Record.plain(dict(zip(columns, means, strict=True)))
 
 
 def read_description(folder: Path) -> dict[str, Any] | None:
@@ -189,6 +208,8 @@ def describe(config: RunConfig, data: DataSet) -> dict[str, Any]:
     }
     if data.columns:
         described["columns"] = list(data.columns)
+    if data.record is not None:
+        described["record"] = data.record.to_dict()
     return described if data.size is None else {**described, "size": data.size}
 
 

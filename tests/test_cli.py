@@ -218,13 +218,11 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_leaves_nothing(case, trained,
     (tmp_path / "file.txt").write_text("text")
     (tmp_path / "occupied").mkdir()
     (tmp_path / "occupied" / "thesis.tex").write_text("...")
-    Image.new("L", (9, 9)).save(tmp_path / "large.png")
     places = {
         "OUT": tmp_path / "out",
         "NOWHERE": tmp_path / "nowhere" / "model.onnx",
         "FILE": tmp_path / "file.txt",
         "OCCUPIED": tmp_path / "occupied",
-        "LARGE": tmp_path / "large.png",
         "RUN": trained / "run",
         "IMAGE": trained / "digit.png",
     }

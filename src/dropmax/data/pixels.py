@@ -57,6 +57,8 @@ def pixels(
             original, drafted = image.size, None
             if size is not None:  # a JPEG is then decoded at a fraction of its size
                 drafted = image.draft(None, (2 * size, 2 * size))
+            if image.mode in TOO_DEEP and not _has_16_bits(image):
+                return f"its pixels are {TOO_DEEP[image.mode]}; save it with 8 or 16 bits"
             shown = _in_8_bits(image)
             turn = image.getexif().get(ExifTags.Base.Orientation, 1)
         if channels is not None:
@@ -89,11 +91,8 @@ def _in_8_bits(image: Any) -> Any:
     from PIL import Image
 
     image.load()
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+    if _has_16_bits(image):
         return Image.fromarray(_from_16_bits(image))
-    if image.mode in TOO_DEEP:
-        message = f"its pixels are {TOO_DEEP[image.mode]}; save it with 8 or 16 bits"
-        raise ValueError(message)
     mode = "L" if image.mode in GRAY else "RGB"
     if image.has_transparency_data:
         layered = image.convert("LA" if mode == "L" else "RGBA")
@@ -104,6 +103,11 @@ def _in_8_bits(image: Any) -> Any:
     if image.mode in ("P", "PA") and _is_gray(np.asarray(shown)):
         shown = shown.getchannel("R")
     return shown
+
+
+def _has_16_bits(image: Any) -> bool:
+    """Whether it is gray with more than 8 bits, which some decoders widen to 32."""
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
 
 
 def _from_16_bits(image: Any) -> NDArray[np.uint8]:

@@ -279,6 +279,8 @@ def _check_some(
         got = _check.Verbatim(named(broken, places) or "no rows")
         must = f"be readable, one of {split} at least"
         remedy = "check the columns, and pass --text-column for texts"
+        if places:
+            remedy = "check the files"
         _check.fail("rows", must, got, remedy)
 
 

@@ -125,13 +125,16 @@ def test_several_inputs_probabilities_and_class_names(tmp_path):
     inputs = torch.randint(20, (5, 4)), torch.rand(5, 4)
     model, file = Tagger(), tmp_path / "tagger.onnx"
     file.write_text("an older file")
-    export_onnx(model, inputs, file, output="probs", class_names=["noun", "verb", "ünique"])
+    recipe = {"words": {"kind": "tokens", "mean": [0.5, 1e-9]}, "ünit": None}
+    names = ["noun", "verb", "ünique"]
+    export_onnx(model, inputs, file, output="probs", class_names=names, recipe=recipe)
     session = onnxruntime.InferenceSession(file)
     assert [x.name for x in session.get_inputs()] == ["words", "weights"]
     assert [x.name for x in session.get_outputs()] == ["probs"]
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["class_names"]) == ["noun", "verb", "ünique"]
     assert metadata["method"] == "plugin"
+    assert json.loads(metadata["recipe"]) == recipe
     more = torch.randint(20, (9, 4)), 5.0 * torch.rand(9, 4)
     probs = run(file, *more)
     assert probs.shape == (9, 4, 3)
@@ -161,6 +164,18 @@ REFUSED = {
     "dtype of no runtime": (lambda x: x.bfloat16(), {}, ValueError, "export_onnx: model"),
     "another result": (nn.Identity(), {"atol": 1e-12}, ValueError, "export_onnx: probabilities"),
     "not a number": (lambda x: x * torch.nan, {}, ValueError, "export_onnx: probabilities"),
+    "a recipe of no JSON": (
+        nn.Identity(),
+        {"recipe": {"mean": torch.zeros(3)}},
+        ValueError,
+        "export_onnx: recipe",
+    ),
+    "a recipe that is no number": (
+        nn.Identity(),
+        {"recipe": {"mean": float("nan")}},
+        ValueError,
+        "export_onnx: recipe",
+    ),
     "too few nodes": (
         lambda x: 40.0 * x,
         {"method": "exact", "num_nodes": 16},

@@ -249,6 +249,19 @@ def test_a_picture_is_turned_as_its_tag_says(kind, array, tag):
     assert np.array_equal(found.numpy(), turned)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
+@pytest.mark.parametrize("tag", TURNS)
+def test_a_photo_that_is_resized_is_turned_as_well(kind, tag):
+    photo = Image.fromarray(COLORS).resize((201, 123), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    found = pixels(written(photo, kind, exif=exif), size=16)
+    turned = Image.fromarray(np.ascontiguousarray(TURNS[tag](np.asarray(photo))))
+    expected = pixels(written(turned), size=16)
+    assert found.shape == expected.shape
+    assert (found.float() - expected.float()).abs().mean() < 2
+
+
 def test_the_channels_are_those_asked_for():
     color, gray = written(Image.fromarray(COLORS)), written(Image.fromarray(GRAY))
     assert torch.equal(pixels(gray, channels=3), pixels(gray).expand(3, -1, -1))

@@ -111,10 +111,20 @@ def _named(run: Run, probs: Tensor, k: int) -> dict[str, Any]:
 
 def _check_files(files: Sequence[Path]) -> None:
     """Every file is there, readable or not."""
-    missing = next((file for file in files if not file.exists()), None)
+    missing = next(filter(_is_missing, files), None)
     if missing is not None:
         error = DropmaxFileNotFoundError
         _check.fail("files", "be there", str(missing), "check the path", error=error)
+
+
+def _is_missing(file: Path) -> bool:
+    try:
+        file.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:  # that of reading it says more
+        return False
+    return False
 
 
 def _images(run: Run, files: Sequence[Path]) -> Instances:

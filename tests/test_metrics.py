@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from raised import raises
 from tolerances import assert_close
 
@@ -149,3 +151,38 @@ def test_the_bins_of_a_reliability_diagram_give_the_calibration_error():
 def test_a_certain_prediction_falls_into_the_last_bin():
     bins = reliability(torch.tensor([[0.0, float("-inf")]]), torch.tensor([0]))
     assert (bins.instances[-1], bins.confidence[-1], bins.accuracy[-1]) == (1, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("probs", "target", "expected"),
+    [
+        pytest.param([[0.95, 0.05], [1.0, 0.0]], [0, 1], 47.5, id="one of two certain and wrong"),
+        pytest.param([[1.0, 0.0]] * 3 + [[0.0, 1.0]], [0, 0, 0, 1], 0.0, id="all certain, right"),
+        pytest.param([[0.94, 0.06]] * 9 + [[1.0, 0.0]], [0] * 9 + [1], 4.6, id="one in ten"),
+        pytest.param([[0.6, 0.4], [0.65, 0.35]], [0, 1], 12.5, id="on the edge below"),
+        pytest.param([[0.6, 0.4], [0.59, 0.41]], [0, 1], 49.5, id="on either side of the edge"),
+        pytest.param([[0.8, 0.2], [0.86, 0.14]], [1, 0], 33.0, id="on an edge and above it"),
+    ],
+)
+def test_certainty_and_edges_fall_into_one_bin(probs, target, expected):
+    """By hand: an edge, 9 / 15 say, belongs to the bin above, and 1 to the last one."""
+    log_probs, target = torch.tensor(probs, dtype=UNITS).log(), torch.tensor(target)
+    assert_close(torch.tensor(evaluate(log_probs, target).ece, dtype=UNITS), expected, "metric")
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.booleans()), min_size=1, max_size=40),
+    st.sampled_from([torch.float32, torch.float64]),
+)
+def test_the_calibration_error_is_that_of_the_bins_shown(rows, dtype):
+    """Also where confidences are multiples of 1 / 30: on edges, and 1."""
+    confidence = torch.tensor([max(n, 30 - n) / 30 for n, _ in rows], dtype=dtype)
+    log_probs = torch.stack([confidence, 1.0 - confidence], -1).log()
+    target = torch.tensor([int(right) for _, right in rows])
+    bins = reliability(log_probs, target)
+    gaps = [
+        n * abs(a - c)
+        for n, c, a in zip(bins.instances, bins.confidence, bins.accuracy, strict=True)
+    ]
+    ece = torch.tensor(100.0 * sum(gaps) / len(rows), dtype=UNITS)
+    assert_close(torch.tensor(evaluate(log_probs, target).ece, dtype=UNITS), ece, "metric")

@@ -40,7 +40,8 @@ class Metrics(NamedTuple):
         error: Share of instances whose most probable class is not the target, in percent.
         nll: Mean negative log-likelihood in nats, probabilities floored at 1e-12.
         floored: Share of instances whose target was below that floor, in percent.
-        ece: Expected calibration error over 15 bins of equal width, in percent.
+        ece: Expected calibration error, in percent: the mean distance between confidence and
+            accuracy in the 15 bins of `reliability`, weighted by their instances.
         brier: Mean over instances of the squared distance to the one-hot target, 0 to 2.
     """
 
@@ -115,10 +116,7 @@ def evaluate(log_probs: Float[Tensor, "N K"], target: Tensor) -> Metrics:
         50 % 0.511 nats 0.37
     """
     with _check.extra("train"):
-        from torchmetrics.functional.classification import (
-            multiclass_calibration_error,
-            multiclass_stat_scores,
-        )
+        from torchmetrics.functional.classification import multiclass_stat_scores
 
     _check_rows(log_probs, target)
     probs = log_probs.detach().double().exp()
@@ -128,19 +126,23 @@ def evaluate(log_probs: Float[Tensor, "N K"], target: Tensor) -> Metrics:
     *_, missed, support = multiclass_stat_scores(
         probs, target, num_classes, average="micro"
     ).tolist()
-    ece = multiclass_calibration_error(probs, target, num_classes, n_bins=CALIBRATION_BINS)
+    bins = reliability(log_probs, target)
+    gaps = zip(bins.instances, bins.confidence, bins.accuracy, strict=True)
+    ece = sum(count * abs(accuracy - confidence) for count, confidence, accuracy in gaps) / support
     residual = probs - LOCAL.one_hot(target, probs).double()
     return Metrics(
         error=100.0 * missed / support,
         nll=float(-at_target.clamp(min=PROB_FLOOR).log().mean()),
         floored=100.0 * float((at_target < PROB_FLOOR).double().mean()),
-        ece=100.0 * float(ece),
+        ece=100.0 * ece,
         brier=float(residual.square().sum(-1).mean()),
     )
 
 
 class Reliability(NamedTuple):
     """How right a classifier is where it says how sure it is, a tuple of 15 bins each.
+
+    An edge belongs to the bin above it, and 1 to the last bin.
 
     Attributes:
         instances: Those whose highest probability falls into the bin, of equal width from 0 to 1.

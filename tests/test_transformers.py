@@ -153,6 +153,58 @@ def test_loss_and_logits_are_the_heads(name):
     assert torch.equal(Criterion(model)(scores, labels), drawn)
 
 
+@pytest.mark.parametrize("name", HOSTS)
+def test_freezing_the_base_leaves_the_head_to_train(name, tmp_path):
+    """As is usual: what the host has besides its base is still trained, and nothing else moves."""
+    plain = host(name)
+    base, of_base = plain.base_model, {id(p) for p in plain.base_model.parameters()}
+    model = convert(plain)
+    assert model.base_model is base
+    model.base_model.requires_grad_(False)
+    left = {key for key, p in model.named_parameters() if p.requires_grad}
+    assert left == {key for key, p in model.named_parameters() if id(p) not in of_base}
+    head = {f"host.{HOSTS[name][3]}.head.{key}" for key, _ in model.head.named_parameters()}
+    assert head <= left
+    before = {key: p.detach().clone() for key, p in model.named_parameters()}
+    if name in ("bert", "tokens"):
+        trained(model, rows(name if name == "tokens" else "rows"), batch_size=8, directory=tmp_path)
+    else:
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.5)
+        model(**inputs(name, 20), labels=labels_of(name, 20)).loss.backward()
+        optimizer.step()
+    moved = {key for key, p in model.named_parameters() if not torch.equal(p, before[key])}
+    assert moved <= left
+    assert head <= moved
+    model.save_pretrained(tmp_path)
+    loaded = DropMaxForClassification.from_pretrained(tmp_path)
+    assert type(loaded.base_model) is type(base)
+    assert revert(model, drop_gate=True).base_model is base
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_the_host_within_refuses_to_be_called_until_it_is_reverted(name, tmp_path):
+    model, batch = convert(host(name)), inputs(name)
+    expected = model(**batch).logits
+    for inner in (model.host, copy.deepcopy(model).host):
+        with raises(ValueError, "dropmax: host"):
+            inner(**batch)
+        with raises(ValueError, "dropmax: host"):
+            inner(**batch, labels=labels_of(name))
+        with raises(ValueError, "Predictor.forward: host"):
+            Predictor(inner)(**batch)
+    assert torch.equal(model(**batch).logits, expected)
+    assert model.base_model(**batch)[0].shape[-1] == 16
+    model.save_pretrained(tmp_path)
+    with raises(ValueError, "dropmax: host"):
+        DropMaxForClassification.from_pretrained(tmp_path).host(**batch)
+    reverted = revert(model)
+    assert reverted(**batch).logits.shape == expected.shape
+    again = convert(reverted)
+    assert torch.equal(again(**batch).logits, expected)
+    with raises(ValueError, "dropmax: host"):
+        again.host(**batch)
+
+
 def test_targets_weights_and_samples_reach_the_head():
     model, batch, labels = convert(host(), start="random", num_samples=3), inputs(), labels_of("")
     noise = torch.rand(6, 3, 5)  # of a data set: rows first

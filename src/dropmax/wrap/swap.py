@@ -61,7 +61,7 @@ def convert(
 
     Returns:
         The model itself. For Transformers it is a model around it: use that one, as the model
-        within returns scores packed into its logits.
+        within refuses to be called.
 
     Raises:
         ValueError: If there is no such layer, or it is not clear which one classifies (the
@@ -169,6 +169,7 @@ def _host(model: nn.Module, head: Head) -> tuple[nn.Module, str]:
     if not isinstance(model, DropMaxForClassification):
         got = _check.Verbatim(type(model).__name__)
         _check.fail("model", "be what convert returned", got, "pass that")
+    model.guard.remove()
     model.host.config.id2label = model.config.id2label
     model.host.config.label2id = model.config.label2id
     return model.host, model.config.layer

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from dropmax import _check
@@ -81,6 +82,26 @@ class PackedHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return torch.cat([scores for scores in self.head(features) if scores is not None], -1)
+
+
+def only_called_within(host: PreTrainedModel) -> RemovableHandle:
+    """Have a host refuse calls but those by the model around it, as its logits are packed scores.
+
+    That model says `packed=True`, which the host itself never sees.
+    """
+    return host.register_forward_pre_hook(_without_packed, with_kwargs=True)
+
+
+def _without_packed(
+    host: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    rest = {name: value for name, value in kwargs.items() if name != "packed"}
+    if len(rest) == len(kwargs):
+        must = "be called by the model around it"
+        got = _check.Verbatim(f"a call of {type(host).__name__} itself")
+        remedy = "use the model that convert returned, or its base_model for features"
+        _check.fail("host", must, got, remedy)
+    return args, rest
 
 
 class WithHostArguments:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.initialization import guard_torch_init_functions, no_init_weights
 from transformers.utils.generic import ModelOutput, can_return_tuple
@@ -14,7 +14,12 @@ from dropmax import _check
 from dropmax.heads import Head, Scores
 from dropmax.heads.base import without_correction
 from dropmax.integrations.transformers.configuration import DropMaxConfig
-from dropmax.integrations.transformers.host import PackedHead, WithHostArguments, made_host
+from dropmax.integrations.transformers.host import (
+    PackedHead,
+    WithHostArguments,
+    made_host,
+    only_called_within,
+)
 
 
 class DropMaxForClassification(PreTrainedModel):
@@ -23,6 +28,7 @@ class DropMaxForClassification(PreTrainedModel):
     It takes what the host takes and returns the host's output, in which `logits` are
     log-probabilities and, given labels, `loss` is the head's. Trainer, pipelines and PEFT use it as
     they use the host. It is saved under a model_type of its own, which the Auto classes refuse.
+    The host within refuses to be called by itself.
 
     Args:
         config: What it is made of. `config.method` and `config.method_options` say how
@@ -55,10 +61,16 @@ class DropMaxForClassification(PreTrainedModel):
     def __init__(self, config: DropMaxConfig, host: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         self.host = made_host(config) if host is None else host
+        self.guard = only_called_within(self.host)
         self.config.host = self.host.config
         self.main_input_name = self.host.main_input_name
         self.supports_gradient_checkpointing = self.host.supports_gradient_checkpointing
         self.post_init()
+
+    @property
+    def base_model(self) -> nn.Module:
+        """The host's own, without the head: freeze its parameters to train the head alone."""
+        return self.host.base_model
 
     @property
     def head(self) -> Head:
@@ -99,7 +111,7 @@ class DropMaxForClassification(PreTrainedModel):
         """
         only_predicts = labels is None and not torch.is_grad_enabled()
         with without_correction(self.head) if only_predicts else nullcontext():
-            output = self.host(*args, **kwargs, return_dict=True)
+            output = self.host(*args, **kwargs, return_dict=True, packed=True)
         scores = self._unpacked(output.logits)
         loss = None
         if labels is not None:
@@ -119,7 +131,7 @@ class DropMaxForClassification(PreTrainedModel):
 
     def scores(self, *args: Any, **kwargs: Any) -> Scores:
         """The head's scores, each `[*, K]`, of what the host takes; for `dropmax.analysis`."""
-        return self._unpacked(self.host(*args, **kwargs, return_dict=True).logits)
+        return self._unpacked(self.host(*args, **kwargs, return_dict=True, packed=True).logits)
 
     def _unpacked(self, packed: Tensor) -> Scores:
         """The scores that `PackedHead` put into one tensor."""

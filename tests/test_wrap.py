@@ -1,6 +1,7 @@
 """A head put into models of others' making, and taken out again."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from raised import raises
 from tolerances import assert_close
 from torch import nn
+from torch.nn.utils import prune
 from variants import GATED
 
 import dropmax
@@ -246,6 +248,319 @@ def without_classifier():
     model = Timm()
     model.fc = nn.Identity()
     return model
+
+
+class Late(nn.Module):
+    """The classifier is defined before the projection, and called `out`."""
+
+    dynamic = False
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(8, 5)
+        self.proj = nn.Linear(4, 8)
+
+    def forward(self, x):
+        hidden = self.proj(x)
+        if self.dynamic:
+            hidden = hidden + 1e-9 * torch.rand(8) if hidden.sum() > 0 else hidden
+        return self.out(hidden.relu())
+
+
+class LateDynamic(Late):
+    """As no tracer follows it."""
+
+    dynamic = True
+
+
+class Unused(Late):
+    """A part with the usual name that nothing calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(8, 5)
+
+
+class UnusedDynamic(Unused):
+    dynamic = True
+
+
+class Aliased(Late):
+    """The classifier has two names, and is called by the second."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = self.out
+
+    def forward(self, x):
+        return self.last(self.proj(x))
+
+
+class WithLoss(Late):
+    """Takes the target, too, as the models of many tutorials do."""
+
+    def forward(self, x, target=None, scale=1.0):
+        logits = super().forward(x) * scale if scale != 1.0 else super().forward(x)
+        return logits if target is None else F.cross_entropy(logits, target)
+
+
+class WithAuxiliary(Late):
+    """A second classifier in training alone, as in GoogLeNet."""
+
+    def __init__(self):
+        super().__init__()
+        self.aux = nn.Linear(8, 5)
+
+    def forward(self, x):
+        logits = super().forward(x)
+        return (logits, self.aux(self.proj(x))) if self.training else logits
+
+
+class WithFeatures(Late):
+    def forward(self, x):
+        hidden = self.proj(x)
+        return {"logits": self.out(hidden), "features": hidden.relu()}
+
+
+class Identical(Late):
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Identity()
+
+    def forward(self, x):
+        return self.drop(super().forward(x))
+
+
+RIGHT = {
+    "defined before the projection": (Late, "out"),
+    "the usual name unused": (Unused, "out"),
+    "two names": (Aliased, "out"),
+    "with an optional target": (WithLoss, "out"),
+    "a second classifier in training": (WithAuxiliary, "out"),
+    "features beside": (WithFeatures, "out"),
+    "an identity at the end": (Identical, "out"),
+    "in DataParallel": (lambda: nn.DataParallel(Late()), "module.out"),
+    "in another model": (lambda: nn.Sequential(nn.Identity(), Late()), "1.out"),
+    "a part that no tracer follows before it": (
+        lambda: nn.Sequential(nn.Linear(4, 4), Dynamic(), nn.Linear(4, 5)),
+        "2",
+    ),
+    "under its name, though no tracer follows": (lambda: nn.Sequential(Named()), "0.fc.2"),
+    "tied to another parameter": (lambda: tied(), "1"),
+}
+
+
+class Dynamic(nn.Module):
+    """Nothing traces it."""
+
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+class Named(nn.Module):
+    """Its classifier, called fc, is defined first; its projection is found by no name."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 5))
+        self.proj, self.dynamic = nn.Linear(4, 8), Dynamic()
+
+    def forward(self, x):
+        return self.fc(self.dynamic(self.proj(x)))
+
+
+def tied():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    return model
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("case", RIGHT)
+def test_the_classifier_is_the_layer_whose_output_is_returned(case, training):
+    make, layer = RIGHT[case]
+    model, inputs = make().train(training), torch.randn(3, 4)
+    modes = [module.training for module in model.modules()]
+    before = logits_of(model, inputs)
+    convert(model)
+    heads = {n for n, m in model.named_modules() if isinstance(m, dropmax.Head)}
+    assert heads == {layer}
+    assert [module.training for module in model.modules()] == modes
+    scores = logits_of(model, inputs)
+    assert isinstance(scores, dropmax.Scores)
+    assert_close(scores.logits, before.detach(), "compiled")
+    assert torch.equal(logits_of(revert(model), inputs), before)
+
+
+def logits_of(model, inputs):
+    """What it returns of the classifier in evaluation mode."""
+    training, returned = model.training, model.eval()(inputs)
+    model.train(training)
+    return returned["logits"] if isinstance(returned, dict) else returned
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("make", [Late, LateDynamic, Unused, UnusedDynamic, Identical])
+@pytest.mark.parametrize("pack", [lambda x: x, lambda x: (x,), lambda x: {"x": x}])
+def test_an_example_shows_which_layer_it_is(make, training, pack):
+    """It is called once, in evaluation mode, without a change to it or to the random numbers."""
+    model = nn.Sequential(nn.BatchNorm1d(4), make()) if pack(1) == 1 else make()
+    model.train(training)
+    calls, state, other = [], copy.deepcopy(model.state_dict()), copy.deepcopy(model)
+    hook = model.register_forward_hook(lambda module, *_: calls.append(module.training))
+    name = "1.out" if isinstance(model, nn.Sequential) else "out"
+    example, random = pack(torch.randn(3, 4)), torch.get_rng_state()
+    convert(model, example=example, head="softmax")
+    hook.remove()
+    after = torch.get_rng_state()
+    torch.set_rng_state(random)
+    convert(other, layer=name, head="softmax")
+    assert torch.equal(torch.get_rng_state(), after)
+    assert calls == [False]
+    assert model.training == training
+    assert all(torch.equal(model.state_dict()[key], value) for key, value in state.items())
+    assert isinstance(model.get_submodule(name), dropmax.Head)
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+class Tasks(nn.Module):
+    """Two classifiers."""
+
+    def __init__(self, trunk=None):
+        super().__init__()
+        self.trunk, self.body = trunk or nn.Identity(), nn.Linear(4, 8)
+        self.color, self.size = nn.Linear(8, 5), nn.Linear(8, 3)
+
+    def forward(self, x):
+        hidden = self.body(self.trunk(x)).relu()
+        return {"color": self.color(hidden), "size": self.size(hidden)}
+
+
+class Cosine(nn.Module):
+    """A classifier whose layer is never called, its weight alone used."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(4, 8)
+        self.fc = nn.Linear(8, 3, bias=False)
+
+    def forward(self, x):
+        return 16 * F.linear(F.normalize(self.body(x)), F.normalize(self.fc.weight))
+
+
+class Doubled(Late):
+    def forward(self, x):
+        return self.out(self.proj(x)).mul_(2.0)
+
+
+class InPlace(Late):
+    """Changes what the classifier returned, and returns the same tensor."""
+
+    def forward(self, x):
+        logits = self.out(self.proj(x))
+        logits.mul_(2.0)
+        return logits
+
+
+class Averaging(Late):
+    def __init__(self):
+        super().__init__()
+        self.other = nn.Linear(8, 5)
+
+    def forward(self, x):
+        hidden = self.proj(x)
+        return (self.out(hidden) + self.other(hidden)) / 2
+
+
+def tail(last):
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), last)
+
+
+def pruned(name):
+    layer = nn.Linear(8, 3)
+    prune.l1_unstructured(layer, name, 0.5)
+    return tail(layer)
+
+
+class Mine(nn.Linear):
+    """A user's own, which computes something else."""
+
+
+REFUSED = {
+    "one output": (lambda: tail(nn.Linear(8, 1)), {}, "'2' with one"),
+    "one output, named": (lambda: tail(nn.Linear(8, 1)), {"layer": "2"}, "'2' with one"),
+    "weight_norm of old": (lambda: tail(old(nn.utils.weight_norm)), {}, "weight_g"),
+    "spectral_norm of old": (lambda: tail(old(nn.utils.spectral_norm)), {}, "weight_orig"),
+    "weight_norm": (lambda: tail(new("weight_norm")), {}, "ParametrizedLinear '2'"),
+    "spectral_norm": (lambda: tail(new("spectral_norm")), {}, "ParametrizedLinear '2'"),
+    "orthogonal": (lambda: tail(new("orthogonal")), {}, "ParametrizedLinear '2'"),
+    "weight_norm, named": (lambda: tail(new("weight_norm")), {"layer": "2"}, "ParametrizedLinear"),
+    "pruned": (lambda: pruned("weight"), {}, "weight_orig"),
+    "pruned bias": (lambda: pruned("bias"), {}, "bias_orig"),
+    "a lazy layer": (lambda: tail(nn.LazyLinear(3)), {}, "LazyLinear '2'"),
+    "a layer of one's own": (lambda: tail(Mine(8, 3)), {}, "Mine '2'"),
+    "never called": (Cosine, {}, "mul"),
+    "never called, named": (Cosine, {"layer": "fc"}, "never calls it"),
+    "never called, with an example": (Cosine, {"example": torch.ones(2, 4)}, "another computation"),
+    "never called, named and seen": (
+        Cosine,
+        {"layer": "fc", "example": torch.ones(2, 4)},
+        "never calls it",
+    ),
+    "the usual name unused, named": (Unused, {"layer": "head"}, "never calls it"),
+    "two classifiers": (Tasks, {}, "color, size"),
+    "two classifiers seen": (Tasks, {"example": (torch.ones(2, 4),)}, "color, size"),
+    "two classifiers that no tracer follows": (lambda: Tasks(Dynamic()), {}, "color, size"),
+    "two that are averaged": (Averaging, {}, "truediv"),
+    "no tracer follows": (LateDynamic, {}, "out, proj"),
+    "an operation in place": (Doubled, {}, "mul_"),
+    "an operation in place beside": (InPlace, {}, "mul_"),
+    "an operation in place, seen": (InPlace, {"example": torch.ones(2, 4)}, "in place"),
+    "another layer's output, named": (
+        LateDynamic,
+        {"layer": "proj", "example": torch.ones(2, 4)},
+        "that of out",
+    ),
+    "dropout at the end": (
+        lambda: tail(nn.Sequential(nn.Linear(8, 3), nn.Dropout())),
+        {},
+        "Dropout",
+    ),
+    "a layer of torch at the end": (lambda: nn.TransformerEncoderLayer(4, 2), {}, "convert"),
+}
+
+
+def old(norm):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is old
+        return norm(nn.Linear(8, 3))
+
+
+def new(name):
+    return getattr(nn.utils.parametrizations, name)(nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.usefixtures("untyped")
+def test_what_is_no_classifier_is_refused_by_name_and_left_as_it_was(case):
+    make, options, named = REFUSED[case]
+    model = make()
+    kinds = [(name, type(module)) for name, module in model.named_modules()]
+    with raises(ValueError, "convert: model") as refused:
+        convert(model, **options)
+    assert named in str(refused.value)
+    assert [(name, type(module)) for name, module in model.named_modules()] == kinds
+    assert not any(isinstance(module, dropmax.Head) for module in model.modules())
+
+
+def test_what_helps_where_it_is_not_clear_which_layer_is_meant():
+    x = torch.randn(6, 4)
+    for options in ({"layer": "out"}, {"example": x}):
+        model = LateDynamic()
+        before = model(x)
+        assert_close(convert(model, **options)(x).logits, before.detach(), "compiled")
+    model = convert(Tasks(), layer="size")
+    assert [type(part) for part in model(x).values()] == [torch.Tensor, dropmax.Scores]
 
 
 WRONG = {

@@ -2,15 +2,12 @@
 
 from typing import Any
 
-import torch
-from torch import fx, nn
+from torch import nn
 
 from dropmax import _check
 from dropmax.heads import GatedHead, Head, make_head
+from dropmax.wrap.classifier import Example, classifier_name
 from dropmax.wrap.find import find_head
-
-CLASSIFIERS = ("fc", "classifier", "head", "heads", "score", "classification_head")
-"""What the models of torchvision, timm and Transformers call their classifiers."""
 
 STARTS = ("softmax", "random")
 RETAIN_BIAS = 2.0
@@ -33,6 +30,7 @@ def convert(
     head: str = "dropmax",
     layer: str | None = None,
     start: str = "softmax",
+    example: Example | None = None,
     **options: Any,
 ) -> nn.Module:
     """Replace the last linear layer of a classifier by a head, in the model itself.
@@ -50,13 +48,16 @@ def convert(
     Args:
         model: A classifier whose last computation is an nn.Linear.
         head: The head, as `dropmax.make_head` takes it.
-        layer: The name of the linear layer, as in `model.named_modules()`. If None, it is what the
-            model's `get_classifier()` returns. Without that, it is the last nn.Linear of the part
-            called `fc`, `classifier`, `head`, `heads`, `score` or `classification_head`. Without
-            these, it is the last nn.Linear of the model.
+        layer: The name of the linear layer, as in `model.named_modules()`. If None, it is the one
+            whose output the model returns in evaluation mode, as torch.fx traces it. Where that
+            fails, pass an example. Without one it is what the model's `get_classifier()` returns,
+            or the last nn.Linear of the part called `fc`, `classifier`, `head`, `heads`, `score`
+            or `classification_head`, or else the only nn.Linear.
         start: "softmax" starts with the same gate for all classes: the plug-in then predicts what
             the model did, up to rounding, until the gate has learned. "random" starts the gate as
             that of a new head.
+        example: A batch as the model takes it: a tensor, a tuple of its arguments, or a mapping of
+            them by name. The model is called with it once, in the place of tracing.
         **options: Options of the head.
 
     Returns:
@@ -65,8 +66,9 @@ def convert(
 
     Raises:
         ValueError: If there is no such layer, or it is not clear which one classifies (the
-            candidates are listed), or the model computes on its output, or an option does not fit.
-            The model is as before then.
+            candidates are listed), or the model computes on its output or never calls it, or it
+            has one output, or its weight is computed from others as by weight_norm, or an option
+            does not fit. The model is as before then.
 
     Examples:
         >>> import torch
@@ -94,11 +96,10 @@ def convert(
         from dropmax.integrations.transformers.model import around
 
         outputs = checked_num_labels(model, options)
-    name = _classifier_name(model, layer, outputs)
+        _check.unused({"example": example}, "for a model of Transformers")
+    name = classifier_name(model, layer, example, outputs)
     linear = model.get_submodule(name)
     assert isinstance(linear, nn.Linear)
-    if not of_transformers:
-        _check_host(model, name)
     made = make_head(
         head,
         linear.in_features,
@@ -112,7 +113,7 @@ def convert(
         nn.init.zeros_(made.retain_weight)
         if made.retain_bias is not None:
             nn.init.constant_(made.retain_bias, options.get("retain_bias_init", RETAIN_BIAS))
-    _replace(model, name, linear, made)
+    _replace(model, _names(model, linear), linear, made)
     return around(model, name, head, options) if of_transformers else model
 
 
@@ -144,7 +145,7 @@ def revert(model: nn.Module, *, drop_gate: bool = False) -> nn.Module:
     head = find_head(model)
     if head is model:
         _check.fail("model", "contain the head", model, "pass the model around it")
-    host, name = _host(model, head)
+    host, names = _host(model, head)
     if not drop_gate and not _gate_is_constant(head):
         got = _check.Verbatim("one whose gate depends on the input")
         remedy = "its predictions change without it; pass drop_gate=True to drop it all the same"
@@ -152,18 +153,18 @@ def revert(model: nn.Module, *, drop_gate: bool = False) -> nn.Module:
     linear = nn.Linear(
         head.in_features, head.out_features, bias=head.bias is not None, device="meta"
     )
-    _replace(host, name, head, linear)
+    _replace(host, names, head, linear)
     return host
 
 
-def _host(model: nn.Module, head: Head) -> tuple[nn.Module, str]:
-    """The model that had the linear layer, and the name of that layer in it."""
+def _host(model: nn.Module, head: Head) -> tuple[nn.Module, list[str]]:
+    """The model that had the linear layer, and the names of that layer in it."""
     if any(_is_of(part, "peft") for part in model.modules()):
         got = _check.Verbatim(type(model).__name__)
         remedy = "take them out by its merge_and_unload()"
         _check.fail("model", "have no adapters of PEFT", got, remedy)
     if not _is_of(model, "transformers"):
-        return model, next(name for name, module in model.named_modules() if module is head)
+        return model, _names(model, head)
     from dropmax.integrations.transformers import DropMaxForClassification
 
     if not isinstance(model, DropMaxForClassification):
@@ -172,7 +173,7 @@ def _host(model: nn.Module, head: Head) -> tuple[nn.Module, str]:
     model.guard.remove()
     model.host.config.id2label = model.config.id2label
     model.host.config.label2id = model.config.label2id
-    return model.host, model.config.layer
+    return model.host, [model.config.layer]
 
 
 def _is_of(module: nn.Module, *packages: str) -> bool:
@@ -180,14 +181,20 @@ def _is_of(module: nn.Module, *packages: str) -> bool:
     return any(base.__module__.partition(".")[0] in packages for base in type(module).__mro__)
 
 
-def _replace(model: nn.Module, name: str, old: nn.Module, new: nn.Module) -> None:
+def _names(model: nn.Module, part: nn.Module) -> list[str]:
+    """All names of a part: a model may keep it under several."""
+    return [n for n, module in model.named_modules(remove_duplicate=False) if module is part]
+
+
+def _replace(model: nn.Module, names: list[str], old: nn.Module, new: nn.Module) -> None:
     """Put `new` where `old` is, with its weight, bias, hooks and training flag."""
     new.weight, new.bias = old.weight, old.bias
     for hooks in _HOOKS:
         getattr(new, hooks).update(getattr(old, hooks))
     new.train(old.training)
-    parent, _, attribute = name.rpartition(".")
-    setattr(model.get_submodule(parent), attribute, new)
+    for name in names:
+        parent, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(parent), attribute, new)
 
 
 def _gate_is_constant(head: Head) -> bool:
@@ -196,77 +203,3 @@ def _gate_is_constant(head: Head) -> bool:
         return True
     weight, bias = head.retain_weight, head.retain_bias
     return not weight.any() and (bias is None or bool((bias == bias[0]).all()))
-
-
-def _classifier_name(model: nn.Module, layer: str | None, outputs: int | None) -> str:
-    """The name of the linear layer that classifies, with so many outputs if it is known."""
-    names = {name: module for name, module in model.named_modules() if name}
-    if layer is not None:
-        if layer not in names or not _is_linear(names[layer], outputs):
-            linears = [name for name, module in names.items() if _is_linear(module, outputs)]
-            _check.choice("layer", layer, linears or ["(no nn.Linear is there)"])
-        return layer
-    if callable(get_classifier := getattr(model, "get_classifier", None)):
-        parts = get_classifier()
-        parts = parts if isinstance(parts, tuple | list) else (parts,)
-        found = [name for name, module in names.items() if any(module is part for part in parts)]
-        return _only(
-            model, [last for name in found if (last := _last_linear(model, name, outputs))], outputs
-        )
-    called = [name for name, _ in model.named_children() if name in CLASSIFIERS]
-    candidates = [last for name in called if (last := _last_linear(model, name, outputs))]
-    return _only(
-        model, candidates or list(filter(None, [_last_linear(model, "", outputs)])), outputs
-    )
-
-
-def _only(model: nn.Module, candidates: list[str], outputs: int | None) -> str:
-    """The one candidate there is."""
-    if len(candidates) != 1:
-        width = "" if outputs is None else f" with {outputs} outputs"
-        came = ", ".join(candidates) or f"no nn.Linear{width} within {type(model).__name__}"
-        remedy = "name its nn.Linear with layer=, and put a bare nn.Linear into nn.Sequential"
-        _check.fail("model", "have one classifier", _check.Verbatim(came), remedy)
-    return candidates[0]
-
-
-def _last_linear(model: nn.Module, name: str, outputs: int | None) -> str | None:
-    """The name of the last such layer in a part of the model, which may be the part itself."""
-    found = [
-        ".".join(filter(None, (name, inner)))
-        for inner, module in model.get_submodule(name).named_modules()
-        if _is_linear(module, outputs)
-    ]
-    return found[-1] if found else None
-
-
-def _is_linear(module: nn.Module, outputs: int | None = None) -> bool:
-    """An nn.Linear and no subclass of it, which would compute something else."""
-    return type(module) is nn.Linear and outputs in (None, module.out_features)
-
-
-class _Tracer(fx.Tracer):
-    """Traces a model down to its layers, the classifier included."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return _is_linear(m) or super().is_leaf_module(m, module_qualified_name)
-
-
-def _check_host(model: nn.Module, name: str) -> None:
-    """The model returns what its classifier computes; where it cannot be traced nothing is said."""
-    try:
-        with torch.random.fork_rng(devices=[]):
-            graph = _Tracer().trace(model)
-    except Exception:  # whatever symbolic tracing stumbles over
-        return
-    users = {
-        getattr(user.target, "__name__", str(user.target))
-        for node in graph.nodes
-        if node.op == "call_module" and node.target == name
-        for user in node.users
-        if user.op != "output"
-    }
-    if users:
-        got = _check.Verbatim(f"one that computes on it ({', '.join(sorted(users))})")
-        remedy = "take that out: log_probs of the head are normalized already"
-        _check.fail("model", f"return the output of {name}", got, remedy)

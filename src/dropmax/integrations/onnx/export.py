@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from dropmax.heads.research import NUM_NODES
 from dropmax.integrations.onnx.trace import onnx_program, or_fail
 from dropmax.predictive import error_bound
 from dropmax.wrap import Predictor, find_head
+from dropmax.wrap.classifier import evaluating
 
 METHODS = ("plugin", "exact")
 OUTPUTS = ("log_probs", "probs")
@@ -100,7 +100,7 @@ def export_onnx(
         metadata["recipe"] = _as_json(recipe)
     _check_size(model)
     _check_installed()
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         expected = {size: _torch_probs(predictor, inputs, size) for size in BATCH_SIZES}
         if num_nodes is not None:
             _check_nodes(model, inputs, num_nodes)
@@ -187,18 +187,6 @@ def _check_nodes(model: nn.Module, inputs: tuple[Tensor, ...], num_nodes: int) -
         got = _check.Verbatim(f"{num_nodes}, with a bound of {bound:.1e}")
         remedy = f"pass more, num_nodes={2 * num_nodes} say"
         _check.fail("num_nodes", must, got, remedy)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, and each of its modules as it was thereafter."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _batches(inputs: tuple[Tensor, ...], size: int) -> Iterator[tuple[Tensor, ...]]:

@@ -5,11 +5,13 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from raised import raises
 from tolerances import TOLERANCES, assert_close
 from torch import nn
@@ -24,6 +26,7 @@ from dropmax.training.networks import make_backbone, out_features
 
 CASES = [*((name, {}) for name in dropmax.HEADS), ("dropmax", {"method": "exact", "num_nodes": 40})]
 IDS = [*dropmax.HEADS, "exact"]
+MATRICES = ["Gemm", "MatMul"]
 
 
 def classifier(name="dropmax"):
@@ -88,6 +91,77 @@ def test_a_file_computes_what_the_head_does_at_any_batch_size(name, options, tmp
     if options:
         exact = Predictor(model.double(), "exact", tolerance=1e-9)(features.double())
         assert_close(run(file, features).exp(), exact.detach().exp(), "exact")
+
+
+def not_finite(file, inputs):
+    """The tensors in a file that hold an infinity or NaN for some inputs."""
+    proto = onnx.load(file)
+    inside = {name for node in proto.graph.node for name in node.output if name}
+    returned = {value.name for value in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inside - returned)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
+    found = zip(session.get_outputs(), session.run(None, {"input": inputs.numpy()}), strict=True)
+    return {x.name for x, values in found if not np.isfinite(np.asarray(values, float)).all()}
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 30.0])
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_nothing_in_a_file_is_infinite_or_nan(name, options, scale, tmp_path, monkeypatch):
+    """Gates and classes that are alike, usual, or certain. Sparsemax's answer may be log 0."""
+    monkeypatch.setattr(exporting, "_check_nodes", lambda *_: None)
+    model, features = classifier(name).eval(), torch.randn(70, 6)
+    with torch.no_grad():
+        for parameter in model[-1].parameters():
+            parameter.mul_(scale)
+    export_onnx(model, features[:9], tmp_path / "model.onnx", **options)
+    allowed = {"log_probs"} if name == "sparsemax" else set()
+    assert not_finite(tmp_path / "model.onnx", features) <= allowed
+
+
+class Calibration(CalibrationDataReader):
+    """Inputs for static quantization."""
+
+    def __init__(self, inputs):
+        self.batches = iter(inputs.split(100))
+
+    def get_next(self):
+        batch = next(self.batches, None)
+        return None if batch is None else {"input": batch.numpy()}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "operators"),
+    [
+        ("softmax", {}, None),
+        ("attention", {}, None),
+        ("dropmax", {}, None),
+        ("dropmax", {}, MATRICES),
+        pytest.param("dropmax", {"method": "exact"}, MATRICES, marks=pytest.mark.slow),
+    ],
+)
+def test_static_quantization_keeps_the_answers(name, options, operators, tmp_path):
+    """In whole numbers of eight bits: 99 of 100 digits get the same class, about as likely."""
+    data = load_data("digits")
+    train, test = (part.inputs.float() / 255 for part in (data.train, data.test))
+    head = dropmax.make_head(name, 64, 10)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), head)
+    criterion, optimizer = dropmax.Criterion(model), torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(20):
+        for rows in torch.randperm(len(train)).split(100):
+            optimizer.zero_grad()
+            criterion(model(train[rows]), data.train.target[rows]).backward()
+            optimizer.step()
+    file, small = tmp_path / "model.onnx", tmp_path / "int8.onnx"
+    export_onnx(model, train[:64], file, **options)
+    quantize_static(file, small, Calibration(train[:400]), op_types_to_quantize=operators)
+    assert small.stat().st_size < file.stat().st_size
+    expected, found = run(file, test).exp(), run(small, test).exp()
+    assert (expected.argmax(-1) == data.test.target).double().mean() > 0.9
+    assert (found.argmax(-1) == expected.argmax(-1)).double().mean() >= 0.99
+    assert (found - expected).abs().max() < 0.1
+    assert (found - expected).abs().mean() < 0.002
 
 
 @pytest.mark.parametrize("function", DECOMPOSITIONS, ids=str)

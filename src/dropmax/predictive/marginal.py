@@ -1,6 +1,6 @@
 """The exact predictive: the average over all 2^K hard masks, as one integral."""
 
-import math
+from functools import reduce
 from typing import Any, no_type_check
 
 import torch
@@ -153,10 +153,8 @@ class _LogMass(torch.autograd.Function):
         axis: ClassAxis,
     ) -> Tensor:
         part = Part(logits, retain_logits, step, target, rule)
-        log_sum = torch.full_like(logits if target is None else step, -math.inf)
-        for block in blocks(part, axis):
-            found = _log_integrand(block, target, axis).logsumexp(1)
-            log_sum = torch.logaddexp(log_sum, found)
+        found = (_log_integrand(block, target, axis).logsumexp(1) for block in blocks(part, axis))
+        log_sum = reduce(torch.logaddexp, found)
         log_none = axis.sum(F.logsigmoid(-retain_logits))
         return torch.logaddexp(log_sum + _like(step.log(), log_sum), _like(log_none, log_sum))
 

@@ -3,6 +3,9 @@
 torch's own translation is Log(Sigmoid(x)), Log(1 + x), Exp(x) - 1 and Log(Exp(x) + Exp(y)). In
 onnxruntime the first is -inf below -18 and the last over- and underflows: where a gate is certain
 and the logits are large, probabilities are wrong in the first digit.
+
+Nothing in them is infinite or NaN for finite arguments, also what they throw away: static
+quantization takes the range of every number that is computed.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +18,9 @@ from torch import Tensor
 def log1p(x: Tensor) -> Tensor:
     """log(1 + x): what rounding does to 1 + x is the same in both factors (Kahan)."""
     total = 1.0 + x
-    return torch.where(total == 1.0, x, total.log() * (x / (total - 1.0)))
+    added = total - 1.0
+    lost = added == 0.0
+    return torch.where(lost, x, total.log() * (x / torch.where(lost, 1.0, added)))
 
 
 def expm1(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from dropmax._files import whole
 from dropmax.report.dark import follow_scheme
 
 ROOT = Path(__file__).parent.parent
@@ -122,8 +123,7 @@ def described(graph: Mapping[str, set[str]]) -> str:
 
 if __name__ == "__main__":
     graph = import_graph()
-    with rc_context({"svg.hashsalt": "dropmax"}):
-        rooms_figure(graph).savefig(
-            PICTURE, metadata={"Date": None, "Description": described(graph)}
-        )
-    follow_scheme(PICTURE)
+    metadata = {"Date": None, "Description": described(graph)}
+    with whole(PICTURE) as partial, rc_context({"svg.hashsalt": "dropmax"}):
+        rooms_figure(graph).savefig(partial, format="svg", metadata=metadata)
+        follow_scheme(partial)

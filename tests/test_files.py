@@ -2,19 +2,28 @@
 UTF-8 on every system."""
 
 import ast
+import builtins
 import errno
+import io
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
+import dropmax
+from dropmax import DropMaxClassifier
 from dropmax._files import make_folder, write_whole
 from dropmax.compare import append_line, read_lines
 from dropmax.errors import DropmaxOSError
+from dropmax.report.figures import save
 from dropmax.training import RunConfig, load_run, train
+from dropmax.training.callbacks import WholeCheckpoints
 
 LINES = [{"seed": 0}, {"seed": 1}]
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -32,6 +41,119 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch):
         write_whole(file, b"bad")
     assert file.read_bytes() == b"good"
     assert list(tmp_path.iterdir()) == [file]
+
+
+class Half:
+    """A file on a disk that is full once half of what is written at first is on it."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def write(self, data):
+        self.stream.write(data[: len(data) // 2])
+        self.stream.flush()
+        raise FULL
+
+    def fileno(self):
+        raise io.UnsupportedOperation  # so that Pillow writes by `write`, too
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stream.close()
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def full(folder):
+    """Within, the disk of a folder is full."""
+
+    def opened(file, mode="r", *arguments, **options):
+        stream = right(file, mode, *arguments, **options)
+        here = isinstance(file, str | Path) and Path(file).is_relative_to(folder)
+        return Half(stream) if here and set(mode) & set("wax+") else stream
+
+    right = io.open
+    with pytest.MonkeyPatch.context() as patch:
+        for place in (io, builtins):
+            patch.setattr(place, "open", opened)
+        yield
+
+
+def checkpoint(file, seed):
+    WholeCheckpoints().save_checkpoint({"weights": torch.full((50,), seed)}, file)
+
+
+def exported(file, seed):
+    torch.manual_seed(seed)
+    dropmax.export_onnx(dropmax.make_head("softmax", 4, 3), torch.randn(2, 4), file)
+
+
+def fitted(file, seed):
+    rows = np.random.default_rng(seed).normal(size=(12, 3))
+    DropMaxClassifier(max_iter=1, random_state=seed).fit(rows, np.arange(12) % 2).save(file)
+
+
+def drawn(file, seed):
+    figure = Figure(figsize=(1.0, 1.0))
+    figure.add_subplot().plot([0, seed + 1])
+    save({file.stem: figure}, file.parent, [file.suffix[1:]])
+
+
+WRITERS = {
+    "text": ("table.md", lambda file, seed: write_whole(file, f"{seed} " * 50)),
+    "weights": ("model.safetensors", lambda file, seed: write_whole(file, bytes([seed] * 99))),
+    "checkpoint": ("resume.ckpt", checkpoint),
+    "ONNX": ("model.onnx", exported),
+    "classifier": ("classifier.safetensors", fitted),
+    "PNG": ("figure.png", drawn),
+    "SVG": ("figure.svg", drawn),
+    "line": ("results.jsonl", lambda file, seed: append_line(file, {"seed": seed})),
+}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_disk_that_fills_up_while_a_file_is_written_leaves_the_good_one(kind, tmp_path):
+    name, write = WRITERS[kind]
+    file = tmp_path / name
+    write(file, 0)
+    good = file.read_bytes()
+    with full(tmp_path), pytest.raises(DropmaxOSError, match=f"disk full at {file}"):
+        write(file, 1)
+    if kind == "line":  # of the new one a part may stand there, which nobody reads
+        assert file.read_bytes().startswith(good)
+        assert read_lines(file) == [{"seed": 0}]
+    else:
+        assert file.read_bytes() == good
+    assert list(tmp_path.iterdir()) == [file]
+    write(file, 1)
+    assert file.read_bytes() != good
+    if kind == "line":
+        assert read_lines(file) == LINES
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+def test_a_line_of_which_a_part_fits_is_no_line(tmp_path):
+    """The system takes what fits, says so, and raises at the next write alone."""
+    import resource
+
+    file = tmp_path / "results.jsonl"
+    append_line(file, LINES[0])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 5, limits[1]))
+    try:
+        with pytest.raises(DropmaxOSError, match=str(file)):
+            append_line(file, LINES[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert read_lines(file) == LINES[:1]
+    append_line(file, LINES[1])
+    assert read_lines(file) == LINES
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -27,8 +27,9 @@ def writing(path: Path) -> Iterator[None]:
         _check.fail("path", "be written", got, remedy, error=DropmaxOSError)
 
 
-def write_whole(file: Path, data: str | bytes) -> None:
-    """Write a file whole or not at all: beside its place, onto the disk, and then into its place.
+@contextmanager
+def whole(file: Path) -> Iterator[Path]:
+    """The path beside a file's at which to write it; in the end it is put into the file's place.
 
     Raises:
         DropmaxOSError: If it cannot be written; what stood there before still does.
@@ -36,15 +37,24 @@ def write_whole(file: Path, data: str | bytes) -> None:
     partial = file.with_name(file.name + ".partial")
     with writing(file):
         try:
-            with partial.open("wb") as stream:
-                stream.write(data.encode() if isinstance(data, str) else data)
-                stream.flush()
+            yield partial
+            with partial.open("rb+") as stream:
                 os.fsync(stream.fileno())
             partial.replace(file)
         except BaseException:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise
+
+
+def write_whole(file: Path, data: str | bytes) -> None:
+    """Write a file whole or not at all, onto the disk.
+
+    Raises:
+        DropmaxOSError: If it cannot be written; what stood there before still does.
+    """
+    with whole(file) as partial:
+        partial.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def make_folder(folder: Path) -> Path:

@@ -13,9 +13,10 @@ RESULTS = "results.jsonl"
 
 
 def append_line(file: Path, line: Mapping[str, Any]) -> None:
-    """Append a JSON line in one write. It is on the disk when this returns.
+    """Append a JSON line. It is on the disk when this returns.
 
-    If the last line was cut off, for example by a loss of power, the new one replaces it.
+    If the last line was cut off, for example by a loss of power or a full disk, the new one
+    replaces it.
 
     Raises:
         DropmaxOSError: If it cannot be written.
@@ -23,7 +24,9 @@ def append_line(file: Path, line: Mapping[str, Any]) -> None:
     with writing(file), file.open("a+b", buffering=0) as lines:
         lines.seek(0)
         lines.truncate(lines.read().rfind(b"\n") + 1)
-        lines.write((json.dumps(line) + "\n").encode())
+        left = (json.dumps(line) + "\n").encode()
+        while left:  # a disk that is nearly full takes a part of it, and only then raises
+            left = left[lines.write(left) :]
         os.fsync(lines.fileno())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dropmax import _check
-from dropmax._files import make_folder, writing
+from dropmax._files import make_folder, whole
 from dropmax.compare.summary import by_head, summarize
 from dropmax.report.dark import follow_scheme
 from dropmax.report.names import NAMES
@@ -66,13 +66,12 @@ def save(
     for name, figure in figures.items():
         for suffix in suffixes:
             file = folder / f"{name}.{suffix}"
-            partial = folder / f".{name}.partial.{suffix}"
             metadata = {"Date": None} if suffix == "svg" else None
-            with writing(file), rc_context({"svg.hashsalt": "dropmax"}):
-                figure.savefig(partial, dpi=150, metadata=metadata)
+            with whole(file) as partial, rc_context({"svg.hashsalt": "dropmax"}):
+                figure.savefig(partial, format=suffix, dpi=150, metadata=metadata)
                 if suffix == "svg":
                     follow_scheme(partial)
-                files.append(partial.replace(file))
+            files.append(file)
     return files
 
 

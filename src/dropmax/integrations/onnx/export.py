@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dropmax import _check
-from dropmax._files import writing
+from dropmax._files import whole
 from dropmax.errors import DropmaxFileNotFoundError, DropmaxValueError
 from dropmax.heads.research import NUM_NODES
 from dropmax.integrations.onnx.trace import onnx_program, or_fail
@@ -71,6 +71,7 @@ def export_onnx(
         ValueError: If an argument does not fit, the model draws random numbers, cannot be exported
             with any batch size, has 2 GB of weights, or differs in onnxruntime. There is no new
             file then.
+        OSError: If the file cannot be written; an older one of its name stays.
 
     Examples:
         >>> import tempfile
@@ -106,10 +107,8 @@ def export_onnx(
             _check_nodes(model, inputs, num_nodes)
         program = onnx_program(predictor, inputs, output)
     program.model.metadata_props.update(metadata)
-    partial = file.with_name(file.name + ".partial")
-    try:
-        with writing(file):
-            partial.write_bytes(program.model_proto.SerializeToString())
+    with whole(file) as partial:
+        partial.write_bytes(program.model_proto.SerializeToString())
         found = _onnxruntime_probs(partial, inputs, output)
         differences = {
             size: (found[size] - probs).abs().max().item() for size, probs in expected.items()
@@ -119,9 +118,6 @@ def export_onnx(
             must = f"be within {atol:g} of torch's in onnxruntime"
             remedy = "export a model in float32, or raise atol"
             _check.fail("probabilities", must, got, remedy)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
     return differences
 
 

@@ -38,7 +38,7 @@ def whole(file: Path) -> Iterator[Path]:
     with writing(file):
         try:
             yield partial
-            with partial.open("rb+") as stream:
+            with partial.open("r+b") as stream:
                 os.fsync(stream.fileno())
             partial.replace(file)
         except BaseException:

@@ -37,6 +37,7 @@ def whole(file: Path) -> Iterator[Path]:
     partial = file.with_name(file.name + ".partial")
     with writing(file):
         try:
+            partial.unlink(missing_ok=True)  # what a stranger may have linked to another file
             yield partial
             with partial.open("r+b") as stream:
                 os.fsync(stream.fileno())

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -330,6 +330,7 @@ def evaluate(
     from dropmax.training.classifier import predict as predicted
 
     loaded = training.load_run(run)
+    _say_places(loaded, "data", "test", "encoder")
     test = training.data_of(loaded, data_root).test
     if not len(test):
         must = "have test rows"
@@ -466,6 +467,7 @@ def predict(
     from dropmax import training
 
     loaded = training.load_run(run)
+    _say_places(loaded, "encoder")
     broken, count = 0, 0
     for line in training.describe_predictions(loaded, files, top, method=method):
         typer.echo(json.dumps(line))
@@ -498,6 +500,7 @@ def export(
     loaded = training.load_run(run)
     images = loaded.examples()
     if images is None:
+        _say_places(loaded, "data", "test", "encoder")
         inputs = training.data_of(loaded, data_root).train.inputs
         images = inputs[:: -(-len(inputs) // EXPORT_IMAGES)]
     classifier = loaded.classifier()
@@ -522,6 +525,16 @@ def _encoder(encoder: str | None, text_column: str | None) -> str | None:
     from dropmax.data import PACKAGED
 
     return PACKAGED if encoder is None and text_column is not None else encoder
+
+
+def _say_places(run: Any, *settings: str) -> None:
+    """Say what a run has read that lies outside its folder: it may come from a stranger."""
+    from dropmax.data import PACKAGED
+
+    for name in settings:
+        place = getattr(run.config, name)
+        if place not in (None, "digits", PACKAGED):
+            typer.echo(f"The run in {run.path} names its {name}: reading {place!r}.", err=True)
 
 
 def _print_metrics(metrics: dict[str, float]) -> None:

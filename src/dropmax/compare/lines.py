@@ -20,7 +20,11 @@ def append_line(file: Path, line: Mapping[str, Any]) -> None:
 
     Raises:
         DropmaxOSError: If it cannot be written.
+        ValueError: If it is a link: what it leads to may be a file of another kind.
     """
+    if file.is_symlink():
+        got = _check.Verbatim(f"{file} to {file.resolve()}")
+        _check.fail("file", "be no link", got, "put the file itself there")
     with writing(file), file.open("a+b", buffering=0) as lines:
         lines.seek(0)
         lines.truncate(lines.read().rfind(b"\n") + 1)

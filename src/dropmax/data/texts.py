@@ -141,7 +141,12 @@ def _model(encoder: str) -> Any:
     folder = _packaged() if encoder == PACKAGED else Path(encoder).expanduser()
     local = folder is not None and folder.is_dir()
     try:
-        return SentenceTransformer(str(folder) if local else encoder, local_files_only=local)
+        return SentenceTransformer(
+            str(folder) if local else encoder,
+            local_files_only=local,
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
+        )
     except (OSError, ValueError, SafetensorError) as error:
         reason = (str(error).splitlines() or [""])[0][:200]
         got = _check.Verbatim(f"{encoder!r} ({type(error).__name__}: {reason})")

@@ -2,15 +2,18 @@
 
 import json
 import re
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dropmax.cli import main
 from dropmax.compare import RESULTS, read_lines
 from dropmax.data import load_data
-from dropmax.training import load_run
+from dropmax.training import describe_predictions, labeled_for, load_run
 
 
 def table(folder, seed=0):
@@ -55,7 +58,7 @@ def test_data_that_changed_are_those_of_no_run(tmp_path, capsys):
         ([*compare, "2"], "out"),
     ):
         assert main(command) == 2
-        (said,) = capsys.readouterr().err.splitlines()
+        *_, said = capsys.readouterr().err.splitlines()
         assert f": {argument} must be of the same data set" in said
     table(tmp_path)
     for command in (train, ["evaluate", str(tmp_path / "run")], [*compare, "2"]):
@@ -121,3 +124,59 @@ def test_what_trains_validates_and_tests_is_said_before_training(tmp_path, capsy
     printed, counts = said("d", "--test", table(tmp_path / "other", seed=2))
     assert counts["test"] == 40
     assert main(["evaluate", str(tmp_path / "d")]) == 0
+
+
+def images(folder, seed=0, count=12):
+    """Dark and bright pictures in folders."""
+    noise = np.random.default_rng(seed)
+    for name, low in (("bright", 150), ("dark", 0)):
+        (folder / name).mkdir(parents=True)
+        for n in range(count):
+            pixels = noise.integers(low, low + 100, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{n}.png")
+    return str(folder)
+
+
+@pytest.mark.parametrize("kind", ["table", "images"])
+def test_a_run_is_judged_on_any_labeled_data(kind, tmp_path, capsys):
+    make = {"table": table, "images": images}[kind]
+    data = make(tmp_path / "data")
+    options = ["--head", "softmax", "--epochs", "30", "--protocol", "modern", "--quiet"]
+    assert main(["train", "--data", data, *options, "--out", str(tmp_path / "run")]) == 0
+    other = make(tmp_path / "other", seed=3)
+    shutil.rmtree(tmp_path / "data")
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "run"), "--data", other]) == 0
+    error = float(capsys.readouterr().out.split()[1])
+    run = load_run(tmp_path / "run")
+    rows = labeled_for(run, other)
+    assert len(rows) == {"table": 40, "images": 24}[kind]
+    names = [run.class_names[k] for k in rows.target.tolist()]
+    if kind == "images":
+        assert names == ["bright"] * 12 + ["dark"] * 12
+        files = [str(file) for file in sorted(Path(other).rglob("*.png"))]
+    else:
+        files = [other]
+    found = [line["top"][0]["class"] for line in describe_predictions(run, files)]
+    if kind == "images":
+        names = [Path(file).parent.name for file in files]
+    wrong = sum(one != name for one, name in zip(found, names, strict=True))
+    assert error == pytest.approx(100 * wrong / len(names), abs=1e-3)
+    assert error < 20.0
+
+
+def test_rows_of_classes_that_a_run_does_not_know_are_left_out(tmp_path, capsys):
+    options = ["--head", "softmax", "--epochs", "1", "--quiet", "--out", str(tmp_path / "run")]
+    assert main(["train", "--data", table(tmp_path), *options]) == 0
+    other = tmp_path / "new.csv"
+    other.write_text("x,label\n1,b\n-1,a\n2,c\n")
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "run"), "--data", str(other)]) == 0
+    assert "1 of 3 rows" in capsys.readouterr().err
+    other.write_text("x,label\n1,d\n-1,c\n")
+    assert main(["evaluate", str(tmp_path / "run"), "--data", str(other)]) == 2
+    other.write_text("y,label\n1,a\n-1,b\n")
+    assert main(["evaluate", str(tmp_path / "run"), "--data", str(other)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert all("\n" not in line for line in printed.err.splitlines())

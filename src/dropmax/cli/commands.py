@@ -319,19 +319,26 @@ def train(
 @app.command()
 def evaluate(
     run: RunPath,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Other labeled data to judge the run on, as train takes them."),
+    ] = None,
     data_root: DataRoot = None,
     method: RunMethod = None,
     imports: Import = None,  # noqa: ARG001
 ) -> None:
-    """Measure errors, likelihood and calibration of a run on the test rows of its data."""
+    """Measure errors, likelihood and calibration of a run on test rows: of its data, or others."""
     from dropmax import _check, training
     from dropmax.metrics import evaluate as evaluated
     from dropmax.training.classifier import method_of
     from dropmax.training.classifier import predict as predicted
 
     loaded = training.load_run(run)
-    _say_places(loaded, "data", "test", "encoder")
-    test = training.data_of(loaded, data_root).test
+    _say_places(loaded, *(("data", "test", "encoder") if data is None else ("encoder",)))
+    if data is None:
+        test = training.data_of(loaded, data_root).test
+    else:
+        test = training.labeled_for(loaded, data, data_root)
     if not len(test):
         must = "have test rows"
         _check.fail("run", must, _check.Verbatim("none"), "name others by --data")

@@ -34,6 +34,7 @@ def read_rows(
     drop: Sequence[str] = (),
     keep: Sequence[str] = (),
     record: Record | None = None,
+    class_names: tuple[str, ...] = (),
 ) -> tables.Found:
     """The labeled rows of a table's splits, as numbers.
 
@@ -45,15 +46,15 @@ def read_rows(
         drop: Columns to leave out.
         keep: Columns to learn from whatever they hold.
         record: What was fitted to the columns before; fitted to the training rows if None.
+        class_names: Of the classes; those of the training rows if there are none.
     """
-    train = splits["train"]
-    kinds = (
-        features(train.rows, label_column, train.broken.keys(), drop=drop, keep=keep)
-        if record is None
-        else record.kinds
-    )
+    if record is None:
+        train = splits["train"]
+        kinds = features(train.rows, label_column, train.broken.keys(), drop=drop, keep=keep)
+    else:
+        kinds = record.kinds
     class_names, found = tables.labeled(
-        splits, label_column, lambda rows, _: values_of(kinds, _cells(rows, kinds))
+        splits, label_column, lambda rows, _: values_of(kinds, _cells(rows, kinds)), class_names
     )
     values = [values for (values, _), *_ in found.values()]
     whole = {name: np.concatenate([one[name] for one in values]) for name in kinds}
@@ -78,8 +79,8 @@ def read_rows(
         )
         start += len(target)
     parts = divide(parts, len(class_names))
-    known = _places(parts["train"]).numpy()
     if record is None:
+        known = _places(parts["train"]).numpy()
         record = Record.fit({name: column[known] for name, column in whole.items()}, kinds)
     rows = torch.from_numpy(record.encode(whole).values.astype(np.float32))
     parts = {split: replace(part, inputs=rows[_places(part)]) for split, part in parts.items()}

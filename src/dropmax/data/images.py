@@ -40,12 +40,18 @@ def read_images(
     label_column: str,
     image_column: str | None,
     size: int | None = None,
+    class_names: tuple[str, ...] = (),
+    channels: int | None = None,
 ) -> tables.Found:
-    """The images and labels of a data set's splits."""
-    train = splits["train"].rows
-    column = tables.column("image_column", image_column, train.features, "Image")
-    class_names = tables.class_names(train, label_column, {})
-    files = {name: _Files(splits[name].rows, column) for name in SPLITS if name in splits}
+    """The images and labels of a data set's splits.
+
+    The classes are those of the training rows, and the channels those of the images, if none are
+    given.
+    """
+    rows = next(iter(splits.values())).rows
+    column = tables.column("image_column", image_column, rows.features, "Image")
+    class_names = class_names or tables.class_names(rows, label_column, {})
+    files = {name: _Files(splits[name].rows, column, channels) for name in SPLITS if name in splits}
     album = _decoded(files, size)
     if album is None:
         album = _decoded(files, SIZE)
@@ -85,7 +91,7 @@ def digits() -> Source:
 class _Files:
     """The pictures in a column of a table: files, or what is in them."""
 
-    def __init__(self, rows: Any, column: str) -> None:
+    def __init__(self, rows: Any, column: str, channels: int | None) -> None:
         import datasets
 
         if not tables.is_image(rows.features[column]):
@@ -94,6 +100,7 @@ class _Files:
         encoded = datasets.Image(decode=False)
         self._rows = rows.select_columns(column).cast_column(column, encoded)
         self._column = column
+        self._channels = channels
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -109,7 +116,8 @@ class _Files:
                 for first in range(0, len(files), threads):
                     few = files[first : first + threads]
                     places = [file and file["path"] for file in few]
-                    yield from zip(places, pool.map(partial(_pixels, size=size), few), strict=True)
+                    made = partial(_pixels, size=size, channels=self._channels)
+                    yield from zip(places, pool.map(made, few), strict=True)
 
     def read(self, numbers: Sequence[int], size: int | None) -> Iterator[Tensor]:
         """The pixels of pictures that could be read before.
@@ -124,9 +132,9 @@ class _Files:
             yield found
 
 
-def _pixels(file: Mapping[str, Any] | None, size: int | None) -> Tensor | str:
+def _pixels(file: Mapping[str, Any] | None, size: int | None, channels: int | None) -> Tensor | str:
     source = None if file is None else file["bytes"] or file["path"]
-    return "no picture" if source is None else pixels(source, size)
+    return "no picture" if source is None else pixels(source, size, channels)
 
 
 @dataclass

@@ -156,6 +156,46 @@ def load_data(
     )
 
 
+def load_labeled(
+    source: str,
+    *,
+    root: str | Path | None,
+    class_names: tuple[str, ...],
+    shape: tuple[int, ...],
+    label_column: str | None = None,
+    image_column: str | None = None,
+    text_column: str | None = None,
+    encoder: str | None = None,
+    size: int | None = None,
+    record: Record | None = None,
+) -> LabeledData:
+    """Labeled rows of known classes, made as those were on which a classifier was trained.
+
+    If the source has a test split, it is that; otherwise all rows.
+
+    Raises:
+        ValueError: If no row fits.
+    """
+    splits, _ = _source(source, None, root)
+    table = {"test": splits.get("test", splits["train"])}
+    features = table["test"].rows.features
+    label_column = tables.column("label_column", label_column, features, "ClassLabel")
+    _check.choice("label_column", label_column, features)
+    if encoder is not None:
+        read = read_texts(table, label_column, text_column, encoder, class_names)
+    elif len(shape) == 3:
+        read = read_images(table, label_column, image_column, size, class_names, shape[0])
+    else:
+        as_they_are = lambda parts, _: parts  # noqa: E731
+        read = read_rows(table, label_column, as_they_are, record=record, class_names=class_names)
+    found = read.splits["test"]
+    if tuple(found.inputs.shape[1:]) != shape:
+        got = _check.Verbatim(" x ".join(map(str, found.inputs.shape[1:])))
+        must = f"hold instances of {' x '.join(map(str, shape))}, as the run takes them"
+        _check.fail("source", must, got, "choose other data")
+    return found
+
+
 def _source(source: str, test: str | None, root: str | Path | None) -> Source:
     """The splits of a source, the test split out of a source of its own where one is named.
 

@@ -32,16 +32,23 @@ PACKAGED = "all-minilm-l6-v2"
 
 
 def read_texts(
-    splits: Mapping[str, tables.Table], label_column: str, text_column: str | None, encoder: str
+    splits: Mapping[str, tables.Table],
+    label_column: str,
+    text_column: str | None,
+    encoder: str,
+    class_names: tuple[str, ...] = (),
 ) -> tables.Found:
-    """The embeddings and labels of the texts in a data set's splits."""
-    features = splits["train"].rows.features
+    """The embeddings and labels of the texts in a data set's splits.
+
+    The classes are those of the training rows, if none are given.
+    """
+    features = next(iter(splits.values())).rows.features
     column = tables.column("text_column", text_column, features, "string", taken=label_column)
     if column == label_column:
         must = "be another than that of the labels"
         _check.fail("text_column", must, column, "name both columns")
     class_names, found = tables.labeled(
-        splits, label_column, lambda rows, broken: texts_of(rows, column, broken)
+        splits, label_column, lambda rows, broken: texts_of(rows, column, broken), class_names
     )
     texts = {split: [every[n] for n in kept] for split, (every, _, kept, _) in found.items()}
     embedded = embed([text for split in found for text in texts[split]], encoder=encoder)

@@ -2,7 +2,7 @@
 
 from dropmax.errors import TrainingError
 from dropmax.training.config import PROTOCOLS, Protocol, RunConfig
-from dropmax.training.fit import data_for, data_of, draw, splits_and_classifier, train
+from dropmax.training.fit import data_for, data_of, draw, labeled_for, splits_and_classifier, train
 from dropmax.training.predictions import describe_predictions
 from dropmax.training.run import Run, load_run
 
@@ -16,6 +16,7 @@ __all__ = [
     "data_of",
     "describe_predictions",
     "draw",
+    "labeled_for",
     "load_run",
     "splits_and_classifier",
     "train",

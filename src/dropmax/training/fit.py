@@ -14,7 +14,8 @@ from torch import nn
 
 from dropmax import _check
 from dropmax._files import holds_something, make_folder, write_whole
-from dropmax.data import DataSet, DataWarning, Record, Splits, load_data
+from dropmax.data import DataSet, DataWarning, LabeledData, Record, Splits, load_data
+from dropmax.data.load import load_labeled
 from dropmax.metrics import reliability
 from dropmax.training.classifier import (
     class_weights,
@@ -193,6 +194,33 @@ def data_of(run: Run, root: str | Path | None = None) -> DataSet:
             _check.fail("run", must, got, "restore them, or train again")
     check_digest("run", run.digest, data)
     return data
+
+
+def labeled_for(run: Run, source: str, root: str | Path | None = None) -> LabeledData:
+    """Labeled rows of a source, made as those were on which a run was trained.
+
+    Args:
+        run: A finished run.
+        source: As `load_data` takes it. If it has a test split, that is taken, otherwise all rows.
+        root: The folder that holds the data; the environment variable DROPMAX_DATA if None.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If no row fits the run.
+    """
+    config = run.config
+    return load_labeled(
+        source,
+        root=root,
+        class_names=run.class_names,
+        shape=run.shape,
+        label_column=config.label_column,
+        image_column=config.image_column,
+        text_column=run.columns[0] if config.encoder else None,
+        encoder=config.encoder,
+        size=run.size,
+        record=run.record,
+    )
 
 
 def check_digest(argument: str, digest: str | None, data: DataSet) -> None:

@@ -100,6 +100,7 @@ def encode(record: Record, table: Any) -> Encoded:
 
 def _cells(table: Any, kinds: Mapping[str, str]) -> dict[str, Any]:
     check_columns(kinds, table.features)
+    table = table.with_format("arrow")
     return {name: cells_of(table, name, kind) for name, kind in kinds.items()}
 
 
@@ -133,6 +134,7 @@ def features(
     for name in set(drop) & set(keep):
         _check.fail("keep", "name other columns than drop", name, "name it in one of them")
     sound = [n for n in range(len(table)) if n not in broken]
+    table = table.with_format("arrow")
     kinds, left_out = {}, {}
     for name in names:
         if name not in drop:
@@ -165,9 +167,10 @@ def _looked_at(table: Any, name: str, sound: Sequence[int]) -> tuple[str, str]:
     if not sound:
         return kind, ""
     values = read(kind, cells).values[sound]
-    counts = Counter(values.tolist() if kind == "category" else np.unique(values).tolist())
-    count = len(counts)
-    filled = len(values) - (counts[None] if kind == "category" else int(np.isnan(values).sum()))
+    levels = Counter(values.tolist() if kind == "category" else [])
+    count = len(levels) or len(np.unique(values))
+    gaps = levels[None] if levels else int(np.isnan(values).sum())
+    filled = len(values) - gaps
     whole = kind == "number" and filled == len(values) and bool((values % 1 == 0).all())
     different = filled == len(values) == count
     if tables.INDEX.fullmatch(name):
@@ -180,22 +183,21 @@ def _looked_at(table: Any, name: str, sound: Sequence[int]) -> tuple[str, str]:
         return kind, "it numbers the rows"
     if different and (whole or kind == "category") and IDENTITY.fullmatch(name):
         return kind, "it names the rows"
-    common = max(counts.values())
-    if kind == "category" and (2 * count > filled or common < rare(len(values))):
+    if levels and (2 * count > filled or max(levels.values()) < rare(len(values))):
         return kind, "texts that hardly recur; text_column (--text-column) embeds texts"
     return kind, ""
 
 
 def cells_of(table: Any, name: str, kind: str | None = None) -> Any:
-    """The cells of a column as a record takes them, of a kind if it is known.
+    """The cells of a column, of a table in Arrow's format, as a record takes them.
 
-    Texts that are all numbers come as numbers, unless the kind is another. Lists, pictures and the
-    like are None, unless there is a kind.
+    Texts that are all numbers come as numbers, unless there is a kind that is another. Lists,
+    pictures and the like are None, unless there is a kind.
     """
     import pyarrow
     from pyarrow import compute, types
 
-    column = table.with_format("arrow")[name][:]
+    column = table[name][:]
     column = column.combine_chunks() if isinstance(column, pyarrow.ChunkedArray) else column
     feature, type_ = table.features[name], column.type
     if names := getattr(feature, "names", None):

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime, time, timedelta
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,8 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 DATE = re.compile(r"\d{4}[-/]\d\d[-/]\d\d([T ].*)?", re.ASCII)
 EPOCH = datetime(1970, 1, 1)
+
+Value = TypeVar("Value")
 
 
 class Values(NamedTuple):
@@ -62,19 +64,22 @@ def kind_of(name: str, cells: Any) -> str:
     """
     if cells.dtype != object:
         return {"b": "boolean", "M": "date"}.get(cells.dtype.kind, "number")
-    filled = [cell for cell in cells.tolist() if not _is_gap(cell)]
+    cells = cells.tolist()
+    each = Counter(cells).items() if _are_texts(cells) else ((cell, 1) for cell in cells)
+    filled = [(cell, count) for cell, count in each if not _is_gap(cell)]
+    nearly_all = NEARLY * sum(count for _, count in filled)
     if not filled:
         return "number"
     counts = {
-        kind: sum(value is not None for value in _parsed(parse, filled))
+        kind: sum(count for cell, count in filled if parse(cell) is not None)
         for kind, parse in PARSERS.items()
     }
-    commas = [cell for cell in filled if isinstance(cell, str) and DECIMAL_COMMA.fullmatch(cell)]
-    if commas and len(commas) + counts["number"] >= NEARLY * len(filled):
+    commas = {c: n for c, n in filled if isinstance(c, str) and DECIMAL_COMMA.fullmatch(c.strip())}
+    if commas and sum(commas.values()) + counts["number"] >= nearly_all:
         must = "hold numbers with a decimal point"
-        _check.fail(f"column {name!r}", must, commas[0], "save them with points")
+        _check.fail(f"column {name!r}", must, next(iter(commas)), "save them with points")
     kind = max(counts, key=counts.__getitem__)
-    return kind if counts[kind] >= NEARLY * len(filled) else "category"
+    return kind if counts[kind] >= nearly_all else "category"
 
 
 def rare(count: int) -> int:
@@ -85,9 +90,8 @@ def rare(count: int) -> int:
 def read(kind: str, cells: Any) -> Values:
     """The cells of a column as values of a kind; an array of values stays what it is."""
     if kind == "category":
-        levels = np.empty(len(cells), dtype=object)
-        levels[:] = [_level(cell) for cell in cells.tolist()]
-        return Values(levels, {})
+        levels = _each(_level, cells.tolist())
+        return Values(np.fromiter(levels, dtype=object, count=len(levels)), {})
     if cells.dtype.kind in "biuf":
         values = cells.astype(np.float64)
         odd = np.abs(values) > LARGEST
@@ -97,7 +101,7 @@ def read(kind: str, cells: Any) -> Values:
         return Values(values, {n: cells[n].item() for n in np.flatnonzero(odd).tolist()})
     known = cells.astype("M8[us]") if cells.dtype.kind == "M" else cells
     cells = known.tolist()
-    parsed = _parsed(PARSERS[kind], cells)
+    parsed = _each(PARSERS[kind], cells)
     found = {n: cells[n] for n, value in enumerate(parsed) if value is None}
     return Values(np.array([math.nan if v is None else v for v in parsed], dtype=float), found)
 
@@ -433,10 +437,16 @@ def _level(cell: object) -> str | None:
     return str(cell).strip() or None
 
 
-def _parsed(parse: Callable[[Any], float | None], cells: Sequence[Any]) -> list[float | None]:
-    """Each cell as a value, None where it is none; equal texts are looked at once."""
-    known = {text: parse(text) for text in {cell for cell in cells if isinstance(cell, str)}}
-    return [known[cell] if isinstance(cell, str) else parse(cell) for cell in cells]
+def _are_texts(cells: Sequence[object]) -> bool:
+    return {*map(type, cells)} <= {str, type(None)}
+
+
+def _each(function: Callable[[Any], Value], cells: Sequence[Any]) -> list[Value]:
+    """The function of each cell; equal texts are looked at once."""
+    if not _are_texts(cells):
+        return list(map(function, cells))
+    known = {cell: function(cell) for cell in set(cells)}
+    return [known[cell] for cell in cells]
 
 
 def _boolean(cell: Any) -> float | None:

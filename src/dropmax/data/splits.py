@@ -58,10 +58,11 @@ def apart(
     keys = [hashlib.sha256(f"{seed}:".encode() + key).digest() for key in whole.plain_keys]
     order = sorted(range(len(keys)), key=keys.__getitem__)
     equal = groupby(order, keys.__getitem__) if whole.together else ((n, [n]) for n in order)
+    classes = whole.target.tolist()
     groups: list[list[list[int]]] = [[] for _ in range(num_classes)]
     for _, group in equal:
         rows = list(group)
-        groups[int(whole.target[rows].min())].append(rows)
+        groups[min(classes[n] for n in rows)].append(rows)
     left: list[int] = []
     taken: list[int] = []
     for of_class in groups:

@@ -86,6 +86,7 @@ bench: env
 		--figure docs/images/monte_carlo
 	$(BIN)/python benchmarks/estimators.py --out benchmarks/results/estimators.jsonl \
 		$(if $(DROPMAX_DATA),--data-root $(DROPMAX_DATA))
+	$(BIN)/python benchmarks/reading.py --out benchmarks/results/reading.jsonl
 	$(BIN)/python benchmarks/many_classes.py --out benchmarks/results/many_classes.jsonl \
 		--figure docs/images/many_classes
 	$(BIN)/python -m studies tables

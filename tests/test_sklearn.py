@@ -110,6 +110,82 @@ def test_strings_sparse_rows_and_frames(wine):
     assert of_sparse.predict_proba(counts) == pytest.approx(dense, abs=1e-12)
 
 
+def frame_of(count, seed):
+    """Rows whose class follows from a category, a number with gaps and a date."""
+    pandas = pytest.importorskip("pandas")
+    generator = np.random.default_rng(seed)
+    frame = pandas.DataFrame(
+        {
+            "color": generator.choice(["red", "blue", "green"], count),
+            "weight": generator.normal(size=count),
+            "sold": pandas.Timestamp("2024-01-01")
+            + pandas.to_timedelta(generator.integers(0, 700, count), unit="D"),
+            "code": pandas.Categorical(generator.integers(1, 4, count)),
+            "new": generator.random(count) > 0.5,
+        }
+    )
+    label = (frame["color"] == "red") * 2 + (frame["sold"] > pandas.Timestamp("2025-01-01"))
+    frame.loc[generator.random(count) < 0.2, ["color", "weight"]] = None
+    return frame, label.to_numpy()
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_frame_with_categories_dates_and_gaps(early_stopping, tmp_path):
+    frame, y = frame_of(400, seed=0)
+    new, expected = frame_of(200, seed=1)
+    classifier = DropMaxClassifier(random_state=0, early_stopping=early_stopping).fit(frame, y)
+    kinds = ["category", "number", "date", "category", "boolean"]
+    assert classifier.record_.kinds == dict(zip(frame, kinds, strict=True))
+    assert classifier.n_features_in_ == 5
+    assert list(classifier.feature_names_in_) == list(frame)
+    right = classifier.predict(new) == expected
+    assert right[new["color"].notna()].mean() > 0.9
+    probabilities = classifier.predict_proba(new)
+    new.loc[0, "color"] = "a color of its own"
+    assert np.isfinite(classifier.predict_proba(new)).all()
+    classifier.save(tmp_path / "a.safetensors")
+    loaded = DropMaxClassifier.load(tmp_path / "a.safetensors")
+    assert loaded.record_ == classifier.record_
+    assert np.array_equal(loaded.predict_proba(new)[1:], probabilities[1:])
+    with pytest.raises(ValueError, match="feature names"):
+        classifier.predict(new[["weight", "color", "sold", "code", "new"]])
+
+
+def test_a_frame_of_numbers_is_the_array_of_them(wine):
+    pandas = pytest.importorskip("pandas")
+    X, X_test, y, _ = wine
+    names = [f"x{n}" for n in range(X.shape[1])]
+    of_array = DropMaxClassifier(random_state=0, max_iter=3).fit(X, y)
+    of_frame = DropMaxClassifier(random_state=0, max_iter=3).fit(
+        pandas.DataFrame(X, columns=names), y
+    )
+    assert of_frame.record_ is of_array.record_ is None
+    found = of_frame.predict_proba(pandas.DataFrame(X_test, columns=names))
+    assert found == pytest.approx(of_array.predict_proba(X_test), abs=1e-6)
+
+
+def test_what_is_held_out_decides_nothing_of_the_record():
+    frame, y = frame_of(100, seed=0)
+    frame["weight"] = np.where(np.arange(100) == 7, np.nan, np.arange(100.0))
+    seen = set()
+    for seed in range(12):
+        fitted = DropMaxClassifier(
+            random_state=seed, early_stopping=True, validation_fraction=0.5, max_iter=1
+        ).fit(frame, y)
+        seen.add(fitted.record_.columns[1].gaps)
+    assert seen == {False, True}
+
+
+def test_partial_fit_takes_frames():
+    frame, y = frame_of(300, seed=0)
+    classifier = DropMaxClassifier(random_state=0)
+    for start in range(0, 300, 100):
+        part = slice(start, start + 100)
+        classifier.partial_fit(frame[part], y[part], classes=range(4))
+    assert classifier.n_iter_ == 3
+    assert classifier.predict(frame).shape == (300,)
+
+
 @pytest.mark.parametrize("head", ["softmax", "dropmax"])
 def test_sparse_rows_give_what_dense_ones_give(head, wine):
     X, X_test, y, _ = wine

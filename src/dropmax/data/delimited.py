@@ -24,8 +24,8 @@ QUOTED = r'"(?<![^{0}\r\n]")(?:[^"]++|"")*+"(?![^{0}\r\n])'
 
 What comes before is looked at after the first quote, which is found faster so.
 """
-FIRST = 1_000
-"""Lines among which the separator is looked for."""
+FIRST = 1_000_000
+"""Characters in which header and separator are looked for."""
 LOOKED_AT = 20
 """Rows that say, with the header, which of these separates the fields."""
 LONGEST_HEADER = 10_000
@@ -50,7 +50,7 @@ def read(argument: str, file: Path) -> tuple[Any, dict[int, str]]:
     import pyarrow
 
     text = _text(argument, file)
-    first = list(itertools.islice(io.StringIO(text, newline=""), FIRST))
+    first = list(io.StringIO(text[:FIRST], newline=""))
     separator = _separator_of(first)
     count = len(next(_records(first, separator), ()))
     found = _sound(text, separator, count)
@@ -92,6 +92,8 @@ def _sound(text: str, separator: str, count: int) -> Read | None:
         return None
     columns = [compute.utf8_trim_whitespace(column.combine_chunks()) for column in table.columns]
     header = [column[0].as_py() for column in columns]
+    if len(header) != count:
+        return None
     nothing = pyarrow.scalar(None, pyarrow.string())
     cells = [column.slice(1) for column in columns]
     return header, [compute.if_else(compute.equal(c, ""), nothing, c) for c in cells], {}
@@ -105,9 +107,10 @@ def _row_by_row(text: str, separator: str) -> Read:
     header, *rows = list(_records(lines, separator)) or [[]]
     header = [] if isinstance(header, str) else header
     broken = {n: why for n, row in enumerate(rows) if (why := _fault(row, len(header)))}
-    empty = [None] * len(header)
-    whole = [empty if n in broken else [cell or None for cell in row] for n, row in enumerate(rows)]
-    columns = zip(*whole, strict=True) if whole else [()] * len(header)
+    columns = [
+        [None if n in broken else row[place] or None for n, row in enumerate(rows)]
+        for place in range(len(header))
+    ]
     return header, [pyarrow.array(column, pyarrow.string()) for column in columns], broken
 
 

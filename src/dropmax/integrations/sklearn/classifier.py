@@ -1,4 +1,4 @@
-"""A classifier of scikit-learn for tables of numbers and for embeddings."""
+"""A classifier of scikit-learn for tables and for embeddings."""
 
 import copy
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax.analysis import retained_classes
+from dropmax.data.record import Record
 from dropmax.heads import Scores
 from dropmax.integrations.sklearn import storage
 from dropmax.integrations.sklearn.fitting import (
@@ -36,15 +37,16 @@ from dropmax.integrations.sklearn.network import (
     make_optimizer,
     train_epoch,
 )
-from dropmax.integrations.sklearn.rows import Rows, scale_to
+from dropmax.integrations.sklearn.rows import Rows, numbers, record_of, scale_to
 from dropmax.wrap import find_head
 from dropmax.wrap.predictor import scores_of
 
 
 class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A classifier for scikit-learn: dense layers and a head, trained on rows of numbers.
+    """A classifier for scikit-learn: dense layers and a head, trained on the rows of a table.
 
-    Use it like any classifier of scikit-learn. It scales the features itself, to mean 0 and
+    Use it like any classifier of scikit-learn. A DataFrame may hold categories, dates, booleans and
+    gaps: `dropmax.data.Record` makes numbers of them. It scales the features itself, to mean 0 and
     deviation 1, sparse ones batch by batch. Parameters have the names and meanings of
     `sklearn.neural_network.MLPClassifier`, but `alpha` and `learning_rate_init` differ as stated
     here.
@@ -77,6 +79,7 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         validation_scores_: Accuracy on the rows held out by early stopping, each epoch.
         network_: The trained `nn.Sequential`, with the head last.
         scaler_: The `StandardScaler` before it.
+        record_: The `Record` before that, of a DataFrame with more than numbers; otherwise None.
 
     Examples:
         >>> from sklearn.datasets import load_wine
@@ -157,9 +160,13 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 random_state=split,
             )
             held_out = held_X, indices_of(held_y, labels), held_weight
+        record = self.record_ if again else record_of(X)
+        X = numbers(record, X)
+        if held_out is not None:
+            held_out = numbers(record, held_out[0]), *held_out[1:]
         scaler = scale_to(StandardScaler(), X, weight)
         if not again:
-            self._begin(labels, initial)
+            self._begin(labels, initial, record, X.shape[1])
         self.scaler_ = scaler
         losses, accuracies = fit_epochs(
             self.network_,
@@ -214,8 +221,10 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         target = indices_of(y, known)
         weight = weights_of(X, y, sample_weight, self.class_weight, known)
         initial, noise, _ = seeds_of(self.random_state)
+        record = record_of(X) if first else self.record_
+        X = numbers(record, X)
         if first:
-            self._begin(known, initial)
+            self._begin(known, initial, record, X.shape[1])
             self.scaler_ = StandardScaler()
         check_built(self)
         scale_to(self.scaler_, X, weight)
@@ -298,11 +307,12 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.sparse = True
         return tags
 
-    def _begin(self, classes: Any, seed: int) -> None:
-        """An untrained network for these classes, and nothing of the last fit."""
+    def _begin(self, classes: Any, seed: int, record: Record | None, width: int) -> None:
+        """An untrained network for rows of a width, and nothing of the last fit."""
         widths = tuple(int(width) for width in self.hidden_layer_sizes)
-        self.network_ = make_network(self.n_features_in_, widths, self.head, len(classes), seed)
+        self.network_ = make_network(width, widths, self.head, len(classes), seed)
         self.classes_ = classes
+        self.record_ = record
         self._built = self.head, widths
         self.n_iter_ = 0
         self.loss_curve_ = []
@@ -315,7 +325,11 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _scores(self, X: Any, *, correction: bool) -> Scores:
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        if self.record_ is None:
+            X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        else:
+            validate_data(self, X, skip_check_array=True, reset=False)
+            X = numbers(self.record_, X)
         network = copy.deepcopy(self.network_).double()
         rows = Rows(X, self.scaler_, torch.float64)
         return scores_of(network, rows, PREDICTED_AT_ONCE, correction=correction)

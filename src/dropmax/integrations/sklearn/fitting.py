@@ -7,7 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state, compute_sample_weight
+from sklearn.utils import (
+    check_consistent_length,
+    check_random_state,
+    column_or_1d,
+    compute_sample_weight,
+)
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 from torch import Tensor, nn
@@ -15,7 +20,7 @@ from torch import Tensor, nn
 from dropmax import _check
 from dropmax._progress import progress_bar
 from dropmax.integrations.sklearn.network import make_optimizer, one_cycle, steps_of, train_epoch
-from dropmax.integrations.sklearn.rows import Rows
+from dropmax.integrations.sklearn.rows import Rows, is_mixed
 
 SHOWN = 20
 """How many classes an error names."""
@@ -50,8 +55,16 @@ class Fitting(NamedTuple):
 
 
 def rows_and_labels(classifier: Any, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
-    """Rows float64, dense or sparse, and labels of classes, as scikit-learn checks them."""
-    X, y = validate_data(classifier, X, y, accept_sparse="csr", dtype=np.float64, reset=reset)
+    """Rows and labels of classes, as scikit-learn checks them.
+
+    Rows are float64, dense or sparse; those that a record will read stay as they are.
+    """
+    if is_mixed(X) if reset else classifier.record_ is not None:
+        validate_data(classifier, X, skip_check_array=True, reset=reset)
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(X, y)
+    else:
+        X, y = validate_data(classifier, X, y, accept_sparse="csr", dtype=np.float64, reset=reset)
     check_classification_targets(y)
     return X, y
 

@@ -1,4 +1,4 @@
-"""Rows as a network takes them: scaled, dense, in batches."""
+"""Rows as a network takes them: numbers, scaled, dense, in batches."""
 
 from typing import Any
 
@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
+
+from dropmax.data.record import Record, kind_of
 
 
 class Rows:
@@ -23,6 +25,47 @@ class Rows:
         rows = self.table[chosen]
         dense = self.scaler.transform(rows.toarray()) if self.sparse else rows
         return torch.from_numpy(np.ascontiguousarray(dense)).to(self.dtype)
+
+
+def is_mixed(X: Any) -> bool:
+    """Whether rows stand in a DataFrame that holds more than numbers without gaps."""
+    if not hasattr(X, "iloc") or not hasattr(X, "dtypes"):
+        return False
+    numeric = all(type_.kind in "biuf" for type_ in X.dtypes)
+    return not numeric or bool(X.isna().to_numpy().any())
+
+
+def record_of(X: Any) -> Record | None:
+    """What is fitted to the columns of a mixed DataFrame; None for rows of numbers."""
+    if not is_mixed(X):
+        return None
+    cells = {str(name): _cells(X[name]) for name in X}
+    kinds = {
+        str(name): "category" if hasattr(X[name], "cat") else kind_of(str(name), cells[str(name)])
+        for name in X
+    }
+    return Record.fit(cells, kinds)
+
+
+def numbers(record: Record | None, X: Any) -> Any:
+    """Rows as numbers, float64 or sparse."""
+    if record is None:
+        return X
+    if hasattr(X, "iloc"):
+        return record.encode({str(name): _cells(X[name]) for name in X}).values
+    columns = np.asarray(X, dtype=object).T
+    return record.encode(dict(zip(record.names, columns, strict=True))).values
+
+
+def _cells(column: Any) -> Any:
+    """A column of a DataFrame as an array that a record takes."""
+    kind = column.dtype.kind
+    if kind == "M":
+        return column.dt.tz_localize(None).to_numpy()
+    if kind in "iuf":
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    whole = column.astype(object)
+    return np.fromiter(whole.where(column.notna(), None), dtype=object, count=len(column))
 
 
 def is_sparse(table: Any) -> bool:

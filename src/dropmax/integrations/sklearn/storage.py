@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from dropmax import _check
 from dropmax._files import write_whole
+from dropmax.data.record import Record
 from dropmax.errors import DropmaxFileNotFoundError
 from dropmax.integrations.sklearn.network import make_network
 
@@ -41,6 +42,7 @@ def save(classifier: Any, path: Path) -> None:
         "class_dtype": classifier.classes_.dtype.str,
         "n_features": classifier.n_features_in_,
         "feature_names": list(getattr(classifier, "feature_names_in_", ())),
+        "record": None if classifier.record_ is None else classifier.record_.to_dict(),
         "centered": classifier.scaler_.with_mean,
         "loss_curve": classifier.loss_curve_,
     }
@@ -74,14 +76,17 @@ def _restored(cls: Any, described: dict[str, Any], tensors: dict[str, Any]) -> A
         classifier.feature_names_in_ = np.array(described["feature_names"], dtype=object)
     classifier.loss_curve_ = described["loss_curve"]
     classifier.n_iter_ = len(classifier.loss_curve_)
+    record = described.get("record")
+    classifier.record_ = None if record is None else Record.from_dict(record)
+    width = classifier.n_features_in_ if record is None else classifier.record_.width
     scaler = StandardScaler(with_mean=described["centered"])
     for name in SCALING:
         value = tensors.get(f"scaler.{name}")
         setattr(scaler, name, None if value is None else value.numpy()[()])
-    scaler.n_features_in_ = classifier.n_features_in_
+    scaler.n_features_in_ = width
     classifier.scaler_ = scaler
     classifier.network_ = make_network(
-        classifier.n_features_in_,
+        width,
         classifier.hidden_layer_sizes,
         classifier.head,
         len(classifier.classes_),

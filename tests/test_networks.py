@@ -17,8 +17,8 @@ from dropmax.training.networks import BACKBONES, backbone_for, make_backbone, ou
         ("mnist_cnn", (1, 8, 8), 1024),
         ("cnn", (3, 32, 32), 256),
         ("cnn", (1, 9, 13), 256),
-        ("resnet", (3, 64, 64), 256),
-        ("resnet", (1, 16, 50), 256),
+        ("average_cnn", (3, 64, 64), 256),
+        ("average_cnn", (1, 16, 50), 256),
         ("mlp", (1, 8, 8), 256),
         ("mlp", (384,), 256),
         ("identity", (384,), 384),
@@ -49,14 +49,14 @@ def test_cnn_has_six_convolutions_in_three_widths():
     assert not any(mean.any() for mean in statistics), "making the network is no training step"
 
 
-def test_resnet_is_of_one_size_whatever_that_of_the_image_and_averages_over_it():
+def test_average_cnn_is_of_one_size_whatever_that_of_the_image_and_averages_over_it():
     sizes = {
-        sum(p.numel() for p in make_backbone("resnet", (3, side, side)).parameters())
+        sum(p.numel() for p in make_backbone("average_cnn", (3, side, side)).parameters())
         for side in (32, 64, 200)
     }
     assert len(sizes) == 1
-    assert sizes.pop() < 1_300_000
-    network = make_backbone("resnet", (3, 32, 32)).eval()
+    assert sizes.pop() < 600_000
+    network = make_backbone("average_cnn", (3, 32, 32)).eval()
     tile = torch.rand(2, 3, 32, 32)
     before, last = network[:-1](tile), network(tile)
     assert torch.allclose(last, before.flatten(2).mean(-1))
@@ -73,9 +73,9 @@ def test_mnist_cnn_drops_half_of_its_features():
     [
         ((1, 28, 28), "lenet"),
         ((3, 32, 32), "cnn"),
-        ((3, 33, 32), "resnet"),
-        ((1, 64, 64), "resnet"),
-        ((3, 600, 450), "resnet"),
+        ((3, 33, 32), "average_cnn"),
+        ((1, 64, 64), "average_cnn"),
+        ((3, 600, 450), "average_cnn"),
         ((3, 64, 15), "mlp"),
         ((1, 8, 8), "mlp"),
         ((3, 8, 8), "mlp"),
@@ -102,7 +102,7 @@ def test_a_seed_gives_the_same_network():
         ("lenett", (1, 28, 28), ValueError, "make_backbone: name"),
         ("lenet", (1, 8, 8), ValueError, "make_backbone: shape"),
         ("cnn", (20,), ValueError, "make_backbone: shape"),
-        ("resnet", (3, 12, 64), ValueError, "make_backbone: shape"),
+        ("average_cnn", (3, 12, 64), ValueError, "make_backbone: shape"),
         ("mlp", (), ValueError, "make_backbone: shape"),
         ("mlp", (0,), ValueError, "make_backbone: shape"),
     ],

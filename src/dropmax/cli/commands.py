@@ -56,8 +56,8 @@ DataRoot = Annotated[
     ),
 ]
 BACKBONE = (
-    "The network before the head: lenet, mnist_cnn, cnn, resnet, mlp, hidden (one dense layer) or "
-    "identity (none). If not given: one that fits the shape of the data."
+    "The network before the head: lenet, mnist_cnn, cnn, average_cnn, mlp, hidden (one dense "
+    "layer) or identity (none). If not given: one that fits the shape of the data."
 )
 Backbone = Annotated[str | None, typer.Option(help=BACKBONE, rich_help_panel=TRAINING_PANEL)]
 PROTOCOL = (

@@ -10,12 +10,12 @@ from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dropmax import _check
 
 __all__ = [
     "BACKBONES",
+    "average_cnn",
     "backbone_for",
     "cnn",
     "hidden",
@@ -25,7 +25,6 @@ __all__ = [
     "mlp",
     "mnist_cnn",
     "out_features",
-    "resnet",
 ]
 
 Shape = tuple[int, ...]
@@ -76,26 +75,23 @@ def cnn(shape: Shape) -> nn.Sequential:
     layers: list[nn.Module] = []
     for width in (16, 32, 64):
         for _ in range(2):
-            layers += [
-                nn.Conv2d(channels, width, 3, padding=1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(),
-            ]
+            layers += _normalized(channels, width)
             channels = width
         layers.append(nn.MaxPool2d(2))
     return _with_dense(shape, 256, *layers)
 
 
-def resnet(shape: Shape) -> nn.Sequential:
-    """A convolution and three residual blocks, each half as wide and high, then the average.
+def average_cnn(shape: Shape) -> nn.Sequential:
+    """Seven 3x3 convolutions with batch normalization, of widths 32 to 256, then the average.
 
-    Widths are 32, 64, 128, 256. As it ends in an average over the image, its size does not grow
-    with that of the image: 1.2 million parameters.
+    The first is of stride 2. As it ends in an average over the image, its size does not grow with
+    that of the image: 0.58 million parameters.
     """
     channels = _image_channels(shape, smallest=16)
-    stem = nn.Conv2d(channels, 32, 3, stride=2, padding=1, bias=False)
-    blocks = [_Residual(width // 2, width) for width in (64, 128, 256)]
-    return nn.Sequential(stem, nn.BatchNorm2d(32), nn.ReLU(), *blocks, _Average(256))
+    layers = [*_normalized(channels, 32, stride=2), *_normalized(32, 32)]
+    for width in (64, 128):
+        layers += [nn.MaxPool2d(2), *_normalized(width // 2, width), *_normalized(width, width)]
+    return nn.Sequential(*layers, nn.MaxPool2d(2), *_normalized(128, 256), _Average(256))
 
 
 def mlp(shape: Shape) -> nn.Sequential:
@@ -116,24 +112,6 @@ def hidden(shape: Shape) -> nn.Sequential:
     """One dense layer of 512, ReLU: for rows of numbers that are features already."""
     _positive_shape(shape)
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 512), nn.ReLU())
-
-
-class _Residual(nn.Module):
-    """Two 3x3 convolutions with batch normalization, the first of stride 2, added to one of 1x1."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False)
-        self.first_norm = nn.BatchNorm2d(width)
-        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.second_norm = nn.BatchNorm2d(width)
-        self.short = nn.Conv2d(channels, width, 1, stride=2, bias=False)
-        self.short_norm = nn.BatchNorm2d(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        inner = functional.relu(self.first_norm(self.first(x)))
-        added = self.second_norm(self.second(inner)) + self.short_norm(self.short(x))
-        return functional.relu(added)
 
 
 class _Average(nn.Module):
@@ -160,7 +138,7 @@ BACKBONES: Mapping[str, Callable[[Shape], nn.Sequential]] = MappingProxyType(
         "lenet": lenet,
         "mnist_cnn": mnist_cnn,
         "cnn": cnn,
-        "resnet": resnet,
+        "average_cnn": average_cnn,
         "mlp": mlp,
         "identity": identity,
         "hidden": hidden,
@@ -172,19 +150,19 @@ BACKBONES: Mapping[str, Callable[[Shape], nn.Sequential]] = MappingProxyType(
 def backbone_for(shape: Shape) -> str:
     """The name of the network that suits instances of a shape.
 
-    `mlp` for rows and for images below 16 x 16 pixels, `resnet` for images above 32 x 32. Between
-    them `lenet` for gray images and `cnn` for colored ones.
+    `mlp` for rows and for images below 16 x 16 pixels, `average_cnn` for images above 32 x 32.
+    Between them `lenet` for gray images and `cnn` for colored ones.
 
     Examples:
         >>> from dropmax.training.networks import backbone_for
         >>> backbone_for((1, 28, 28)), backbone_for((3, 32, 32)), backbone_for((3, 64, 64))
-        ('lenet', 'cnn', 'resnet')
+        ('lenet', 'cnn', 'average_cnn')
     """
     _positive_shape(shape)
     if len(shape) != 3 or min(shape[1:]) < 16:
         return "mlp"
     if max(shape[1:]) > 32:
-        return "resnet"
+        return "average_cnn"
     return "lenet" if shape[0] == 1 else "cnn"
 
 
@@ -224,6 +202,12 @@ def _with_dense(shape: Shape, width: int, *layers: nn.Module) -> nn.Sequential:
     with torch.no_grad():
         (flat,) = network(torch.zeros(1, *shape)).shape[1:]
     return network.extend([nn.Linear(flat, width), nn.ReLU()]).train()
+
+
+def _normalized(channels: int, width: int, *, stride: int = 1) -> list[nn.Module]:
+    """A 3x3 convolution, batch normalization and ReLU."""
+    convolution = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
+    return [convolution, nn.BatchNorm2d(width), nn.ReLU()]
 
 
 def _glorot(network: nn.Sequential) -> nn.Sequential:

@@ -151,7 +151,7 @@ def gray(folder: Path, root: Path, noise: np.random.Generator) -> Walk:  # noqa:
                 folder / "scans" / name / f"{n}.png"
             )
     new = sorted((folder / "scans").rglob("*.png"))[:3]
-    return Walk(folder / "scans", ["--backbone", "resnet", "--protocol", "modern"], new)
+    return Walk(folder / "scans", ["--backbone", "average_cnn", "--protocol", "modern"], new)
 
 
 def flags(folder: Path, root: Path, noise: np.random.Generator) -> Walk:  # noqa: ARG001

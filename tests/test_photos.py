@@ -14,7 +14,7 @@ from PIL import Image
 from raised import raises
 
 from dropmax.cli import main
-from dropmax.data import BrokenRows, ResizedPictures, images, load_data, pictures
+from dropmax.data import BrokenRows, Record, ResizedPictures, images, load_data, pictures
 from dropmax.data.pictures import Pictures
 from dropmax.data.pixels import centered, pixels
 from dropmax.errors import DropmaxError
@@ -353,14 +353,16 @@ def test_an_exported_file_states_how_an_image_becomes_its_input(trained, tmp_pat
         assert abs(found - one["probability"]) < 0.02, "a JPEG is read at a fraction of its size"
 
 
-def test_a_recipe_of_numbers_has_columns_and_one_of_pictures_as_they_are_no_crop(tmp_path):
+def test_a_recipe_of_a_table_has_its_record_and_one_of_pictures_as_they_are_no_crop(tmp_path):
     lines = ["x,y,label", *(f"{n % 7},{n * n % 5},{'ab'[n % 2]}" for n in range(40))]
     (tmp_path / "table.csv").write_text("\n".join(lines), encoding="utf-8")
     options = {"epochs": 1, "protocol": "modern"}
     table = RunConfig(str(tmp_path / "table.csv"), "softmax", **options)
     run = train(table, tmp_path / "a", progress=False)
     recipe = json.loads(json.dumps(run.recipe(run.classifier())))
-    assert (recipe["kind"], recipe["columns"]) == ("numbers", ["x", "y"])
+    assert recipe["kind"] == "table"
+    assert Record.from_dict(recipe["record"]) == run.record
+    assert run.record.names == ("x", "y")
     assert len(recipe["inside"]["mean"]) == len(recipe["inside"]["deviation"]) == 2
     run = train(RunConfig("digits", "softmax", **options), tmp_path / "b", progress=False)
     recipe = run.recipe(run.classifier())

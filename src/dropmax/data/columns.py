@@ -162,7 +162,7 @@ def _looked_at(table: Any, name: str, sound: Sequence[int]) -> tuple[str, str]:
     """
     cells = cells_of(table, name)
     if cells is None:
-        return "", f"it holds {type(table.features[name]).__name__} {table.features[name]}"[:60]
+        return "", f"it holds {tables.kind_of(table.features[name])}"
     kind = kind_of(name, cells)
     if not sound:
         return kind, ""

@@ -108,8 +108,8 @@ class Run:
         }
         if self.config.encoder is not None:
             return {"kind": "texts", "encoder": self.config.encoder, "inside": inside}
-        if len(self.shape) == 1:
-            return {"kind": "numbers", "columns": list(self.columns), "inside": inside}
+        if self.record is not None:
+            return {"kind": "table", "record": self.record.to_dict(), "inside": inside}
         names = ("channels", "height", "width")
         found = {"kind": "images", **dict(zip(names, self.shape, strict=True)), "inside": inside}
         if self.size is None:

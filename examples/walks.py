@@ -27,7 +27,7 @@ import pandas
 from PIL import ExifTags, Image
 
 EPOCHS = {"photos": 40, "texts": 30, "table": 40, "gray": 30, "flags": 30}
-SMALL = 3
+SMALL = 10
 """Epochs of a walk that shows only that it works."""
 
 

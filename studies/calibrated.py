@@ -97,6 +97,7 @@ def _calibrated(folder: Path, config: RunConfig, data: DataSet) -> dict[str, Any
         "kept": fitted.kept,
         "before": described(validation, test),
         "after": described(fitted.log_probs(validation), fitted.log_probs(test)),
+        "digest": data.digest,
         "versions": versions(),
     }
 

@@ -115,6 +115,7 @@ def write_gates(
             "baseline": baseline,
             "seed": one.run.config.seed,
             **body,
+            "digest": data.digest,
             "versions": versions(),
         }
         for kind, one, body in found

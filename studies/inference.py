@@ -119,6 +119,7 @@ def line_of(run: Run, data: DataSet) -> dict[str, Any]:
         "metrics": metrics(run, data.test),
         "train": inference(run, splits.train),
         "test": inference(run, data.test),
+        "digest": data.digest,
         "versions": versions(),
     }
 

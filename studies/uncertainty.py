@@ -146,7 +146,7 @@ def main() -> None:
     data = load_data("banking77", encoder=PACKAGED, root=options.data_root)
     splits = data.draw(train_per_class=None, validation_per_class=0, seed=0)
     options.out.mkdir(parents=True, exist_ok=True)
-    known = {**versions(), "sklearn": sklearn.__version__}
+    known = {"digest": data.digest, "versions": {**versions(), "sklearn": sklearn.__version__}}
     for name, (question, seeds) in QUESTIONS.items():
         file = options.out / f"{name}.jsonl"
         done = {(line["head"], line["seed"]) for line in read_lines(file)}
@@ -156,7 +156,7 @@ def main() -> None:
                 if (head, seed) in done:
                     continue
                 for answer in list(question(head, seed, splits.train, splits.test)):
-                    append_line(file, {"head": head, "seed": seed, **answer, "versions": known})
+                    append_line(file, {"head": head, "seed": seed, **answer, **known})
     print(file=sys.stderr)
 
 

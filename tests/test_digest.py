@@ -180,3 +180,19 @@ def test_rows_of_classes_that_a_run_does_not_know_are_left_out(tmp_path, capsys)
     printed = capsys.readouterr()
     assert printed.out == ""
     assert all("\n" not in line for line in printed.err.splitlines())
+
+
+def test_pictures_of_one_class_can_be_judged_though_none_can_be_trained_on(tmp_path, capsys):
+    data = images(tmp_path / "data")
+    options = ["--head", "softmax", "--epochs", "1", "--quiet", "--out"]
+    one = tmp_path / "one"
+    shutil.copytree(Path(data, "dark"), one / "dark")
+    assert main(["train", "--data", str(one), *options, str(tmp_path / "a")]) == 2
+    assert "two classes" in capsys.readouterr().err
+    run = tmp_path / "b"
+    assert main(["train", "--data", data, "--test", str(one), *options, str(run)]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(run)]) == 0
+    of_run = capsys.readouterr().out
+    assert main(["evaluate", str(run), "--data", str(one)]) == 0
+    assert capsys.readouterr().out == of_run

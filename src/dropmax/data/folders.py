@@ -109,17 +109,21 @@ def _is_hidden(file: Path) -> bool:
     return any(part.startswith(".") or part == PASSED_OVER for part in file.parts)
 
 
-def of_pictures(argument: str, listing: Listing) -> Source:
-    """The pictures of a folder, with the labels of a table beside them or of their folders."""
+def of_pictures(argument: str, listing: Listing, fewest: int) -> Source:
+    """The pictures of a folder, with the labels of a table beside them or of their folders.
+
+    There are so many classes of them at least.
+    """
     pictures = listing.pictures
-    return _with_table(argument, listing, pictures) or _with_classes(argument, listing, pictures)
+    found = _with_table(argument, listing, pictures)
+    return found or _with_classes(argument, listing, pictures, fewest)
 
 
-def _with_classes(argument: str, listing: Listing, pictures: Sequence[Path]) -> Source:
+def _with_classes(argument: str, listing: Listing, pictures: Sequence[Path], fewest: int) -> Source:
     """Each top folder is a class; or a split, if all of them are named so, with folders of classes.
 
     Raises:
-        ValueError: If a class lies deeper, there is only one, or there is no training split.
+        ValueError: If a class lies deeper, there are too few, or there is no training split.
     """
     tops = sorted({file.parts[0] for file in pictures if len(file.parts) > 1})
     of_splits = bool(tops) and all(map(split_of, tops))
@@ -129,7 +133,7 @@ def _with_classes(argument: str, listing: Listing, pictures: Sequence[Path]) -> 
         split = split_of(parents.pop(0)) if of_splits and parents else "train"
         if parents:
             found[split or "train"][parents[0]].append(file)
-    _check_layout(argument, listing, tops if of_splits else [], found)
+    _check_layout(argument, listing, tops if of_splits else [], found, fewest)
     splits = {split: _table(listing.folder, classes) for split, classes in found.items()}
     used = {file for classes in found.values() for files in classes.values() for file in files}
     return Source(splits, listing.but(used))
@@ -140,8 +144,9 @@ def _check_layout(
     listing: Listing,
     split_folders: Sequence[str],
     found: Mapping[str, Mapping[str, Sequence[Path]]],
+    fewest: int,
 ) -> None:
-    """Every class has pictures right in its folder, and there are two of them to train on."""
+    """Every class has pictures right in its folder, and there are so many of them to train on."""
     names = [split_of(name) for name in split_folders]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -160,7 +165,7 @@ def _check_layout(
         remedy = f"move the classes up, or name the folder that holds them; {LAYOUT}"
         _check.fail(argument, "hold its classes as folders of pictures", got, remedy)
     classes = found.get("train", {})
-    if len(classes) < 2:
+    if len(classes) < fewest:
         there = some([*split_folders, *(f"{name}/" for name in classes)]) or "pictures alone"
         got = _check.Verbatim(f"{len(listing.pictures)} pictures in {listing.folder}: {there}")
         must = "hold two classes to train on, a folder each, or a table with names of pictures"

@@ -176,7 +176,7 @@ def load_labeled(
     Raises:
         ValueError: If no row fits.
     """
-    splits, _ = _source(source, None, root)
+    splits, _ = _source(source, None, root, fewest=1)
     table = {"test": splits.get("test", splits["train"])}
     features = table["test"].rows.features
     label_column = tables.column("label_column", label_column, features, "ClassLabel")
@@ -196,14 +196,16 @@ def load_labeled(
     return found
 
 
-def _source(source: str, test: str | None, root: str | Path | None) -> Source:
+def _source(source: str, test: str | None, root: str | Path | None, *, fewest: int = 2) -> Source:
     """The splits of a source, the test split out of a source of its own where one is named.
 
-    A warning names the files of which nothing is read.
+    A folder of images has so many classes at least, and one that tests has one. A warning names
+    the files of which nothing is read.
     """
-    splits, unused = digits() if source == "digits" else sources.load("source", source, root)
+    known = source == "digits"
+    splits, unused = digits() if known else sources.load("source", source, root, fewest=fewest)
     if test is not None:
-        other = sources.load("test", test, root)
+        other = sources.load("test", test, root, fewest=1)
         splits = {**splits, "test": other.splits.get("test", other.splits["train"])}
         unused = (*unused, *other.unused)
     if unused:

@@ -130,7 +130,7 @@ class DataSet:
         Test rows that equal a training row are counted where we did not draw the split, and in a
         table. Equal instances of different classes are named, and classes that nothing judges.
         """
-        origins = {"validation": DRAWN, **self.origin}
+        origins = {"train": FILES, "validation": DRAWN, "test": FILES, **self.origin}
         named = zip(("train", "validate", "test"), splits._asdict().items(), strict=True)
         counts = [
             f"{len(split):,} {does} ({origins[name]})"
@@ -146,7 +146,7 @@ class DataSet:
                 classes = some([self.class_names[k] for k in absent])
                 said.append(f"Classes without a row for {name}: {len(absent)} ({classes})")
         equal = in_both(splits.train, splits.test)
-        if equal and (self.origin["test"] == FILES or not self.train.together):
+        if equal and (origins["test"] == FILES or not self.train.together):
             said.append(f"Test rows that equal a training row: {equal}")
         if contrary := contradicting(splits):
             said.append(f"{len(contrary)} rows equal one of another class: {some(contrary)}")

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -95,12 +95,12 @@ def in_both(train: LabeledData, test: LabeledData) -> int:
     return sum(key in known for key in test.plain_keys)
 
 
-def contradicting(parts: Iterable[LabeledData]) -> list[str]:
-    """The ids of instances that equal one of another class."""
+def contradicting(splits: Splits) -> list[str]:
+    """The split and the id of instances that equal one of another class."""
     rows = [
-        row
-        for part in parts
-        for row in zip(part.plain_keys, part.target.tolist(), part.ids, strict=True)
+        (key, k, f"{name} {row}")
+        for name, part in splits._asdict().items()
+        for key, k, row in zip(part.plain_keys, part.target.tolist(), part.ids, strict=True)
     ]
     classes: dict[bytes, set[int]] = defaultdict(set)
     for key, k, _ in rows:

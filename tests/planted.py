@@ -205,6 +205,28 @@ FAULTS = {
         lambda right, count, *given: right(count, *given) and list(range(count)),
         "test_tables.py::test_broken_rows_are_named_and_the_rest_go_on",
     ),
+    "equal texts on two sides": (
+        "dropmax.data.splits.apart",
+        lambda right, whole, *given, **options: right(
+            replace(whole, together=False), *given, **options
+        ),
+        "test_splits.py::test_texts_that_differ_in_case_width_or_spaces_are_equal",
+    ),
+    "a digest of no rows": (
+        "dropmax.data.load._digest",
+        lambda right, parts, *given: right({}, *given),
+        "test_digest.py::test_data_that_changed_are_those_of_no_run",
+    ),
+    "all files hidden": (
+        "dropmax.data.folders._is_hidden",
+        lambda right, file: not right(file),
+        "test_folders.py::test_words_of_splits_are_names_of_classes_beside_others",
+    ),
+    "a center that is mirrored": (
+        "dropmax.data.pixels.centered",
+        lambda right, picture, size: right(picture.flip(-1), size),
+        "test_pixels.py::test_every_picture_becomes_a_square_of_its_center",
+    ),
     "a quote that swallows the rows after it": (
         "dropmax.data.delimited._records",
         up_to_the_first_fault,

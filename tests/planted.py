@@ -214,7 +214,7 @@ FAULTS = {
     ),
     "a digest of no rows": (
         "dropmax.data.load._digest",
-        lambda right, parts, *given: right({}, *given),
+        lambda right, _, *given: right({}, *given),
         "test_digest.py::test_data_that_changed_are_those_of_no_run",
     ),
     "all files hidden": (

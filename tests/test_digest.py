@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from dropmax.cli import main
 from dropmax.compare import RESULTS, read_lines
 from dropmax.data import load_data
 from dropmax.training import describe_predictions, labeled_for, load_run
+from dropmax.training.module import RunModule
 
 
 def table(folder, seed=0):
@@ -196,3 +199,46 @@ def test_pictures_of_one_class_can_be_judged_though_none_can_be_trained_on(tmp_p
     of_run = capsys.readouterr().out
     assert main(["evaluate", str(run), "--data", str(one)]) == 0
     assert capsys.readouterr().out == of_run
+
+
+def test_test_rows_without_labels_judge_nothing(tmp_path, capsys):
+    new = tmp_path / "new.csv"
+    new.write_text("x\n1\n2\n")
+    options = ["--head", "softmax", "--epochs", "1", "--quiet", "--out", str(tmp_path / "run")]
+    assert main(["train", "--data", table(tmp_path), "--test", str(new), *options]) == 2
+    assert "train: test must" in capsys.readouterr().err.replace("load_data", "train")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_command_says_so_and_the_same_one_resumes_it(tmp_path, capsys, monkeypatch):
+    data = table(tmp_path)
+    command = ["train", "--data", data, "--head", "softmax", "--epochs", "4", "--quiet", "--out"]
+    whole = [*command, str(tmp_path / "whole")]
+    cut = [*command, str(tmp_path / "cut")]
+    assert main(whole) == 0
+    keep = RunModule.on_train_epoch_end
+
+    def interrupted(self):
+        if self.current_epoch == 2:
+            raise KeyboardInterrupt
+        keep(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunModule, "on_train_epoch_end", interrupted)
+        capsys.readouterr()
+        assert main(cut) == 130
+        assert "the same command resumes it" in capsys.readouterr().err
+    assert main(cut) == 0
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_an_export_does_not_overwrite_what_is_no_model(tmp_path, capsys):
+    data = table(tmp_path)
+    run = str(tmp_path / "run")
+    options = ["--head", "softmax", "--epochs", "1", "--quiet", "--out", run]
+    assert main(["train", "--data", data, *options]) == 0
+    before = Path(data).read_bytes()
+    assert main(["export", run, data]) == 2
+    assert "file must be new or end in .onnx" in capsys.readouterr().err
+    assert Path(data).read_bytes() == before

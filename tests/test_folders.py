@@ -229,6 +229,62 @@ def test_a_table_that_names_no_picture_is_left_out(tmp_path):
         assert load_data(str(tmp_path)).class_names == ("a", "b")
 
 
+@pytest.mark.parametrize("others", [("cat", "dog"), ("cat",), ("ant", "cat", "dog")])
+def test_the_classes_are_those_of_train_whatever_test_holds(others, tmp_path):
+    for start, name in enumerate(("cat", "dog", "fox")):
+        fill(tmp_path / "train" / name, 4, 10 * start)
+    for start, name in enumerate(others):
+        fill(tmp_path / "test" / name, 2, 100 + 10 * start)
+    data, warned = load(tmp_path)
+    assert data.class_names == ("cat", "dog", "fox")
+    assert counts(data)["train"] == {"cat": 4, "dog": 4, "fox": 4}
+    assert counts(data)["test"] == {name: 2 for name in others if name != "ant"}
+    assert len(warned) == ("ant" in others)
+
+
+def test_a_table_beside_folders_of_classes_counts_if_it_has_the_labels(tmp_path):
+    for start, name in enumerate(("cat", "dog")):
+        fill(tmp_path / name, 5, 10 * start)
+    files = [
+        f"{name}/{n}.png"
+        for start, name in ((0, "cat"), (10, "dog"))
+        for n in range(start, start + 5)
+    ]
+    table = tmp_path / "meta.csv"
+    table.write_text(
+        "\n".join(["file,taken by", *(f"{f},{'xy'[n % 2]}" for n, f in enumerate(files))])
+    )
+    data, warned = load(tmp_path)
+    assert data.class_names == ("cat", "dog")
+    assert data.unused == ("meta.csv",)
+    assert load(tmp_path, label_column="taken by")[0].class_names == ("x", "y")
+    table.write_text(table.read_text().replace("taken by", "label"))
+    data, warned = load(tmp_path)
+    assert data.class_names == ("x", "y")
+    assert len(warned) == 1
+
+
+NAMES = (
+    "./images/{}.png",
+    ".\\images\\{}.png",
+    "/data/me/images/{}.png",
+    "{}.PNG",
+    "{}.jpg",
+    " {}.png ",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("times", [1, 3])
+def test_pictures_are_named_in_many_ways_and_more_than_once(name, times, tmp_path):
+    fill(tmp_path / "images", 10)
+    rows = [f"{name.format(n)},{'xy'[n % 2]}" for n in range(10)] * times
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label", *rows]))
+    data, _ = load(tmp_path)
+    assert len(data.train) + len(data.test) == 10 * times
+    assert data.unused == ()
+
+
 REFUSED = {
     "a class deeper": lambda folder: [fill(folder / "cat", 3), fill(folder / "animals" / "dog", 3)],
     "all classes deeper": lambda folder: [

@@ -88,7 +88,7 @@ def test_equal_rows_on_two_sides_or_of_two_classes_are_counted_and_named():
     assert contradicting(Splits(train, none, test)) == named
     data = DataSet("x", train, none, test, ("p", "q"))
     said = data.described(data.draw())
-    assert "equal a training row: 2" in said
+    assert "Rows for test that equal one for train: 2" in said
     assert set(said.rpartition(": ")[2].rstrip(".").split(", ")) == set(named)
 
 
@@ -101,3 +101,14 @@ def test_a_class_of_few_rows_gives_none_to_validation_and_that_is_said(count):
     found = splits.validation.target.bincount(minlength=2).tolist()
     assert found == [3, int(count >= FEWEST)]
     assert ("few" in data.described(splits)) == (count < FEWEST)
+
+
+def test_rows_that_validate_and_equal_others_are_counted():
+    train, validation, test = (
+        texts_of([(text, 0) for text in texts] + [(texts[0] + "!", 1)])
+        for texts in ("abcd", "abxy", "bzxq")
+    )
+    data = DataSet("x", train, validation, test, ("p", "q"))
+    said = data.described(data.draw())
+    assert "validation that equal one for train: 3" in said
+    assert "test that equal one for validation: 2" in said

@@ -14,6 +14,8 @@ from dropmax.errors import DropmaxError, TrainingError
 __all__ = ["main"]
 
 DEBUG = "--debug"
+INTERRUPTED = 130
+"""The exit code of a command that was interrupted, as shells have it; typer has it, too."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +66,7 @@ def run_app(app: Callable[[], Any], name: str, arguments: Sequence[str] | None) 
         _say(traceback.format_exc() if debug else " ".join(str(error).split()))
         return 1 if isinstance(error, TrainingError) else 2
     except KeyboardInterrupt:
-        return _fail(f"{name}: interrupted; the same command resumes it.", 130)
+        code = INTERRUPTED
     except BrokenPipeError:  # who reads the output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -75,6 +77,8 @@ def run_app(app: Callable[[], Any], name: str, arguments: Sequence[str] | None) 
             "please report it to the developers with the lines above and your command."
         )
         return _fail(message, 1)
+    if code == INTERRUPTED:
+        return _fail(f"{name}: interrupted; the same command resumes it.", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 

@@ -323,6 +323,7 @@ def evaluate(
         str | None,
         typer.Option(help="Other labeled data to judge the run on, as train takes them."),
     ] = None,
+    label_column: LabelColumn = None,
     data_root: DataRoot = None,
     method: RunMethod = None,
     imports: Import = None,  # noqa: ARG001
@@ -338,13 +339,15 @@ def evaluate(
     if data is None:
         test = training.data_of(loaded, data_root).test
     else:
-        test = training.labeled_for(loaded, data, data_root)
+        test = training.labeled_for(loaded, data, data_root, label_column=label_column)
     if not len(test):
         must = "have test rows"
         _check.fail("run", must, _check.Verbatim("none"), "name others by --data")
     classifier = loaded.classifier()
     method = method or method_of(classifier, loaded.config)
     prediction = predicted(classifier, test.inputs, method=method)
+    of = f"test rows of {loaded.config.data}" if data is None else f"rows of {data}"
+    typer.echo(f"Judged on {len(test):,} {of}.", err=True)
     _print_metrics(evaluated(prediction.log_probs, test.target)._asdict())
 
 
@@ -501,8 +504,11 @@ def export(
     imports: Import = None,  # noqa: ARG001
 ) -> None:
     """Write a run as an ONNX file, and check that it predicts as torch does."""
-    from dropmax import export_onnx, training
+    from dropmax import _check, export_onnx, training
     from dropmax.training.classifier import method_of
+
+    if file.is_file() and file.suffix.lower() != ".onnx":
+        _check.fail("file", "be new or end in .onnx", str(file), "name another")
 
     loaded = training.load_run(run)
     images = loaded.examples()

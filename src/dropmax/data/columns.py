@@ -20,6 +20,10 @@ from dropmax.data.record import Encoded, Record, check_columns, kind_of, rare, r
 Parts = dict[str, LabeledData]
 """The rows of each split."""
 
+RECUR = (
+    "texts that hardly recur: text_column (--text-column) embeds texts, and dates are read as "
+    "2024-01-31"
+)
 IDENTITY = re.compile(
     r"(?i:(.*[\W_])?(id|idx|index|uuid|guid|key|row|rowid|no|nr)|id[\W_].*)|.*[a-z0-9]I[dD]"
 )
@@ -173,10 +177,10 @@ def _looked_at(table: Any, name: str, sound: Sequence[int]) -> tuple[str, str]:
     filled = len(values) - gaps
     whole = kind == "number" and filled == len(values) and bool((values % 1 == 0).all())
     different = filled == len(values) == count
-    if tables.INDEX.fullmatch(name):
-        return kind, "it numbers the rows"
     if not filled:
         return kind, "it is empty"
+    if tables.INDEX.fullmatch(name):
+        return kind, "it numbers the rows"
     if count == 1:
         return kind, "it holds one value"
     if different and whole and values.min() in (0, 1) and np.ptp(values) < len(table):
@@ -184,7 +188,10 @@ def _looked_at(table: Any, name: str, sound: Sequence[int]) -> tuple[str, str]:
     if different and (whole or kind == "category") and IDENTITY.fullmatch(name):
         return kind, "it names the rows"
     if levels and (2 * count > filled or max(levels.values()) < rare(len(values))):
-        return kind, "texts that hardly recur; text_column (--text-column) embeds texts"
+        return (
+            kind,
+            RECUR,
+        )
     return kind, ""
 
 

@@ -130,7 +130,8 @@ class DataSet:
         Test rows that equal a training row are counted where we did not draw the split, and in a
         table. Equal instances of different classes are named, and classes that nothing judges.
         """
-        origins = {"train": FILES, "validation": DRAWN, "test": FILES, **self.origin}
+        validated = FILES if len(self.validation) else DRAWN
+        origins = {"train": FILES, "validation": validated, "test": FILES, **self.origin}
         named = zip(("train", "validate", "test"), splits._asdict().items(), strict=True)
         counts = [
             f"{len(split):,} {does} ({origins[name]})"
@@ -145,9 +146,15 @@ class DataSet:
             if len(split) and absent:
                 classes = some([self.class_names[k] for k in absent])
                 said.append(f"Classes without a row for {name}: {len(absent)} ({classes})")
-        equal = in_both(splits.train, splits.test)
-        if equal and (origins["test"] == FILES or not self.train.together):
-            said.append(f"Test rows that equal a training row: {equal}")
+        for one, name, other in (
+            ("train", "test", splits.test),
+            ("train", "validation", splits.validation),
+            ("validation", "test", splits.test),
+        ):
+            equal = in_both(getattr(splits, one), other)
+            parted = one == "train" and origins[name] == DRAWN and self.train.together
+            if equal and not parted:
+                said.append(f"Rows for {name} that equal one for {one}: {equal}")
         if contrary := contradicting(splits):
             said.append(f"{len(contrary)} rows equal one of another class: {some(contrary)}")
         return ". ".join(said) + "."

@@ -1,14 +1,15 @@
 """A folder of pictures: a folder for each class, or a CSV file that names pictures and labels."""
 
 import os
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from dropmax import _check
 from dropmax.data import tables
-from dropmax.data.labeled import some
+from dropmax.data.labeled import DataWarning, some
 from dropmax.data.splits import split_of
 from dropmax.data.tables import Table
 
@@ -109,14 +110,30 @@ def _is_hidden(file: Path) -> bool:
     return any(part.startswith(".") or part == PASSED_OVER for part in file.parts)
 
 
-def of_pictures(argument: str, listing: Listing, fewest: int) -> Source:
+def of_pictures(argument: str, listing: Listing, label_column: str | None, fewest: int) -> Source:
     """The pictures of a folder, with the labels of a table beside them or of their folders.
 
-    There are so many classes of them at least.
+    There are so many classes of them at least. Where there are both, the table counts if it has the
+    column of labels, and a warning says so.
     """
     pictures = listing.pictures
     found = _with_table(argument, listing, pictures)
+    in_classes = _are_in_classes(pictures)
+    if found and in_classes:
+        if (label_column or LABEL) not in found.splits["train"].rows.features:
+            found = None
+        else:
+            said = "a table names the pictures and their classes; the names of the folders don't"
+            warnings.warn(f"{_check.caller(argument)}: {said} count.", DataWarning, stacklevel=3)
     return found or _with_classes(argument, listing, pictures, fewest)
+
+
+def _are_in_classes(pictures: Sequence[Path]) -> bool:
+    """Whether all pictures are in folders, which are of two classes or more."""
+    tops = {file.parts[0] for file in pictures if len(file.parts) > 1}
+    depth = 1 + all(map(split_of, tops))
+    classes = {file.parts[depth - 1] for file in pictures if len(file.parts) > depth}
+    return len(classes) > 1 and all(len(file.parts) > depth for file in pictures)
 
 
 def _with_classes(argument: str, listing: Listing, pictures: Sequence[Path], fewest: int) -> Source:
@@ -167,6 +184,8 @@ def _check_layout(
     classes = found.get("train", {})
     if len(classes) < fewest:
         there = some([*split_folders, *(f"{name}/" for name in classes)]) or "pictures alone"
+        beside = [str(file) for file in listing.files if tables.is_table(listing.folder / file)]
+        there += f", and {some(beside)}, which names few of them" if beside else ""
         got = _check.Verbatim(f"{len(listing.pictures)} pictures in {listing.folder}: {there}")
         must = "hold two classes to train on, a folder each, or a table with names of pictures"
         _check.fail(argument, must, got, LAYOUT)
@@ -229,20 +248,26 @@ def _named(argument: str, folder: Path, file: Path, pictures: Sequence[Path]) ->
     by_name: dict[str, list[Path]] = defaultdict(list)
     for picture in own or pictures:
         under = picture.relative_to(file.parent) if file.parent in picture.parents else picture
-        for name in {str(picture.as_posix()), str(under.as_posix()), picture.name, picture.stem}:
-            by_name[name].append(picture)
-    for column in sorted(rows.features, key=lambda name: -len(_hits(rows, name, by_name))):
-        hits = _hits(rows, column, by_name)
-        by_end = any(Path(name).suffix for name in hits)
-        of_all = len(rows) if by_end else max(len(rows), len(own or pictures))
-        if len(hits) > NAMES * of_all:
-            return _joined(folder, rows, dict(found), column, by_name)
-    return None
+        for name in {picture.as_posix(), under.as_posix(), picture.name, picture.stem}:
+            by_name[name.lower()].append(picture)
+    names = {column: set(map(str, rows[column][:])) for column in rows.features}
+    hits = {column: {name for name in names[column] if _called(name, by_name)} for column in names}
+    column = max(hits, key=lambda column: len(hits[column]), default="")
+    by_end = any(PurePosixPath(name).suffix for name in hits.get(column, ()))
+    of_all = len(own or pictures) if column and not by_end else 1
+    if not column or len(hits[column]) <= NAMES * max(len(names[column]), of_all):
+        return None
+    return _joined(folder, rows, dict(found), column, by_name)
 
 
-def _hits(rows: Any, column: str, by_name: Mapping[str, Sequence[Path]]) -> set[str]:
-    """The names of pictures in a column."""
-    return {str(value) for value in rows[column][:]} & by_name.keys()
+def _called(name: str, by_name: Mapping[str, Sequence[Path]]) -> Sequence[Path]:
+    """The pictures that a cell names: by their path, their name or their name without its end.
+
+    In any case, with slashes of any system, and on whatever machine their path was.
+    """
+    path = PurePosixPath(name.strip().replace("\\", "/").lower().removeprefix("./"))
+    kinds = (str(path), path.name, path.stem)
+    return next((by_name[kind] for kind in kinds if kind in by_name), ())
 
 
 def _joined(
@@ -257,7 +282,7 @@ def _joined(
     files: list[str | None] = [None] * len(rows)
     used: set[Path] = set()
     for n, name in enumerate(rows[column][:]):
-        found = by_name.get(str(name), ())
+        found = _called(str(name), by_name)
         if len(found) == 1:
             files[n] = str(folder / found[0])
             used.add(found[0])

@@ -48,7 +48,7 @@ def read_images(
     The classes are those of the training rows, and the channels those of the images, if none are
     given.
     """
-    rows = next(iter(splits.values())).rows
+    rows = tables.first(splits).rows
     column = tables.column("image_column", image_column, rows.features, "Image")
     class_names = class_names or tables.class_names(rows, label_column, {})
     files = {name: _Files(splits[name].rows, column, channels) for name in SPLITS if name in splits}

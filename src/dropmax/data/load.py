@@ -16,6 +16,7 @@ from dropmax.data.labeled import DataWarning, LabeledData, some
 from dropmax.data.record import Record
 from dropmax.data.splits import DRAWN, FILES, SPLITS, apart, halves
 from dropmax.data.texts import PACKAGED, read_texts
+from dropmax.errors import DropmaxFileNotFoundError
 
 RULES = ("fraction", "half")
 TEST_FRACTION = 0.2
@@ -120,9 +121,12 @@ def load_data(
     _check.choice("split", split, RULES)
     if test_fraction is not None:
         _check.number("test_fraction", test_fraction, low=0.0, high=1.0, open_high=True)
-    splits = _source(source, test, root)
+    splits = _source(source, test, root, label_column)
     features = splits.splits["train"].rows.features
     label_column = tables.column("label_column", label_column, features, "ClassLabel")
+    if test is not None and label_column not in (there := splits.splits["test"].rows.features):
+        got = _check.Verbatim(f"the columns {', '.join(there)}")
+        _check.fail("test", f"hold the column {label_column!r}", got, "add or rename it")
     found, unused = _with_labels(splits, label_column)
     if test_fraction is not None and (split == "half" or "test" in found):
         must = "be None where the rule is half, or a split of the files is for testing"
@@ -130,6 +134,9 @@ def load_data(
     of_images = image_column is not None or any(map(tables.is_image, features.values()))
     if size is not None and (of_texts or not of_images):
         _check.fail("size", "be None where there are no images", size, "leave it out")
+    for argument, names in (("drop", drop), ("keep", keep)):
+        if names and (of_texts or of_images):
+            _check.fail(argument, "be empty for images and texts", names, "leave it out")
     origin = dict.fromkeys(found, FILES)
     divide = partial(_divided, rule=split, fraction=test_fraction)
     if of_texts:
@@ -176,9 +183,11 @@ def load_labeled(
     Raises:
         ValueError: If no row fits.
     """
-    splits, _ = _source(source, None, root, fewest=1)
+    splits, _ = _source(source, None, root, label_column, fewest=1)
     table = {"test": splits.get("test", splits["train"])}
     features = table["test"].rows.features
+    if text_column not in features:
+        text_column = None
     label_column = tables.column("label_column", label_column, features, "ClassLabel")
     _check.choice("label_column", label_column, features)
     if encoder is not None:
@@ -196,16 +205,26 @@ def load_labeled(
     return found
 
 
-def _source(source: str, test: str | None, root: str | Path | None, *, fewest: int = 2) -> Source:
+def _source(
+    source: str,
+    test: str | None,
+    root: str | Path | None,
+    label_column: str | None,
+    *,
+    fewest: int = 2,
+) -> Source:
     """The splits of a source, the test split out of a source of its own where one is named.
 
     A folder of images has so many classes at least, and one that tests has one. A warning names
     the files of which nothing is read.
     """
-    known = source == "digits"
-    splits, unused = digits() if known else sources.load("source", source, root, fewest=fewest)
+    if root is not None and not Path(root).is_dir():
+        error = DropmaxFileNotFoundError
+        _check.fail("root", "be a folder", str(root), "check the path", error=error)
+    find = partial(sources.load, root=root, label_column=label_column)
+    splits, unused = digits() if source == "digits" else find("source", source, fewest=fewest)
     if test is not None:
-        other = sources.load("test", test, root, fewest=1)
+        other = digits() if test == "digits" else find("test", test, fewest=1)
         splits = {**splits, "test": other.splits.get("test", other.splits["train"])}
         unused = (*unused, *other.unused)
     if unused:

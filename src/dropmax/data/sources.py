@@ -18,8 +18,19 @@ SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 """Ends the name of a file that holds a part of a table."""
 
 
-def load(argument: str, source: str, root: str | Path | None, *, fewest: int = 2) -> Source:
-    """The splits by name, of a file, a folder or the hub; a folder has so many classes at least."""
+def load(
+    argument: str,
+    source: str,
+    root: str | Path | None,
+    *,
+    label_column: str | None = None,
+    fewest: int = 2,
+) -> Source:
+    """The splits by name, of a file, a folder or the hub.
+
+    A folder of pictures has so many classes at least. If it has folders of classes and a table with
+    names of pictures, too, the table counts where it has the column of labels.
+    """
     if not isinstance(source, str) or not source:
         remedy = "pass a file, a folder or a name"
         _check.fail(argument, "name a data set", source, remedy, of=str)
@@ -27,7 +38,11 @@ def load(argument: str, source: str, root: str | Path | None, *, fewest: int = 2
     place = next((place for place in places if place.exists()), None)
     if place is None:
         return _of_hub(argument, source, places)
-    return _of_folder(argument, place, fewest) if place.is_dir() else _of_file(argument, place)
+    return (
+        _of_folder(argument, place, label_column, fewest)
+        if place.is_dir()
+        else _of_file(argument, place)
+    )
 
 
 def _places(name: str, root: str | Path | None) -> list[Path]:
@@ -40,11 +55,11 @@ def _of_file(argument: str, file: Path) -> Source:
     return Source({"train": tables.read(argument, file)})
 
 
-def _of_folder(argument: str, folder: Path, fewest: int) -> Source:
+def _of_folder(argument: str, folder: Path, label_column: str | None, fewest: int) -> Source:
     """Pictures if there are some, else tables."""
     listing = folders.listed(argument, folder)
     if listing.pictures:
-        return folders.of_pictures(argument, listing, fewest)
+        return folders.of_pictures(argument, listing, label_column, fewest)
     found = [file for file in listing.files if tables.is_table(folder / file)]
     depth = min((len(file.parts) for file in found), default=0)
     shallowest = [file for file in found if len(file.parts) == depth]

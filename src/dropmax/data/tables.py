@@ -120,6 +120,11 @@ def _parquet(argument: str, file: Path) -> Any:
     return datasets.Dataset(datasets.table.InMemoryTable(found))
 
 
+def first(splits: Mapping[str, Table]) -> Table:
+    """The split that says which columns and classes there are: train, or the only one."""
+    return splits["train"] if "train" in splits else next(iter(splits.values()))
+
+
 def column(argument: str, column: str | None, features: Any, kind: str, taken: str = "") -> str:
     """The column asked for, or the only one of a kind: "Image", "ClassLabel" or "string".
 
@@ -278,7 +283,7 @@ def _check_some(
     if len(broken) == count:
         got = _check.Verbatim(named(broken, places) or "no rows")
         must = f"be readable, one of {split} at least"
-        remedy = "check the columns, and pass --text-column for texts"
+        remedy = "mend the rows, or check which columns are read"
         if places:
             remedy = "check the files"
         _check.fail("rows", must, got, remedy)

@@ -42,7 +42,7 @@ def read_texts(
 
     The classes are those of the training rows, if none are given.
     """
-    features = next(iter(splits.values())).rows.features
+    features = tables.first(splits).rows.features
     column = tables.column("text_column", text_column, features, "string", taken=label_column)
     if column == label_column:
         must = "be another than that of the labels"

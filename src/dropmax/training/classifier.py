@@ -114,7 +114,7 @@ def class_weights(
         return len(target) / (len(class_names) * counts.float())
     weight = torch.ones(len(class_names))
     for given in config.class_weight:
-        name, _, number = given.rpartition("=")
+        name, _, number = (part.strip() for part in given.rpartition("="))
         _check.choice("class_weight", name or given, [*class_names, BALANCED])
         try:
             weight[class_names.index(name)] = float(number)

@@ -140,10 +140,13 @@ def train(
             remedy = "leave them out"
             _check.fail("accelerator, devices, strategy and precision", must, got, remedy)
         if progress and trainer.is_global_zero:
-            say_splits(config, data)
+            print(data.described(splits), file=sys.stderr)
         make_folder(folder)
         write_whole(folder / CONFIG, to_json(description))
-        trainer.fit(module, ckpt_path=resume, weights_only=True)
+        try:
+            trainer.fit(module, ckpt_path=resume, weights_only=True)
+        except SystemExit:  # how lightning ends where it was interrupted
+            raise KeyboardInterrupt from None
     if trainer.is_global_zero:
         _finish(folder, module, data.digest, examples)
     trainer.strategy.barrier()
@@ -196,13 +199,16 @@ def data_of(run: Run, root: str | Path | None = None) -> DataSet:
     return data
 
 
-def labeled_for(run: Run, source: str, root: str | Path | None = None) -> LabeledData:
+def labeled_for(
+    run: Run, source: str, root: str | Path | None = None, *, label_column: str | None = None
+) -> LabeledData:
     """Labeled rows of a source, made as those were on which a run was trained.
 
     Args:
         run: A finished run.
         source: As `load_data` takes it. If it has a test split, that is taken, otherwise all rows.
         root: The folder that holds the data; the environment variable DROPMAX_DATA if None.
+        label_column: The column of labels; that of the run's data if None.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
@@ -214,7 +220,7 @@ def labeled_for(run: Run, source: str, root: str | Path | None = None) -> Labele
         root=root,
         class_names=run.class_names,
         shape=run.shape,
-        label_column=config.label_column,
+        label_column=label_column or config.label_column,
         image_column=config.image_column,
         text_column=run.columns[0] if config.encoder else None,
         encoder=config.encoder,

@@ -7,6 +7,7 @@ import torch
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from dropmax import _check
 from dropmax.data.record import Record, kind_of
 
 
@@ -53,6 +54,9 @@ def numbers(record: Record | None, X: Any) -> Any:
         return X
     if hasattr(X, "iloc"):
         return record.encode({str(name): _cells(X[name]) for name in X}).values
+    if is_sparse(X):
+        must = "be a DataFrame or an array of the columns it was fitted to"
+        _check.fail("X", must, _check.Verbatim("a sparse table"), "make it dense")
     columns = np.asarray(X, dtype=object).T
     return record.encode(dict(zip(record.names, columns, strict=True))).values
 

@@ -109,8 +109,8 @@ Test = Annotated[
     ),
 ]
 SPLIT = (
-    "How rows are drawn that the files do not keep for testing: fraction, or half, by which half "
-    "of each class is for testing and none for validation."
+    "How test rows are drawn if the files keep none: fraction, or half. With half, half of each "
+    "class is for testing and none for validation."
 )
 Split = Annotated[str, typer.Option(help=SPLIT, rich_help_panel=DATA_PANEL)]
 TestFraction = Annotated[
@@ -125,7 +125,8 @@ ValidationFraction = Annotated[
     float | None,
     typer.Option(
         help="Which fraction of the training rows of each class is for validation. If not given: "
-        "0.15, and none of a class of fewer than five rows.",
+        "0.15, and none of a class of fewer than five rows. It is 0 if --validation-per-class, "
+        "--split half or a split of the files says what validates.",
         rich_help_panel=DATA_PANEL,
     ),
 ]
@@ -177,7 +178,8 @@ Drop = Annotated[
 Keep = Annotated[
     list[str] | None,
     typer.Option(
-        help="A column to learn from, even if it seems to number the rows. As often as needed.",
+        help="A column of the table to learn from, even if it seems to number the rows. May be "
+        "given more than once.",
         rich_help_panel=DATA_PANEL,
     ),
 ]

@@ -33,7 +33,7 @@ IDENTITY = re.compile(
 def read_rows(
     splits: Mapping[str, tables.Table],
     label_column: str,
-    divide: Callable[[Parts, int], Parts],
+    divide: Callable[[Parts, int], Parts] | None = None,
     *,
     drop: Sequence[str] = (),
     keep: Sequence[str] = (),
@@ -46,7 +46,7 @@ def read_rows(
         splits: Each a table.
         label_column: The column of the labels.
         divide: Draws a test split where there is none, by the texts of the rows. What is fitted is
-            fitted after that: no test row decides it.
+            fitted after that: no test row decides it. No split is drawn if None.
         drop: Columns to leave out.
         keep: Columns to learn from whatever they hold.
         record: What was fitted to the columns before; fitted to the training rows if None.
@@ -82,7 +82,8 @@ def read_rows(
             together=False,
         )
         start += len(target)
-    parts = divide(parts, len(class_names))
+    if divide is not None:
+        parts = divide(parts, len(class_names))
     if record is None:
         known = _places(parts["train"]).numpy()
         record = Record.fit({name: column[known] for name, column in whole.items()}, kinds)

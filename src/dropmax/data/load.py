@@ -189,14 +189,12 @@ def load_labeled(
     if text_column not in features:
         text_column = None
     label_column = tables.column("label_column", label_column, features, "ClassLabel")
-    _check.choice("label_column", label_column, features)
     if encoder is not None:
         read = read_texts(table, label_column, text_column, encoder, class_names)
     elif len(shape) == 3:
         read = read_images(table, label_column, image_column, size, class_names, shape[0])
     else:
-        as_they_are = lambda parts, _: parts  # noqa: E731
-        read = read_rows(table, label_column, as_they_are, record=record, class_names=class_names)
+        read = read_rows(table, label_column, record=record, class_names=class_names)
     found = read.splits["test"]
     if tuple(found.inputs.shape[1:]) != shape:
         got = _check.Verbatim(" x ".join(map(str, found.inputs.shape[1:])))
@@ -235,7 +233,6 @@ def _source(
 def _with_labels(source: Source, label_column: str) -> Source:
     """The splits that hold the column of labels; a warning names the others."""
     splits, unused = source
-    _check.choice("label_column", label_column, splits["train"].rows.features)
     for name in [name for name in splits if label_column not in splits[name].rows.features]:
         rows = splits[name].rows
         without = f"{name} has no column {label_column!r}; rows left out: {len(rows)}"

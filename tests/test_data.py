@@ -201,6 +201,12 @@ def test_rows_without_a_readable_image_or_a_label_are_left_out(tmp_path):
 
 WRONG = {
     "no folder": (lambda _: "/no/where", {}, FileNotFoundError, "load_data: source"),
+    "a file by a name that is misspelt": (
+        lambda _: "clients.cvs",
+        {},
+        FileNotFoundError,
+        "load_data: source",
+    ),
     "neither folder nor hub": (lambda _: "some/thing", {}, OSError, "load_data: source"),
     "empty folder": (
         lambda tmp: folder(tmp / "empty"),

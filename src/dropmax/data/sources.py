@@ -111,7 +111,9 @@ def _of_hub(argument: str, name: str, places: Sequence[Path]) -> Source:
 
     looked = ", ".join(str(place) for place in places)
     is_path = name.startswith((".", "~")) or Path(name).is_absolute() or name.count("/") > 1
-    if is_path or tables.is_named_as_one(name) or Path(name).suffix.lower() in tables.READERS:
+    end = Path(name).suffix.lower()
+    is_file = end in tables.READERS or tables.is_named_as_one(name)
+    if is_path or is_file or (end and "/" not in name):  # names of the hub have an owner or no end
         got = _check.Verbatim(f"{name!r}, which is not at {looked}")
         must = "be a folder, or a CSV, TSV or parquet file"
         _check.fail(argument, must, got, "check the path", error=DropmaxFileNotFoundError)

@@ -256,7 +256,7 @@ def test_a_run_that_breaks_down_names_the_term_and_exits_with_1(tmp_path, capsys
     monkeypatch.setattr(SoftmaxHead, "raw_loss", broken)
     out = str(tmp_path / "run")
     assert main(["train", *SMALL, "--head", "softmax", "--out", out]) == 1
-    assert capsys.readouterr().err.startswith("train: nll must stay finite")
+    assert capsys.readouterr().err.startswith("dropmax train: nll must stay finite")
 
 
 def test_a_mistake_of_ours_is_shown_whole_and_is_not_the_users(trained, capsys, monkeypatch):

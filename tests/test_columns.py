@@ -12,6 +12,7 @@ from raised import raises
 from dropmax.cli import main
 from dropmax.data import DataWarning, LabeledData, Record, load_data, tables
 from dropmax.data import texts as text
+from dropmax.integrations.sklearn.rows import record_of
 from dropmax.training import RunConfig, data_of, describe_predictions, load_run, train
 
 COUNT = 120
@@ -274,6 +275,18 @@ class Stub:
         return [[float(one.count(c)) for c in "abcde"] for one in texts]
 
 
+def test_a_category_of_numbers_is_one_in_parquet_as_in_the_estimator(tmp_path):
+    frame = frame_of()
+    codes = frame.assign(code=np.arange(COUNT) % 3 + 1)
+    codes.to_parquet(tmp_path / "numbers.parquet", index=False)
+    codes.astype({"code": "category"}).to_parquet(tmp_path / "levels.parquet", index=False)
+    found = [load_data(str(tmp_path / f"{name}.parquet")).record for name in ("numbers", "levels")]
+    assert [record.kinds["code"] for record in found] == ["number", "category"]
+    assert found[1].columns[-1].levels == ("1", "2", "3")
+    of_estimator = record_of(codes.astype({"code": "category"}).drop(columns="label"))
+    assert of_estimator.kinds == found[1].kinds
+
+
 def test_texts_to_predict_may_stand_under_another_name(tmp_path, monkeypatch):
     monkeypatch.setenv("DROPMAX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(text, "_model", lambda _: Stub())
@@ -289,8 +302,9 @@ def test_texts_to_predict_may_stand_under_another_name(tmp_path, monkeypatch):
         return list(describe_predictions(run, [tmp_path / "new.csv"]))
 
     (known,) = predicted("message\nabab\n")
-    assert predicted("text\nabab\n") == predicted("label,text\none,abab\n") == [known]
-    assert predicted(",text\n0,abab\n") == [known]
+    for other in ("text\nabab\n", "label,text\none,abab\n", ",text\n0,abab\n"):
+        with pytest.warns(DataWarning, match="'text' holds the texts"):
+            assert predicted(other) == [known]
     assert predicted("other,message\ncc,abab\n") == [known]
     with raises(ValueError, "describe_predictions: text_column"):
         predicted("text,more\nabab,cc\n")

@@ -80,6 +80,24 @@ def test_a_packed_file_that_is_cut_off_is_named(tmp_path):
         delimited.read("source", file)
 
 
+@pytest.mark.parametrize("first", ["sep=;\n", '"sep=;"\r\n', "SEP=; \n"])
+def test_a_first_line_may_state_the_separator(first, tmp_path):
+    (tmp_path / "a.csv").write_text(first + "x,y;label\n1,5;ant\n2;bee\n", encoding="utf-8")
+    rows, broken = delimited.read("source", tmp_path / "a.csv")
+    assert (rows[:], broken) == ({"x,y": ["1,5", "2"], "label": ["ant", "bee"]}, {})
+
+
+@pytest.mark.parametrize(
+    ("header", "number"),
+    [("5.1,3.5,setosa", "5.1"), ("1,0,3", "1"), ("0,1,2", None), ("2019,2020,x", None)],
+)
+def test_a_first_line_that_may_be_a_row_is_said(header, number, tmp_path, recwarn):
+    (tmp_path / "a.csv").write_text(f"{header}\n4.9,3.0,7\n", encoding="utf-8")
+    rows, _ = delimited.read("source", tmp_path / "a.csv")
+    assert list(rows.features) == header.split(",")
+    assert [f"such as {number!r};" in str(one.message) for one in recwarn] == [True] * bool(number)
+
+
 def test_columns_without_a_name_are_called_as_pandas_calls_them(tmp_path):
     for header in (",x,", ",x,Unnamed: 0"):
         (tmp_path / "a.csv").write_text(f"{header}\n1,2,3\n", encoding="utf-8")

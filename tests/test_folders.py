@@ -161,8 +161,9 @@ def test_a_split_is_a_top_folder_of_that_name_in_any_case(tmp_path):
         for split, count in (("train", 8), ("validation", 6), ("test", 4))
     }
     assert data.draw().validation is data.validation
-    with raises(ValueError, "DataSet.draw: validation"):
-        data.draw(validation_per_class=1)
+    for rule in ({"validation_per_class": 1}, {"validation_fraction": 0.5}):
+        with raises(ValueError, f"DataSet.draw: {next(iter(rule))}"):
+            data.draw(**rule)
 
 
 def test_links_are_followed_once_and_circles_not(tmp_path):
@@ -187,6 +188,7 @@ LAYOUTS = {
     "names in a folder": ("labels.csv", "images/{}.png", "images"),
     "stems": ("train.csv", "{}", "photos"),
     "names within their folder": ("train.csv", "{}.png", "train"),
+    "numbers without zeros": ("labels.csv", "{:d}", "photos"),
 }
 
 
@@ -219,6 +221,31 @@ def test_the_only_other_column_holds_the_labels_and_unlabeled_pictures_are_left_
     assert (len(data.train), len(data.test)) == (8, 2)
     assert len(data.unused) == 1 + 4
     assert len(warned) == 2
+
+
+@pytest.mark.parametrize("index", ["", "n"])
+def test_a_column_of_names_counts_before_one_that_numbers_the_rows(index, tmp_path):
+    for n in range(12):
+        save(tmp_path / f"{n:04}.png", n)
+    rows = [f"{n},{11 - n:04}.png,{'xy'[(11 - n) % 2]}" for n in range(12)]
+    (tmp_path / "labels.csv").write_text("\n".join([f"{index},file,label", *rows]))
+    data, _ = load(tmp_path)
+    for part in (data.train, data.test):
+        for file, k in zip(part.ids, part.target.tolist(), strict=True):
+            assert int(Path(file).stem) % 2 == k
+
+
+def test_a_number_names_the_picture_of_that_name_before_one_with_zeros(tmp_path):
+    for n, name in enumerate(("7", "007", "08", "9")):
+        save(tmp_path / f"{name}.png", n)
+    (tmp_path / "labels.csv").write_text("id,label\n7,x\n007,y\n8,x\n9,y\n")
+    data, _ = load(tmp_path)
+    found = {
+        Path(file).stem: data.class_names[k]
+        for part in (data.train, data.test)
+        for file, k in zip(part.ids, part.target.tolist(), strict=True)
+    }
+    assert found == {"7": "x", "007": "y", "08": "x", "9": "y"}
 
 
 def test_a_table_that_names_no_picture_is_left_out(tmp_path):
@@ -299,6 +326,13 @@ REFUSED = {
     "no training split": lambda folder: [
         fill(folder / split / name, 3) for split in ("test", "val") for name in "ab"
     ],
+    "splits beside another folder": lambda folder: [
+        fill(folder / split / name, 3) for split in ("train", "test", "extra") for name in "ab"
+    ],
+    "labels in a text file": lambda folder: [
+        fill(folder, 4),
+        (folder / "labels.txt").write_text("0.png x\n1.png y\n"),
+    ],
     "two tables": lambda folder: [
         fill(folder, 4),
         *((folder / f"{name}.csv").write_text("id,label\n0,x\n1,y\n2,x\n3,y\n") for name in "ab"),
@@ -310,8 +344,10 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_other_layouts_are_refused(case, tmp_path):
     REFUSED[case](tmp_path)
-    with raises(ValueError, "load_data: source"):
+    with raises(ValueError, "load_data: source") as raised:
         load_data(str(tmp_path))
+    cause = {"splits beside another folder": "extra", "labels in a text file": "labels.txt"}
+    assert cause.get(case, "") in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["data[1].parquet", "data [v2].csv", "data?.csv", "d*.parquet"])

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -14,7 +15,15 @@ from PIL import Image
 from raised import raises
 
 from dropmax.cli import main
-from dropmax.data import BrokenRows, Record, ResizedPictures, images, load_data, pictures
+from dropmax.data import (
+    BrokenRows,
+    DataWarning,
+    Record,
+    ResizedPictures,
+    images,
+    load_data,
+    pictures,
+)
 from dropmax.data.pictures import Pictures
 from dropmax.data.pixels import centered, pixels
 from dropmax.errors import DropmaxError
@@ -169,6 +178,23 @@ def test_predict_answers_for_every_file_and_names_the_broken_ones(trained, tmp_p
 
 def run_files(folder):
     return sorted(map(str, (folder / "photos").rglob("*.jpg")))
+
+
+def test_a_folder_to_predict_stands_for_its_pictures(trained, tmp_path):
+    run, folder = trained
+    names = run_files(folder)[:3]
+    for n, name in enumerate(names):
+        (tmp_path / "new" / "deep").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "new" / "deep" / f"{n}.jpg").write_bytes(Path(name).read_bytes())
+    (tmp_path / "new" / "notes.txt").write_text("no picture")
+    with pytest.warns(DataWarning, match=r"are no images: 1 \(notes.txt\)"):
+        found = list(describe_predictions(run, [tmp_path / "new"]))
+    expected = list(describe_predictions(run, names))
+    assert [line["top"] for line in found] == [line["top"] for line in expected]
+    assert [Path(line["file"]).name for line in found] == ["0.jpg", "1.jpg", "2.jpg"]
+    (tmp_path / "none").mkdir()
+    with raises(ValueError, "describe_predictions: files"):
+        list(describe_predictions(run, [tmp_path / "none"]))
 
 
 @pytest.mark.usefixtures("untyped")

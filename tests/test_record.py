@@ -163,8 +163,10 @@ def test_one_odd_cell_of_ten_makes_no_category_and_two_do():
     assert record.kind_of("x", objects([*map(str, range(8)), "many", "few"])) == "category"
 
 
-@pytest.mark.parametrize("cells", [["1,5", "2,25"], ["1", "2", "3,5"]])
-def test_decimal_commas_are_refused(cells):
+@pytest.mark.parametrize(
+    "cells", [["1,5", "2,25"], ["1", "2", "3,5"], ["1,100", "2,000,000.5", "3"], ["1.234,5", "2"]]
+)
+def test_numbers_with_commas_are_refused(cells):
     with raises(ValueError, "Record.fit: column 'x'"):
         Record.fit({"x": objects(cells)})
 

@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import dropmax
 from dropmax import DropMaxClassifier
+from dropmax.data import DataWarning
 from dropmax.errors import DropmaxError
 
 SEEDED = {
@@ -141,12 +143,15 @@ def test_a_frame_with_categories_dates_and_gaps(early_stopping, tmp_path):
     right = classifier.predict(new) == expected
     assert right[new["color"].notna()].mean() > 0.9
     probabilities = classifier.predict_proba(new)
-    new.loc[0, "color"] = "a color of its own"
-    assert np.isfinite(classifier.predict_proba(new)).all()
     classifier.save(tmp_path / "a.safetensors")
     loaded = DropMaxClassifier.load(tmp_path / "a.safetensors")
     assert loaded.record_ == classifier.record_
-    assert np.array_equal(loaded.predict_proba(new)[1:], probabilities[1:])
+    assert np.array_equal(loaded.predict_proba(new), probabilities)
+    new.loc[0, "color"] = "a color of its own"
+    with pytest.warns(DataWarning, match="1 of 200 rows .*'a color of its own'"):
+        others = classifier.predict_proba(new)
+    assert np.array_equal(others[1:], probabilities[1:])
+    assert np.isfinite(others).all()
     with pytest.raises(ValueError, match="feature names"):
         classifier.predict(new[["weight", "color", "sold", "code", "new"]])
 
@@ -169,11 +174,26 @@ def test_what_is_held_out_decides_nothing_of_the_record():
     frame["weight"] = np.where(np.arange(100) == 7, np.nan, np.arange(100.0))
     seen = set()
     for seed in range(12):
-        fitted = DropMaxClassifier(
-            random_state=seed, early_stopping=True, validation_fraction=0.5, max_iter=1
-        ).fit(frame, y)
-        seen.add(fitted.record_.columns[1].gaps)
+        with warnings.catch_warnings(record=True, action="always") as said:
+            fitted = DropMaxClassifier(
+                random_state=seed, early_stopping=True, validation_fraction=0.5, max_iter=1
+            ).fit(frame, y)
+        gaps = fitted.record_.columns[1].gaps
+        assert gaps is not any(issubclass(one.category, DataWarning) for one in said)
+        seen.add(gaps)
     assert seen == {False, True}
+
+
+@pytest.mark.parametrize("cells", ["timedelta", "lists", "arrays"])
+def test_columns_that_are_none_of_the_kinds_are_refused(cells):
+    frame, y = frame_of(20, seed=0)
+    frame["more"] = {
+        "timedelta": frame["sold"] - frame["sold"].min(),
+        "lists": [[n] for n in range(20)],
+        "arrays": [np.arange(2) for _ in range(20)],
+    }[cells]
+    with pytest.raises(ValueError, match=r"fit: X must hold numbers, .* in column 'more'"):
+        DropMaxClassifier().fit(frame, y)
 
 
 def test_partial_fit_takes_frames():
@@ -216,6 +236,9 @@ def test_weights_of_what_is_no_class_are_refused(wrong, wine):
         DropMaxClassifier(class_weight=wrong).fit(X, named)
     with raises(ValueError, "DropMaxClassifier.fit: class_weight"):
         DropMaxClassifier(class_weight={"0": 1.0}).fit(X, y)
+    for odd in ("balance", ["0"], 2.0):
+        with pytest.raises(DropmaxError, match=r"DropMaxClassifier.fit: class_weight"):
+            DropMaxClassifier(class_weight=odd).fit(X, y)
     numbers = dict.fromkeys(np.unique(y), 2.0)
     assert DropMaxClassifier(class_weight=numbers, max_iter=2).fit(X, y).n_iter_ == 2
 

@@ -213,7 +213,7 @@ def test_what_a_run_names_outside_its_folder_is_said_before_it_is_read(
     said, error = capsys.readouterr().err.splitlines()[:2]
     assert setting in said
     assert repr(place) in said
-    assert error.startswith("load_data: ")
+    assert error.startswith("dropmax evaluate: ")
 
 
 def test_nothing_is_said_of_a_run_that_names_nothing_else(tmp_path, capsys):

@@ -426,7 +426,7 @@ def test_texts_of_a_csv_file_from_end_to_end(tmp_path, monkeypatch, capsys):
     assert main(["train", "--data", file, *options, "--out", str(out)]) == 0
     printed = capsys.readouterr()
     assert printed.err == (
-        "load_data: 1 of 60 rows of train are broken and left out: "
+        "dropmax train: 1 of 60 rows of train are broken and left out: "
         "row 7 (column 'query' is empty).\n"
     )
     assert set(asked) == {text.PACKAGED}

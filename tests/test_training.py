@@ -393,9 +393,11 @@ def test_a_class_of_weight_0_is_not_learned(tmp_path):
 
 
 @pytest.mark.usefixtures("untyped")
-@pytest.mark.parametrize("given", ["cat=2", "3", "3=x", "3=-1", "3=nan", "balance", "="])
+@pytest.mark.parametrize(
+    "given", ["cat=2", "3", "3=x", "3=-1", "3=nan", "balance", "=", "balanced 3=2", "3=2 3=3"]
+)
 def test_wrong_class_weights(given, tmp_path):
-    config = RunConfig("digits", "softmax", epochs=1, class_weight=(given,))
+    config = RunConfig("digits", "softmax", epochs=1, class_weight=tuple(given.split()))
     with raises(ValueError, "train: class_weight"):
         train(config, tmp_path / "out", data=DIGITS, progress=False)
     assert not (tmp_path / "out").exists()

@@ -385,11 +385,12 @@ def boolean(argument: str, value: object) -> None:
         fail(argument, "be True or False", value, "pass a bool", of=bool)
 
 
-def integer(argument: str, value: Any, *, low: int | None = None) -> None:
-    """`value` is a whole number, of at least `low` if that is given."""
+def integer(argument: str, value: Any, *, low: int | None = None, high: int | None = None) -> None:
+    """`value` is a whole number, of at least `low` and at most `high` if they are given."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or (low is not None and value < low):
+    if not whole or (low is not None and value < low) or (high is not None and value > high):
         must = "be an integer" + ("" if low is None else f" of at least {low}")
+        must += "" if high is None else f" and at most {high}"
         error = DropmaxValueError if whole else DropmaxTypeError
         fail(argument, must, value, "pass a whole number", error=error)
 

@@ -1,10 +1,11 @@
 """The command `dropmax`: a user's mistake ends in one line and exit code 2."""
 
 import os
+import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,10 @@ from dropmax.errors import DropmaxError, TrainingError
 __all__ = ["main"]
 
 DEBUG = "--debug"
+OF_FUNCTION = re.compile(r"[A-Za-z]\w*(\.\w+)?: ")
+"""How an error or a warning of a function starts."""
+OTHERWISE = {"source": "data", "root": "data_root"}
+"""Arguments of functions that options are called otherwise for."""
 INTERRUPTED = 130
 """The exit code of a command that was interrupted, as shells have it; typer has it, too."""
 
@@ -21,8 +26,9 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
-    A `DropmaxError` is shown as one line. Any other error is a mistake of ours, and its traceback
-    is shown. With `--debug` anywhere in the command, every error shows its traceback.
+    A `DropmaxError` is shown as one line, with the options of the command. Any other error is a
+    mistake of ours, and its traceback is shown. With `--debug` anywhere in the command, every
+    error shows its traceback.
 
     Args:
         arguments: What follows `dropmax` on the command line; that of the process if None.
@@ -52,9 +58,10 @@ def run_app(app: Callable[[], Any], name: str, arguments: Sequence[str] | None) 
         command = get_command(app())
     except ModuleNotFoundError as error:
         return _fail(f"{name}: the command needs {error.name}; pip install 'dropmax[train]'.", 2)
+    in_command = partial(_in_command, name, _options(command, given))
     try:
         with warnings.catch_warnings(action="always", category=DataWarning):
-            warnings.showwarning = partial(_show, DataWarning, warnings.showwarning)
+            warnings.showwarning = partial(_show, DataWarning, in_command, warnings.showwarning)
             code = command.main(
                 args=[argument for argument in given if argument != DEBUG],
                 prog_name=name,
@@ -63,7 +70,7 @@ def run_app(app: Callable[[], Any], name: str, arguments: Sequence[str] | None) 
     except TyperException as error:
         return _fail(f"{name}: {error.format_message()}", 2)
     except DropmaxError as error:
-        _say(traceback.format_exc() if debug else " ".join(str(error).split()))
+        _say(traceback.format_exc() if debug else in_command(str(error)))
         return 1 if isinstance(error, TrainingError) else 2
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -98,8 +105,32 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
+def _options(command: Any, given: Sequence[str]) -> dict[str, str]:
+    """What the command calls arguments of functions; under "" its own name, if one was given."""
+    name = next((argument for argument in given if argument in command.commands), None)
+    if name is None:
+        return {}
+    options = {
+        p.name: p.opts[0] for p in command.commands[name].params if p.opts[0].startswith("-")
+    }
+    found = {ours: options[its] for ours, its in OTHERWISE.items() if its in options}
+    return {"": name, **found, **options}
+
+
+def _in_command(name: str, options: Mapping[str, str], message: str) -> str:
+    """A message of a function in the words of the command, on one line."""
+    message = " ".join(message.split())
+    if not (found := OF_FUNCTION.match(message)):
+        return message
+    rest = message[found.end() :]
+    argument, must, after = rest.partition(" must ")
+    said = f"{options.get(argument, argument)}{must}{after}" if must else rest
+    return f"{' '.join(filter(None, (name, options.get(''))))}: {said}"
+
+
 def _show(
     plain: type[Warning],
+    in_command: Callable[[str], str],
     others: Callable[..., None],
     message: Warning | str,
     category: type[Warning],
@@ -108,7 +139,7 @@ def _show(
 ) -> None:
     """Show warnings of one category as a plain line, and all others as before."""
     if issubclass(category, plain):
-        _say(" ".join(str(message).split()))
+        _say(in_command(str(message)))
     else:
         others(message, category, *place, **options)
 

@@ -467,7 +467,9 @@ def compare(
 @app.command()
 def predict(
     run: RunPath,
-    files: Annotated[list[Path], typer.Argument(help="Images, or CSV, TSV or parquet files.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Images or folders of them; CSV, TSV or parquet files.")
+    ],
     top: Annotated[int, typer.Option(help="The number of likeliest classes to name.")] = 3,
     method: RunMethod = None,
     imports: Import = None,  # noqa: ARG001

@@ -4,7 +4,7 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,7 +54,7 @@ def read_rows(
     """
     if record is None:
         train = splits["train"]
-        kinds = features(train.rows, label_column, train.broken.keys(), drop=drop, keep=keep)
+        kinds = features(train, label_column, drop=drop, keep=keep)
     else:
         kinds = record.kinds
     class_names, found = tables.labeled(
@@ -110,9 +110,8 @@ def _cells(table: Any, kinds: Mapping[str, str]) -> dict[str, Any]:
 
 
 def features(
-    table: Any,
+    table: tables.Table,
     label_column: str,
-    broken: Set[int] = frozenset(),
     *,
     drop: Sequence[str] = (),
     keep: Sequence[str] = (),
@@ -123,27 +122,28 @@ def features(
     recur, and what is neither number, text, boolean nor date.
 
     Args:
-        table: Training rows, a `datasets.Dataset`.
+        table: Training rows; those that are broken are not looked at.
         label_column: Is no feature.
-        broken: Rows that are not looked at.
         drop: Columns to leave out without a warning.
         keep: Columns to learn from whatever they hold.
 
     Raises:
         ValueError: If there is no such column, or none is left.
     """
-    names = [name for name in table.features if name != label_column]
+    names = [name for name in table.rows.features if name != label_column]
     for argument, asked in (("drop", drop), ("keep", keep)):
         for name in asked:
             _check.choice(argument, name, names)
     for name in set(drop) & set(keep):
         _check.fail("keep", "name other columns than drop", name, "name it in one of them")
-    sound = [n for n in range(len(table)) if n not in broken]
-    table = table.with_format("arrow")
+    sound = [n for n in range(len(table.rows)) if n not in table.broken]
+    rows = table.rows.with_format("arrow")
     kinds, left_out = {}, {}
     for name in names:
         if name not in drop:
-            kind, why = _looked_at(table, name, sound)
+            of_levels = name in table.levels or hasattr(rows.features[name], "names")
+            kind = "category" if of_levels else None
+            kind, why = _looked_at(rows, name, sound, kind)
             if why and (name not in keep or not kind):
                 left_out[name] = why
             else:
@@ -160,15 +160,17 @@ def features(
     return kinds
 
 
-def _looked_at(table: Any, name: str, sound: Sequence[int]) -> tuple[str, str]:
+def _looked_at(
+    table: Any, name: str, sound: Sequence[int], kind: str | None = None
+) -> tuple[str, str]:
     """The kind of a column, and why it is left out, if it is.
 
     That there are no sound rows at all is said elsewhere.
     """
-    cells = cells_of(table, name)
+    cells = cells_of(table, name, kind)
     if cells is None:
         return "", f"it holds {tables.kind_of(table.features[name])}"
-    kind = kind_of(name, cells)
+    kind = kind or kind_of(name, cells)
     if not sound:
         return kind, ""
     values = read(kind, cells).values[sound]
@@ -189,10 +191,7 @@ def _looked_at(table: Any, name: str, sound: Sequence[int]) -> tuple[str, str]:
     if different and (whole or kind == "category") and IDENTITY.fullmatch(name):
         return kind, "it names the rows"
     if levels and (2 * count > filled or max(levels.values()) < rare(len(values))):
-        return (
-            kind,
-            RECUR,
-        )
+        return kind, RECUR
     return kind, ""
 
 

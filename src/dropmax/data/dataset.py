@@ -99,11 +99,16 @@ class DataSet:
         _check.integer("validation_per_class", validation_per_class, low=0)
         _check.number("validation_fraction", validation_fraction, low=0.0, high=1.0, open_high=True)
         _check.integer("seed", seed, low=0)
-        rules = [validation_per_class > 0, validation_fraction > 0.0, len(self.validation) > 0]
-        if sum(rules) > 1:
-            given = validation_fraction or validation_per_class
-            must = "be 0 where another rule, or a split of the files, says what validates"
-            _check.fail("validation", must, given, "leave it out")
+        if validation_fraction and validation_per_class:
+            must = "be 0 where validation_per_class says how many validate"
+            _check.fail("validation_fraction", must, validation_fraction, "leave one out")
+        for argument, given in (
+            ("validation_per_class", validation_per_class),
+            ("validation_fraction", validation_fraction),
+        ):
+            if given and len(self.validation):
+                must = "be 0 where a split of the files validates"
+                _check.fail(argument, must, given, "leave it out")
         num_classes = len(self.class_names)
         pool, validation = apart(self.train, num_classes, validation_fraction, seed, fewest=FEWEST)
         pool = sorted(pool)

@@ -14,10 +14,13 @@ from typing import Any
 
 from dropmax import _check
 from dropmax.data.labeled import DataWarning
+from dropmax.data.record import NUMBER
 
 SEPARATORS = ",;\t|"
 GZIP = b"\x1f\x8b"
 """How a file starts that gzip has packed."""
+STATED = re.compile(r'"?sep=(.)"?[^\S\r\n]*(\r\n|\r|\n)', re.IGNORECASE)
+"""A first line by which spreadsheets state the separator."""
 BLANK = re.compile(r"(?:[^\S\r\n]*[\r\n]+)+")
 QUOTED = r'"(?<![^{0}\r\n]")(?:[^"]++|"")*+"(?![^{0}\r\n])'
 """A field in quotes, which stand right beside separators and line ends.
@@ -50,8 +53,10 @@ def read(argument: str, file: Path) -> tuple[Any, dict[int, str]]:
     import pyarrow
 
     text = _text(argument, file)
+    if stated := STATED.match(text):
+        text = text[stated.end() :]
     first = list(io.StringIO(text[:FIRST], newline=""))
-    separator = _separator_of(first)
+    separator = _separator_of(first) if stated is None else stated[1]
     count = len(next(_records(first, separator), ()))
     found = _sound(text, separator, count)
     header, columns, broken = _row_by_row(text, separator) if found is None else found
@@ -60,6 +65,10 @@ def read(argument: str, file: Path) -> tuple[Any, dict[int, str]]:
         got = _check.Verbatim(f"{twice[0]!r} twice" if twice else "none")
         must = f"stand in the first line of {file.name}, each once"
         _check.fail("names of columns", must, got, "add or rename them")
+    if (example := _number_in(header)) is not None:
+        taken = f"the first line of {file.name} is taken for names of columns, such as {example!r}"
+        message = f"{_check.caller(argument)}: {taken}; if it is a row, put names above it."
+        warnings.warn(message, DataWarning, stacklevel=4)
     names = []
     for place, name in enumerate(header):
         unnamed = f"Unnamed: {place}"
@@ -67,6 +76,14 @@ def read(argument: str, file: Path) -> tuple[Any, dict[int, str]]:
     table = pyarrow.table(columns, names=names)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
     return datasets.Dataset(table, fingerprint=fingerprint), broken
+
+
+def _number_in(header: Sequence[str]) -> str | None:
+    """A number among the names of columns, unless these are numbered in order."""
+    numbers = [name for name in header if NUMBER.fullmatch(name)]
+    start = int(numbers[0]) if numbers and numbers[0].isdecimal() else 0
+    in_order = numbers == [str(start + n) for n in range(len(numbers))]
+    return None if in_order else numbers[0]
 
 
 def _sound(text: str, separator: str, count: int) -> Read | None:
@@ -126,9 +143,10 @@ def _text(argument: str, file: Path) -> str:
         if content.startswith(GZIP):
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__})")
+        reason = getattr(error, "strerror", None) or error
+        got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__}: {reason})")
         must = "be a readable file"
-        _check.fail(argument, must, got, "check the path", error=_check.kind_of(error))
+        _check.fail(argument, must, got, "check the file", error=_check.kind_of(error))
     if b"\0" in content[:LONGEST_HEADER]:
         got = _check.Verbatim(f"zeros in {file.name}, as UTF-16 has")
         _check.fail(argument, "be a CSV file in UTF-8", got, "save it as UTF-8")

@@ -176,6 +176,12 @@ def _check_layout(
         for name, files in classes.items()
         if all(len(file.parts) > depth for file in files)
     }
+    mixed = [name for name in deeper if split_of(name)]
+    others = [name for name in found.get("train", ()) if not split_of(name)]
+    if mixed and others:
+        got = _check.Verbatim(f"{some(mixed)}, which hold folders, beside {some(others)}")
+        must = "hold folders of splits alone, or of classes alone"
+        _check.fail(argument, must, got, f"move {some(others)} elsewhere; {LAYOUT}")
     if deeper:
         name, folders = next(iter(deeper.items()))
         got = _check.Verbatim(f"{name} with no picture of its own but folders {some(folders)}")
@@ -184,8 +190,11 @@ def _check_layout(
     classes = found.get("train", {})
     if len(classes) < fewest:
         there = some([*split_folders, *(f"{name}/" for name in classes)]) or "pictures alone"
-        beside = [str(file) for file in listing.files if tables.is_table(listing.folder / file)]
-        there += f", and {some(beside)}, which names few of them" if beside else ""
+        beside = [str(file) for file in listing.files if tables.holds_rows(file)]
+        read = some([name for name in beside if tables.is_named_as_one(name)])
+        unread = some([name for name in beside if not tables.is_named_as_one(name)])
+        there += f", and {read}, which names few of them" if read else ""
+        there += f", and {unread}, no CSV, TSV or parquet file" if unread else ""
         got = _check.Verbatim(f"{len(listing.pictures)} pictures in {listing.folder}: {there}")
         must = "hold two classes to train on, a folder each, or a table with names of pictures"
         _check.fail(argument, must, got, LAYOUT)
@@ -242,31 +251,39 @@ def _split_of_table(file: Path) -> str | None:
 
 def _named(argument: str, folder: Path, file: Path, pictures: Sequence[Path]) -> _Named | None:
     """A table with the pictures that it names in place of their names; None if it names none."""
-    rows, found = tables.read(argument, folder / file)
+    rows, found, _ = tables.read(argument, folder / file)
     split = _split_of_table(file)
     own = [picture for picture in pictures if split and split_of(picture.parts[0]) == split]
-    by_name: dict[str, list[Path]] = defaultdict(list)
+    by_name: dict[str | int, list[Path]] = defaultdict(list)
     for picture in own or pictures:
         under = picture.relative_to(file.parent) if file.parent in picture.parents else picture
         for name in {picture.as_posix(), under.as_posix(), picture.name, picture.stem}:
             by_name[name.lower()].append(picture)
+        if picture.stem.isdecimal():
+            by_name[int(picture.stem)].append(picture)
     names = {column: set(map(str, rows[column][:])) for column in rows.features}
     hits = {column: {name for name in names[column] if _called(name, by_name)} for column in names}
-    column = max(hits, key=lambda column: len(hits[column]), default="")
-    by_end = any(PurePosixPath(name).suffix for name in hits.get(column, ()))
-    of_all = len(own or pictures) if column and not by_end else 1
+    with_ends = {
+        column
+        for column, called in hits.items()
+        if sum(bool(PurePosixPath(name).suffix) for name in called) > NAMES * len(names[column])
+    }
+    column = max(hits, key=lambda column: (column in with_ends, len(hits[column])), default="")
+    of_all = 1 if column in with_ends else len(own or pictures)
     if not column or len(hits[column]) <= NAMES * max(len(names[column]), of_all):
         return None
     return _joined(folder, rows, dict(found), column, by_name)
 
 
-def _called(name: str, by_name: Mapping[str, Sequence[Path]]) -> Sequence[Path]:
-    """The pictures that a cell names: by their path, their name or their name without its end.
+def _called(name: str, by_name: Mapping[str | int, Sequence[Path]]) -> Sequence[Path]:
+    """The pictures that a cell names: by their path, their name, that without its end, or number.
 
-    In any case, with slashes of any system, and on whatever machine their path was.
+    In any case, with slashes of any system, and on whatever machine their path was. 7 names
+    0007.png if no picture is called 7.
     """
     path = PurePosixPath(name.strip().replace("\\", "/").lower().removeprefix("./"))
-    kinds = (str(path), path.name, path.stem)
+    number = [int(path.stem)] if path.stem.isdecimal() else []
+    kinds: tuple[str | int, ...] = (str(path), path.name, path.stem, *number)
     return next((by_name[kind] for kind in kinds if kind in by_name), ())
 
 
@@ -275,7 +292,7 @@ def _joined(
     rows: Any,
     broken: dict[int, str],
     column: str,
-    by_name: Mapping[str, Sequence[Path]],
+    by_name: Mapping[str | int, Sequence[Path]],
 ) -> _Named:
     import datasets
 

@@ -15,11 +15,13 @@ from dropmax.data.images import digits, read_images
 from dropmax.data.labeled import DataWarning, LabeledData, some
 from dropmax.data.record import Record
 from dropmax.data.splits import DRAWN, FILES, SPLITS, apart, halves
-from dropmax.data.texts import PACKAGED, read_texts
+from dropmax.data.texts import PACKAGED, column_of_texts, read_texts
 from dropmax.errors import DropmaxFileNotFoundError
 
 RULES = ("fraction", "half")
 TEST_FRACTION = 0.2
+LARGEST_SIZE = 10_000
+"""Pixels of a side of an image, at most."""
 
 
 def load_data(
@@ -117,7 +119,7 @@ def load_data(
     if not isinstance(encoder, str) or not encoder:
         _check.fail("encoder", "name an encoder", encoder, f"pass {PACKAGED!r}, say", of=str)
     if size is not None:
-        _check.integer("size", size, low=1)
+        _check.integer("size", size, low=1, high=LARGEST_SIZE)
     _check.choice("split", split, RULES)
     if test_fraction is not None:
         _check.number("test_fraction", test_fraction, low=0.0, high=1.0, open_high=True)
@@ -186,10 +188,9 @@ def load_labeled(
     splits, _ = _source(source, None, root, label_column, fewest=1)
     table = {"test": splits.get("test", splits["train"])}
     features = table["test"].rows.features
-    if text_column not in features:
-        text_column = None
     label_column = tables.column("label_column", label_column, features, "ClassLabel")
     if encoder is not None:
+        text_column = column_of_texts("source", text_column, features, label_column)
         read = read_texts(table, label_column, text_column, encoder, class_names)
     elif len(shape) == 3:
         read = read_images(table, label_column, image_column, size, class_names, shape[0])

@@ -29,7 +29,8 @@ GAPS = frozenset(("", "-", "?", ".", "na", "n/a", "#n/a", "nan", "nat", "null", 
 """What stands for a gap among numbers, booleans and dates, in any case."""
 BOOLEANS = {"true": 1.0, "false": 0.0}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
+WITH_COMMAS = re.compile(r"[+-]?(\d+,\d+|\d{1,3}(,\d{3})+(\.\d*)?|\d{1,3}(\.\d{3})+,\d+)", re.ASCII)
+"""A number whose commas stand for decimals or between thousands: nothing says which."""
 DATE = re.compile(r"\d{4}[-/]\d\d[-/]\d\d([T ].*)?", re.ASCII)
 EPOCH = datetime(1970, 1, 1)
 
@@ -60,7 +61,7 @@ def kind_of(name: str, cells: Any) -> str:
     """What nearly all filled cells of a column are: "boolean", "number", "date" or "category".
 
     Raises:
-        ValueError: If they are numbers with decimal commas.
+        ValueError: If they are numbers with commas.
     """
     if cells.dtype != object:
         return {"b": "boolean", "M": "date"}.get(cells.dtype.kind, "number")
@@ -74,10 +75,11 @@ def kind_of(name: str, cells: Any) -> str:
         kind: sum(count for cell, count in filled if parse(cell) is not None)
         for kind, parse in PARSERS.items()
     }
-    commas = {c: n for c, n in filled if isinstance(c, str) and DECIMAL_COMMA.fullmatch(c.strip())}
+    commas = {c: n for c, n in filled if isinstance(c, str) and WITH_COMMAS.fullmatch(c.strip())}
     if commas and sum(commas.values()) + counts["number"] >= nearly_all:
-        must = "hold numbers with a decimal point"
-        _check.fail(f"column {name!r}", must, next(iter(commas)), "save them with points")
+        must = "hold numbers without commas"
+        remedy = "save them with a point before decimals, and nothing between thousands"
+        _check.fail(f"column {name!r}", must, next(iter(commas)), remedy)
     kind = max(counts, key=counts.__getitem__)
     return kind if counts[kind] >= nearly_all else "category"
 
@@ -131,8 +133,8 @@ def check_columns(names: Iterable[str], found: Iterable[str]) -> None:
 def oddity(kind: str, cell: object) -> str:
     """Why a cell is no value of a kind."""
     holds = f"holds {str(cell)[:40]!r}"
-    if kind == "number" and DECIMAL_COMMA.fullmatch(str(cell)):
-        return f"{holds}: decimals are written with a point"
+    if kind == "number" and WITH_COMMAS.fullmatch(str(cell)):
+        return f"{holds}: numbers are written without commas"
     is_none = {
         "number": "no finite number",
         "boolean": "neither true nor false",
@@ -307,7 +309,7 @@ class Record:
             kinds: Of each column; what nearly all cells are if None.
 
         Raises:
-            ValueError: If a column has decimal commas.
+            ValueError: If a column holds numbers with commas.
         """
         columns: list[Numeric | Category] = []
         for name, column in cells.items():

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
@@ -102,7 +103,8 @@ def _joined(parts: Sequence[Table]) -> Table:
         for start, part in zip(starts, parts, strict=False)
         for n, why in part.broken.items()
     }
-    return Table(datasets.concatenate_datasets([part.rows for part in parts]), broken)
+    levels = frozenset[str]().union(*(part.levels for part in parts))
+    return Table(datasets.concatenate_datasets([part.rows for part in parts]), broken, levels)
 
 
 def _of_hub(argument: str, name: str, places: Sequence[Path]) -> Source:
@@ -111,12 +113,16 @@ def _of_hub(argument: str, name: str, places: Sequence[Path]) -> Source:
 
     looked = ", ".join(str(place) for place in places)
     is_path = name.startswith((".", "~")) or Path(name).is_absolute() or name.count("/") > 1
+    is_path |= "/" in name and any(place.parent.is_dir() for place in places)
     end = Path(name).suffix.lower()
     is_file = end in tables.READERS or tables.is_named_as_one(name)
     if is_path or is_file or (end and "/" not in name):  # names of the hub have an owner or no end
         got = _check.Verbatim(f"{name!r}, which is not at {looked}")
         must = "be a folder, or a CSV, TSV or parquet file"
-        _check.fail(argument, must, got, "check the path", error=DropmaxFileNotFoundError)
+        remedy = "check the path, or say by root (--data-root) where it lies"
+        _check.fail(argument, must, got, remedy, error=DropmaxFileNotFoundError)
+    if sys.stderr.isatty():
+        print(f"{name!r} is not at {looked}; asking the Hugging Face hub ...", file=sys.stderr)
     try:
         found = datasets.load_dataset(name)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:

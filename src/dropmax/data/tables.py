@@ -47,10 +47,17 @@ Read = TypeVar("Read")
 
 
 class Table(NamedTuple):
-    """The rows of a split, a `datasets.Dataset`, and what is wrong with those that are broken."""
+    """The rows of a split.
+
+    Attributes:
+        rows: A `datasets.Dataset`.
+        broken: What is wrong with a row.
+        levels: The columns that their file says hold categories, whatever stands in them.
+    """
 
     rows: Any
     broken: dict[int, str]
+    levels: frozenset[str] = frozenset()
 
 
 class Found(NamedTuple):
@@ -70,6 +77,11 @@ class Found(NamedTuple):
 def is_named_as_one(name: str) -> bool:
     """Whether a name is that of a file with a table."""
     return name.lower().endswith(SUFFIXES)
+
+
+def holds_rows(file: Path) -> bool:
+    """Whether a file is a table by its name, of a kind that we read or of another."""
+    return is_named_as_one(file.name) or file.suffix.lower() in READERS
 
 
 def is_table(file: Path) -> bool:
@@ -98,10 +110,10 @@ def read(argument: str, file: Path) -> Table:
         must = "be a CSV or TSV file, packed by gzip or not, or a parquet file"
         way = f"convert it: pandas.{reader}.to_csv('{file.stem}.csv', index=False)"
         _check.fail(argument, must, str(file), way if reader else "save it as CSV")
-    return Table(_parquet(argument, file), {})
+    return _parquet(argument, file)
 
 
-def _parquet(argument: str, file: Path) -> Any:
+def _parquet(argument: str, file: Path) -> Table:
     with _check.extra("train"):
         import datasets
         import pyarrow
@@ -110,14 +122,20 @@ def _parquet(argument: str, file: Path) -> Any:
     try:
         found = parquet.read_table(file)
     except (OSError, ValueError, pyarrow.ArrowException) as error:
-        got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__})")
+        reason = (str(error).splitlines() or [""])[0][:200]
+        got = _check.Verbatim(f"{str(file)!r} ({type(error).__name__}: {reason})")
         must = "be a readable parquet file"
         _check.fail(argument, must, got, "check the file", error=_check.kind_of(error))
+    of_pandas = (found.schema.pandas_metadata or {}).get("columns", ())
+    levels = {one["name"] for one in of_pandas if one["pandas_type"] == "categorical"}
     for place, field in enumerate(found.schema):
-        if pyarrow.types.is_dictionary(field.type):  # levels, whatever they are
-            levels = found.column(place).cast(field.type.value_type).cast(pyarrow.string())
-            found = found.set_column(place, field.name, levels)
-    return datasets.Dataset(datasets.table.InMemoryTable(found))
+        column = found.column(place)
+        if pyarrow.types.is_dictionary(field.type):
+            levels.add(field.name)
+            column = column.cast(field.type.value_type)
+        if field.name in levels:
+            found = found.set_column(place, field.name, column.cast(pyarrow.string()))
+    return Table(datasets.Dataset(datasets.table.InMemoryTable(found)), {}, frozenset(levels))
 
 
 def first(splits: Mapping[str, Table]) -> Table:
@@ -145,8 +163,10 @@ def column(argument: str, column: str | None, features: Any, kind: str, taken: s
     if len(found) != 1:
         came = f"{len(found)} among the columns {', '.join(features)}"
         must = f"be named where there is not one column of type {kind}"
-        option = "--" + argument.replace("_", "-")
-        _check.fail(argument, must, _check.Verbatim(came), f"pass {option}")
+        remedy = f"pass --{argument.replace('_', '-')}"
+        if len(features) == 1:
+            remedy = "check what separates the fields: a comma, a semicolon, a tab or |"
+        _check.fail(argument, must, _check.Verbatim(came), remedy)
     return found[0]
 
 

@@ -6,6 +6,7 @@ in the folder that the environment variable DROPMAX_CACHE names, else in `~/.cac
 
 import hashlib
 import os
+import warnings
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from functools import cache, partial
@@ -22,7 +23,7 @@ from torch import Tensor
 from dropmax import _check
 from dropmax._files import make_folder, write_whole
 from dropmax.data import tables
-from dropmax.data.labeled import LabeledData
+from dropmax.data.labeled import DataWarning, LabeledData
 
 PART = 512
 """So many texts are embedded, and kept, at a time."""
@@ -168,6 +169,16 @@ def _packaged() -> Path | None:
     except ModuleNotFoundError:
         return None
     return Path(get_model_path())
+
+
+def column_of_texts(argument: str, known: str | None, features: Any, label_column: str) -> str:
+    """The column of texts that a run was trained on, else the only one, which a warning names."""
+    if known in features:
+        return str(known)
+    found = tables.column("text_column", None, features, "string", taken=label_column)
+    message = f"{_check.caller(argument)}: no column {known!r}; {found!r} holds the texts."
+    warnings.warn(message, DataWarning, stacklevel=3)
+    return found
 
 
 def texts_of(rows: Any, column: str, broken: dict[int, str]) -> list[str]:

@@ -113,6 +113,11 @@ def class_weights(
     if config.class_weight == (BALANCED,):
         return len(target) / (len(class_names) * counts.float())
     weight = torch.ones(len(class_names))
+    named = [given.rpartition("=")[0].strip() or given for given in config.class_weight]
+    if BALANCED in config.class_weight or len(set(named)) < len(named):
+        got = _check.Verbatim(", ".join(config.class_weight))
+        must = f"be {BALANCED} alone, or name each class once"
+        _check.fail("class_weight", must, got, "leave some out")
     for given in config.class_weight:
         name, _, number = (part.strip() for part in given.rpartition("="))
         _check.choice("class_weight", name or given, [*class_names, BALANCED])

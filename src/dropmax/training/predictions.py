@@ -1,5 +1,6 @@
 """What a run says of image files and of tables."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -9,10 +10,11 @@ import torch
 from torch import Tensor
 
 from dropmax import _check
-from dropmax.data import tables
+from dropmax.data import DataWarning, folders, tables
 from dropmax.data.columns import encode
+from dropmax.data.labeled import some
 from dropmax.data.pixels import centered, pixels
-from dropmax.data.texts import PACKAGED, embed, texts_of
+from dropmax.data.texts import PACKAGED, column_of_texts, embed, texts_of
 from dropmax.errors import DropmaxFileNotFoundError, DropmaxValueError
 from dropmax.training.classifier import Prediction, method_of, predict
 from dropmax.training.run import Run
@@ -42,8 +44,9 @@ def describe_predictions(
 
     Args:
         run: A finished run.
-        files: Images, which are turned, resized and cropped as those of the run were. Or, for a run
-            on a table or on texts, CSV, TSV or parquet files with its columns.
+        files: Images, which are turned, resized and cropped as those of the run were, or folders
+            of images. Or, for a run on a table or on texts, CSV, TSV or parquet files with its
+            columns.
         top: The number of classes to name; all of them if there are fewer.
         method: How to predict: "plugin" or, for DropMax, "exact". The run's own if None.
 
@@ -76,6 +79,7 @@ def describe_predictions(
     found: Iterable[Instances]
     if len(run.shape) == 3:
         _check_files(paths)
+        paths = [picture for path in paths for picture in _pictures(path)]
         starts = range(0, len(paths), AT_ONCE)
         found = (_images(run, paths[start : start + AT_ONCE]) for start in starts)
     else:
@@ -117,6 +121,21 @@ def _check_files(files: Sequence[Path]) -> None:
         _check.fail("files", "be there", str(missing), "check the path", error=error)
 
 
+def _pictures(path: Path) -> list[Path]:
+    """A file, or the pictures of a folder; a warning says which of its files are none."""
+    if not path.is_dir():
+        return [path]
+    listing = folders.listed("files", path)
+    pictures = listing.pictures
+    if not pictures:
+        got = _check.Verbatim(f"{path}, with {listing.described()}")
+        _check.fail("files", "be images, or folders of them", got, "name another")
+    if unused := listing.but(set(pictures)):
+        said = f"files of {path} that are no images: {len(unused)} ({some(unused)})"
+        warnings.warn(f"{_check.caller('files')}: {said}.", DataWarning, stacklevel=3)
+    return [path / picture for picture in pictures]
+
+
 def _is_missing(file: Path) -> bool:
     try:
         file.stat()
@@ -142,7 +161,7 @@ def _rows(run: Run, file: Path) -> Instances:
         must = "be CSV, TSV or parquet files, as the run is on rows of a table"
         error = DropmaxValueError if file.exists() else DropmaxFileNotFoundError
         _check.fail("files", must, str(file), "check the path", error=error)
-    rows, found = tables.read("files", file)
+    rows, found, _ = tables.read("files", file)
     broken = dict(found)
     places = [{"file": str(file), "row": n} for n in range(len(rows))]
     if run.record is not None:
@@ -150,7 +169,9 @@ def _rows(run: Run, file: Path) -> Instances:
         sound = [n for n in range(len(rows)) if n not in broken]
         inputs = torch.from_numpy(values[sound]).float()
         return Instances(places, inputs, broken, {n: "; ".join(notes[n]) for n in notes})
-    column = _text_column(run, rows.features)
+    known = run.columns[0] if run.columns else run.config.text_column
+    labels = run.config.label_column or tables.LABEL
+    column = column_of_texts("files", known, rows.features, labels)
     every = texts_of(rows, column, broken)
     texts = [text for n, text in enumerate(every) if n not in broken]
     encoder = run.config.encoder or PACKAGED
@@ -169,12 +190,3 @@ def _read(file: Path, run: Run) -> Tensor | str:
         came = f"{image.shape[2]} x {image.shape[1]} pixels"
         return f"{came}, while the run takes {width} x {height}; resize it, or train with --size"
     return image
-
-
-def _text_column(run: Run, features: Any) -> str:
-    """The column of texts: that of the run, else the only one there."""
-    named = run.columns[0] if run.columns else run.config.text_column
-    if named in features:
-        return str(named)
-    labels = run.config.label_column or tables.LABEL
-    return tables.column("text_column", None, features, "string", taken=labels)

@@ -170,6 +170,9 @@ def weights_of(table: Any, y: Any, sample_weight: Any, class_weight: Any, classe
                 _check.fail("class_weight", must, got, "name them as y does")
         weight = weight * np.array([class_weight.get(label, 1.0) for label in y], dtype=float)
     elif class_weight is not None:
+        if class_weight != "balanced":
+            must = "be 'balanced', weights by class, or None"
+            _check.fail("class_weight", must, class_weight, "pass a dict", of=str)
         weight = weight * compute_sample_weight(class_weight, y)
     if not weight.any():
         must = "leave a row some weight"

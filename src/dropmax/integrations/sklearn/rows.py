@@ -1,5 +1,8 @@
 """Rows as a network takes them: numbers, scaled, dense, in batches."""
 
+import warnings
+from collections.abc import Hashable
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -8,7 +11,11 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from dropmax import _check
+from dropmax.data import DataWarning, tables
 from dropmax.data.record import Record, kind_of
+
+NO_CELLS = (timedelta, np.timedelta64)
+"""Types of cells that no column of a table has."""
 
 
 class Rows:
@@ -49,26 +56,42 @@ def record_of(X: Any) -> Record | None:
 
 
 def numbers(record: Record | None, X: Any) -> Any:
-    """Rows as numbers, float64 or sparse."""
+    """Rows as numbers, float64 or sparse; a warning says what no training row had."""
     if record is None:
         return X
-    if hasattr(X, "iloc"):
-        return record.encode({str(name): _cells(X[name]) for name in X}).values
     if is_sparse(X):
         must = "be a DataFrame or an array of the columns it was fitted to"
         _check.fail("X", must, _check.Verbatim("a sparse table"), "make it dense")
-    columns = np.asarray(X, dtype=object).T
-    return record.encode(dict(zip(record.names, columns, strict=True))).values
+    if hasattr(X, "iloc"):
+        cells = {str(name): _cells(X[name]) for name in X}
+    else:
+        cells = dict(zip(record.names, np.asarray(X, dtype=object).T, strict=True))
+    values, notes = record.encode(cells)
+    if notes:
+        named = tables.named({n: "; ".join(said) for n, said in notes.items()})
+        message = f"{_check.caller('X')}: {len(notes)} of {len(values)} rows hold"
+        warnings.warn(f"{message} what training rows do not: {named}.", DataWarning, stacklevel=3)
+    return values
 
 
 def _cells(column: Any) -> Any:
-    """A column of a DataFrame as an array that a record takes."""
+    """A column of a DataFrame as an array that a record takes.
+
+    Raises:
+        ValueError: If it holds what is neither number, text, boolean nor date.
+    """
     kind = column.dtype.kind
     if kind == "M":
         return column.dt.tz_localize(None).to_numpy()
     if kind in "iuf":
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     whole = column.astype(object)
+    types = {timedelta} if kind == "m" else {*map(type, whole[column.notna()])}
+    odd = [t for t in types if issubclass(t, NO_CELLS) or not issubclass(t, Hashable)]
+    if odd:
+        must = "hold numbers, texts, booleans, dates or categories"
+        got = _check.Verbatim(f"{odd[0].__name__} in column {str(column.name)!r}")
+        _check.fail("X", must, got, "make it numbers, or leave it out")
     return np.fromiter(whole.where(column.notna(), None), dtype=object, count=len(column))
 
 

@@ -107,6 +107,7 @@ def main() -> None:
             seed=seed,
             encoder=options.encoder,
             split="half",
+            calibrate=False,
         )
         for seed in options.seeds
     ]

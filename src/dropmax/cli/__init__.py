@@ -106,13 +106,11 @@ def _fail(message: str, code: int) -> int:
 
 
 def _options(command: Any, given: Sequence[str]) -> dict[str, str]:
-    """What the command calls arguments of functions; under "" its own name, if one was given."""
-    name = next((argument for argument in given if argument in command.commands), None)
-    if name is None:
-        return {}
-    options = {
-        p.name: p.opts[0] for p in command.commands[name].params if p.opts[0].startswith("-")
-    }
+    """What the command calls arguments of functions; under "" the name of the one given."""
+    commands = getattr(command, "commands", {})
+    name = next((argument for argument in given if argument in commands), "")
+    params = commands.get(name, command).params
+    options = {p.name: p.opts[0] for p in params if p.opts[0].startswith("-")}
     found = {ours: options[its] for ours, its in OTHERWISE.items() if its in options}
     return {"": name, **found, **options}
 
@@ -125,7 +123,7 @@ def _in_command(name: str, options: Mapping[str, str], message: str) -> str:
     rest = message[found.end() :]
     argument, must, after = rest.partition(" must ")
     said = f"{options.get(argument, argument)}{must}{after}" if must else rest
-    return f"{' '.join(filter(None, (name, options.get(''))))}: {said}"
+    return f"{' '.join(filter(None, (name, options[''])))}: {said}"
 
 
 def _show(

@@ -79,6 +79,102 @@ BatchSize = Annotated[
         rich_help_panel=TRAINING_PANEL,
     ),
 ]
+Lr = Annotated[
+    float | None,
+    typer.Option(
+        help="The highest learning rate. If not given: as the protocol says.",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+BackboneLr = Annotated[
+    float | None,
+    typer.Option(
+        help="The learning rate of the network before the head. If not given: as --lr.",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+WeightDecay = Annotated[
+    float | None,
+    typer.Option(
+        help="How much weights are drawn to 0. If not given: as the protocol says.",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+SCHEDULE = (
+    "How the learning rate changes: constant, linear, cosine, one_cycle or thirds. If not given: "
+    "as the protocol says."
+)
+Schedule = Annotated[str | None, typer.Option(help=SCHEDULE, rich_help_panel=TRAINING_PANEL)]
+Warmup = Annotated[
+    float | None,
+    typer.Option(
+        help="In which share of the steps the learning rate rises to its highest, such as 0.1.",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+Clip = Annotated[
+    float | None,
+    typer.Option(
+        help="The norm to which gradients are clipped, such as 1. If not given: they aren't.",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        help="Stop if the NLL of the validation rows hasn't fallen for so many epochs, and keep "
+        "the best one. If not given: all epochs are trained.",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+Refit = Annotated[
+    bool,
+    typer.Option(
+        "--refit",
+        help="Train once more, on training and validation rows, for as many steps as were best.",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+NoCalibrate = Annotated[
+    bool,
+    typer.Option(
+        "--no-calibrate",
+        help="Fit no temperature. Otherwise one is fitted on the validation rows, and kept if it "
+        "helps.",
+        rich_help_panel=TRAINING_PANEL,
+    ),
+]
+Accelerator = Annotated[
+    str,
+    typer.Option(
+        help="What to train on, as Lightning names it: cpu, gpu or auto.",
+        rich_help_panel=MACHINE_PANEL,
+    ),
+]
+Devices = Annotated[
+    int, typer.Option(help="The number of devices of a run.", rich_help_panel=MACHINE_PANEL)
+]
+Strategy = Annotated[
+    str,
+    typer.Option(
+        help="How devices train together, as Lightning names it: ddp or auto.",
+        rich_help_panel=MACHINE_PANEL,
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="The precision, as Lightning names it, such as bf16-mixed.",
+        rich_help_panel=MACHINE_PANEL,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        help="The number of threads of a run. If not given: the cores, shared by the jobs.",
+        rich_help_panel=MACHINE_PANEL,
+    ),
+]
 TrainPerClass = Annotated[
     int | None,
     typer.Option(
@@ -224,6 +320,15 @@ def train(
     protocol: Protocol = "paper",
     epochs: Epochs = None,
     batch_size: BatchSize = 100,
+    lr: Lr = None,
+    backbone_lr: BackboneLr = None,
+    weight_decay: WeightDecay = None,
+    schedule: Schedule = None,
+    warmup: Warmup = None,
+    clip: Clip = None,
+    patience: Patience = None,
+    refit: Refit = False,
+    no_calibrate: NoCalibrate = False,
     class_weight: ClassWeight = None,
     train_per_class: TrainPerClass = None,
     validation_per_class: ValidationPerClass = 0,
@@ -247,30 +352,11 @@ def train(
     drop: Drop = None,
     keep: Keep = None,
     method: Method = "plugin",
-    accelerator: Annotated[
-        str,
-        typer.Option(
-            help="What to train on, as Lightning names it: cpu, gpu or auto.",
-            rich_help_panel=MACHINE_PANEL,
-        ),
-    ] = "auto",
-    devices: Annotated[
-        int, typer.Option(help="The number of devices.", rich_help_panel=MACHINE_PANEL)
-    ] = 1,
-    strategy: Annotated[
-        str,
-        typer.Option(
-            help="How devices train together, as Lightning names it: ddp or auto.",
-            rich_help_panel=MACHINE_PANEL,
-        ),
-    ] = "auto",
-    precision: Annotated[
-        str,
-        typer.Option(
-            help="The precision, as Lightning names it, such as bf16-mixed.",
-            rich_help_panel=MACHINE_PANEL,
-        ),
-    ] = "32-true",
+    accelerator: Accelerator = "auto",
+    devices: Devices = 1,
+    strategy: Strategy = "auto",
+    precision: Precision = "32-true",
+    threads: Threads = None,
     no_examples: NoExamples = False,
     imports: Import = None,  # noqa: ARG001
     quiet: Quiet = False,
@@ -285,6 +371,15 @@ def train(
         protocol=protocol,
         epochs=epochs,
         batch_size=batch_size,
+        lr=lr,
+        backbone_lr=backbone_lr,
+        weight_decay=weight_decay,
+        schedule=schedule,
+        warmup=warmup,
+        clip=clip,
+        patience=patience,
+        refit=refit,
+        calibrate=not no_calibrate,
         class_weight=tuple(class_weight or ()),
         train_per_class=train_per_class,
         validation_per_class=validation_per_class,
@@ -312,7 +407,11 @@ def train(
         devices=devices,
         strategy=strategy,
         precision=precision,
+        threads=threads,
     )
+    if run.scaling is not None:
+        fitted = f"a temperature of {1.0 / run.scaling.scale:.2f}, fitted on validation rows"
+        typer.echo(f"Predictions have {fitted}.", err=True)
     if "test" in run.metrics:
         _print_metrics(run.metrics["test"])
     typer.echo(f"The run is in {out}.")
@@ -333,7 +432,6 @@ def evaluate(
     """Measure errors, likelihood and calibration of a run on test rows: of its data, or others."""
     from dropmax import _check, training
     from dropmax.metrics import evaluate as evaluated
-    from dropmax.training.classifier import method_of
     from dropmax.training.classifier import predict as predicted
 
     loaded = training.load_run(run)
@@ -346,8 +444,8 @@ def evaluate(
         must = "have test rows"
         _check.fail("run", must, _check.Verbatim("none"), "name others by --data")
     classifier = loaded.classifier()
-    method = method or method_of(classifier, loaded.config)
-    prediction = predicted(classifier, test.inputs, method=method)
+    method, scaling = loaded.method_and_scaling(classifier, method)
+    prediction = predicted(classifier, test.inputs, method=method, scaling=scaling)
     of = f"test rows of {loaded.config.data}" if data is None else f"rows of {data}"
     typer.echo(f"Judged on {len(test):,} {of}.", err=True)
     _print_metrics(evaluated(prediction.log_probs, test.target)._asdict())
@@ -367,17 +465,24 @@ def compare(
     jobs: Annotated[
         int, typer.Option(help="The number of runs at once.", rich_help_panel=MACHINE_PANEL)
     ] = 1,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            help="The number of threads of each run. If not given: the cores, shared by the jobs.",
-            rich_help_panel=MACHINE_PANEL,
-        ),
-    ] = None,
+    threads: Threads = None,
+    accelerator: Accelerator = "auto",
+    devices: Devices = 1,
+    strategy: Strategy = "auto",
+    precision: Precision = "32-true",
     backbone: Backbone = None,
     protocol: Protocol = "paper",
     epochs: Epochs = None,
     batch_size: BatchSize = 100,
+    lr: Lr = None,
+    backbone_lr: BackboneLr = None,
+    weight_decay: WeightDecay = None,
+    schedule: Schedule = None,
+    warmup: Warmup = None,
+    clip: Clip = None,
+    patience: Patience = None,
+    refit: Refit = False,
+    no_calibrate: NoCalibrate = False,
     class_weight: ClassWeight = None,
     train_per_class: TrainPerClass = None,
     validation_per_class: ValidationPerClass = 0,
@@ -418,6 +523,15 @@ def compare(
         protocol=protocol,
         epochs=epochs,
         batch_size=batch_size,
+        lr=lr,
+        backbone_lr=backbone_lr,
+        weight_decay=weight_decay,
+        schedule=schedule,
+        warmup=warmup,
+        clip=clip,
+        patience=patience,
+        refit=refit,
+        calibrate=not no_calibrate,
         class_weight=tuple(class_weight or ()),
         train_per_class=train_per_class,
         validation_per_class=validation_per_class,
@@ -443,6 +557,10 @@ def compare(
         threads=threads,
         progress=not quiet,
         examples=not no_examples,
+        accelerator=accelerator,
+        devices=devices,
+        strategy=strategy,
+        precision=precision,
     )
     table = report.table(lines)
     write_whole(out / "table.md", table)
@@ -509,7 +627,6 @@ def export(
 ) -> None:
     """Write a run as an ONNX file, and check that it predicts as torch does."""
     from dropmax import _check, export_onnx, training
-    from dropmax.training.classifier import method_of
 
     if file.is_file() and file.suffix.lower() != ".onnx":
         _check.fail("file", "be new or end in .onnx", str(file), "name another")
@@ -521,15 +638,17 @@ def export(
         inputs = training.data_of(loaded, data_root).train.inputs
         images = inputs[:: -(-len(inputs) // EXPORT_IMAGES)]
     classifier = loaded.classifier()
+    method, scaling = loaded.method_and_scaling(classifier, method)
     differences = export_onnx(
         classifier,
         images,
         file,
-        method=method or method_of(classifier, loaded.config),
+        method=method,
         num_nodes=num_nodes,
         output=output,
         class_names=loaded.class_names,
         recipe=loaded.recipe(classifier),
+        scaling=scaling,
     )
     for size, difference in differences.items():
         within = f"probabilities within {difference:.1e} of torch's"

@@ -57,6 +57,10 @@ def compare(
     threads: int | None = None,
     progress: bool = True,
     examples: bool = True,
+    accelerator: str = "auto",
+    devices: int | str = 1,
+    strategy: str = "auto",
+    precision: str = "32-true",
 ) -> list[dict[str, Any]]:
     """Train every head with every seed. If it was interrupted, call it again to resume it.
 
@@ -72,6 +76,10 @@ def compare(
             over the runs.
         examples: Whether each run keeps up to eight training inputs, so that it can be exported
             without its data.
+        accelerator: What each run trains on, as `train` takes it, and so the three below.
+        devices: How many devices, or which.
+        strategy: How they work together.
+        precision: Of the arithmetic.
 
     Returns:
         The result lines, seed by seed.
@@ -103,7 +111,13 @@ def compare(
             data=lambda: data or data_for(comparison.base, root),
             jobs=jobs,
             threads=threads,
-            examples=examples,
+            options={
+                "examples": examples,
+                "accelerator": accelerator,
+                "devices": devices,
+                "strategy": strategy,
+                "precision": precision,
+            },
             advance=advance,
             begin=lambda loaded: say_splits(configs[0], loaded) if progress else None,
         )

@@ -8,9 +8,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
-
-import torch
 
 from dropmax import _check
 from dropmax._files import holds_something, make_folder
@@ -19,8 +18,7 @@ from dropmax.data import DataSet
 from dropmax.heads import register_head
 from dropmax.heads.registry import own_heads
 from dropmax.training import RunConfig, splits_and_classifier, train
-from dropmax.training.classifier import class_weights
-from dropmax.training.fit import check_digest, of_classes
+from dropmax.training.fit import check_digest, check_settings, of_classes
 from dropmax.training.run import METRICS
 
 RUNS = "runs"
@@ -35,7 +33,7 @@ def complete(
     threads: int | None,
     advance: Callable[[], None],
     begin: Callable[[DataSet], None] = lambda _: None,
-    examples: bool = True,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """Train the runs that have no line yet. Their settings differ in head and seed alone.
 
@@ -47,7 +45,7 @@ def complete(
         threads: The number of threads of each run; the machine's cores divided by `jobs` if None.
         advance: Called after each run.
         begin: Called with the data set before the first run.
-        examples: Whether the runs keep some of their inputs.
+        options: Of `train`: what the runs keep, and the machine.
 
     Returns:
         The lines, in the order of the settings.
@@ -68,9 +66,9 @@ def complete(
         check_lines(done.values(), loaded)
         for config in missing:
             splits, _ = splits_and_classifier(config, loaded)
-            class_weights(config, of_classes(config, loaded).class_names, splits.train.target)
+            check_settings(config, of_classes(config, loaded), splits)
         begin(loaded)
-        for line in _lines(missing, folder / RUNS, loaded, jobs, threads, examples):
+        for line in _lines(missing, folder / RUNS, loaded, jobs, threads, options):
             append_line(folder / RESULTS, line)
             done[RunConfig.from_dict(line["config"])] = line
             advance()
@@ -144,20 +142,20 @@ def _lines(
     data: DataSet,
     jobs: int,
     threads: int,
-    examples: bool = True,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[dict[str, Any]]:
     """The result lines of runs, as they end."""
     make_folder(folder)
     if jobs == 1:
         for config in configs:
-            yield _line(config, folder.parent, data, jobs, threads, examples)
+            yield _line(config, folder.parent, data, jobs, threads, options)
         return
     known = data, own_heads(config.head for config in configs)
     with ProcessPoolExecutor(
         jobs, get_context("spawn"), initializer=_begin_worker, initargs=known
     ) as pool:
         running = [
-            pool.submit(_line, c, folder.parent, None, jobs, threads, examples) for c in configs
+            pool.submit(_line, c, folder.parent, None, jobs, threads, {**options}) for c in configs
         ]
         try:
             for finished in as_completed(running):
@@ -173,21 +171,17 @@ def _line(
     data: DataSet | None,
     jobs: int,
     threads: int,
-    examples: bool,
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Train one run and return its line."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        run = train(
-            config,
-            run_folder(out, config),
-            data=data or _worker_data[0],
-            progress=False,
-            examples=examples,
-        )
-    finally:
-        torch.set_num_threads(before)
+    run = train(
+        config,
+        run_folder(out, config),
+        data=data or _worker_data[0],
+        progress=False,
+        threads=threads,
+        **options,
+    )
     rows = [row for row in run.history if "curve" in row]
     return {
         "config": config.to_dict(),

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from dropmax.data.pictures import Inputs
+from dropmax.data.pictures import Inputs, joined
 
 SHOWN = 5
 """How many rows or files a warning names."""
@@ -63,6 +63,20 @@ class LabeledData:
         if "keys" in self.__dict__:  # known, and to know it again may mean to decode again
             part.__dict__["keys"] = tuple(self.keys[n] for n in rows)
         return part
+
+    def joined(self, other: "LabeledData") -> "LabeledData":
+        """These instances, and then those of another split of the same data set."""
+        if isinstance(self.inputs, Tensor) and isinstance(other.inputs, Tensor):
+            inputs: Inputs = torch.cat([self.inputs, other.inputs])
+        else:
+            inputs = joined(self.inputs, other.inputs)
+        return replace(
+            self,
+            inputs=inputs,
+            target=torch.cat([self.target, other.target]),
+            ids=self.ids + other.ids,
+            texts=self.texts + other.texts,
+        )
 
     @cached_property
     def keys(self) -> tuple[bytes, ...]:

@@ -1,6 +1,7 @@
 """Pictures that are no single tensor: they are longer than wide, or too many to hold."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TypeAlias, overload
 
 import torch
@@ -116,3 +117,26 @@ class Pictures:
 
 Inputs: TypeAlias = Tensor | Pictures
 """Of instances: images, or rows of numbers."""
+
+
+def joined(first: Inputs, second: Inputs) -> Pictures:
+    """Pictures, and then others of the same shape, of which one at least is no tensor."""
+    whole = first if isinstance(first, Pictures) else second
+    assert isinstance(whole, Pictures), "two tensors are joined by torch"
+    count = len(first) + len(second)
+    size = whole._size
+    return Pictures(partial(_of_both, first, second), range(count), whole._shape, size)
+
+
+def _of_both(first: Inputs, second: Inputs, numbers: Sequence[int]) -> Iterator[Tensor]:
+    count = len(first)
+    of_first = iter(_some_of(first, [n for n in numbers if n < count]))
+    of_second = iter(_some_of(second, [n - count for n in numbers if n >= count]))
+    return (next(of_first if n < count else of_second) for n in numbers)
+
+
+def _some_of(part: Inputs, rows: list[int]) -> Iterable[Tensor]:
+    """Pictures as they are before a crop, or as they are at last where they are changed."""
+    if isinstance(part, Pictures) and part._change is None:
+        return part._read([part._numbers[n] for n in rows])
+    return part[torch.tensor(rows, dtype=torch.int64)]

@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from dropmax._files import write_whole
 from dropmax._progress import progress_bar
 from dropmax.training.config import RunConfig
-from dropmax.training.run import RESUME
+from dropmax.training.module import VALIDATION_NLL
+from dropmax.training.run import BEST, RESUME
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -40,6 +41,22 @@ def resume_state(folder: Path) -> ModelCheckpoint:
     )
 
 
+def early_stop(folder: Path, patience: int) -> list[Callback]:
+    """Ends a run whose validation NLL no longer falls, and keeps the weights of the best epoch."""
+    return [
+        EarlyStopping(VALIDATION_NLL, patience=patience, mode="min", verbose=False),
+        ModelCheckpoint(
+            dirpath=folder,
+            filename=Path(BEST).stem,
+            monitor=VALIDATION_NLL,
+            mode="min",
+            save_weights_only=True,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        ),
+    ]
+
+
 class EpochBar(Callback):
     """A bar over epochs with the nll and the time left."""
 
@@ -50,7 +67,7 @@ class EpochBar(Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         bar = progress_bar(
-            self.config.resolved_epochs,
+            trainer.max_epochs,
             "epochs",
             done=trainer.current_epoch,
             label=f"{self.config.head}, seed {self.config.seed}",

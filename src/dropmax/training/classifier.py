@@ -10,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dropmax import _check
+from dropmax.calibration import TemperatureScaling
 from dropmax.data import LabeledData
 from dropmax.data.pictures import Inputs
 from dropmax.heads import Scores, make_head
-from dropmax.training.config import PROTOCOLS, RunConfig, epoch_seed
+from dropmax.training.config import RunConfig, epoch_seed
 from dropmax.training.networks import make_backbone, out_features
 from dropmax.wrap import find_head
 from dropmax.wrap.predictor import scores_of
@@ -86,7 +87,7 @@ def make_classifier(config: RunConfig, shape: tuple[int, ...], num_classes: int)
 def standardizes(config: RunConfig, train: LabeledData) -> bool:
     """Whether a run standardizes as its protocol says; the record of a table has done so before."""
     of_table = train.inputs.ndim == 2 and config.encoder is None
-    return PROTOCOLS[config.protocol].standardize and not of_table
+    return config.resolved.standardize and not of_table
 
 
 def fit_pixels(classifier: nn.Sequential, config: RunConfig, train: LabeledData) -> None:
@@ -132,7 +133,10 @@ def class_weights(
 
 
 class Prediction(NamedTuple):
-    """Scores, but for the correction, and log-probabilities of images, on the CPU."""
+    """Scores, but for the correction, and log-probabilities of images, on the CPU.
+
+    Log-probabilities are those of the run's temperature, if it has one.
+    """
 
     scores: Scores
     log_probs: Tensor
@@ -145,7 +149,12 @@ def method_of(classifier: nn.Module, config: RunConfig) -> str:
 
 
 def predict(
-    classifier: nn.Module, images: Inputs, batch_size: int = BATCH, *, method: str = "plugin"
+    classifier: nn.Module,
+    images: Inputs,
+    batch_size: int = BATCH,
+    *,
+    method: str = "plugin",
+    scaling: TemperatureScaling | None = None,
 ) -> Prediction:
     """What a trained classifier says of images.
 
@@ -157,7 +166,8 @@ def predict(
     _check.choice("method", method, without_samples)
     scores = scores_of(classifier, images, batch_size, correction=False)
     with torch.no_grad():
-        return Prediction(scores, head.log_probs(scores, method=method))
+        log_probs = head.log_probs(scores, method=method)
+    return Prediction(scores, log_probs if scaling is None else scaling.log_probs(log_probs))
 
 
 def flipped_and_cropped(images: Tensor, padding: int = 4) -> Tensor:

@@ -17,15 +17,17 @@ class Protocol(NamedTuple):
     """How a network is trained.
 
     Attributes:
-        epochs: Passes over the training images, unless the run says otherwise.
+        epochs: Passes over the training images.
+        lr: The highest learning rate.
         weight_decay: The factor, through `dropmax.decay_groups`.
         optimizer: "adam" or "adamw".
-        schedule: "thirds" (1e-3, 1e-4, 1e-5) or "one_cycle" (up to 3e-3 and down).
+        schedule: One of `SCHEDULES`.
         augment: Whether colored images are flipped and cropped.
         standardize: Whether pixels get mean 0 and deviation 1 a channel, else 0 to 1.
     """
 
     epochs: int
+    lr: float
     weight_decay: float
     optimizer: str
     schedule: str
@@ -35,12 +37,16 @@ class Protocol(NamedTuple):
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
-        "paper": Protocol(200, 1e-4, "adam", "thirds", augment=False, standardize=False),
-        "modern": Protocol(30, 1e-2, "adamw", "one_cycle", augment=True, standardize=True),
+        "paper": Protocol(200, 1e-3, 1e-4, "adam", "thirds", augment=False, standardize=False),
+        "modern": Protocol(30, 3e-3, 1e-2, "adamw", "one_cycle", augment=True, standardize=True),
     }
 )
 """The authors' protocol (their code), and one as networks are trained today."""
 
+
+SCHEDULES = ("constant", "linear", "cosine", "one_cycle", "thirds")
+"""How the learning rate goes on from its highest value: it stays, falls to 0 on a line or a cosine,
+rises and falls, or is a tenth and a hundredth in the second and the last third of the epochs."""
 
 METHODS = ("plugin", "exact")
 
@@ -60,6 +66,14 @@ LATER = (
     "size",
     "drop",
     "keep",
+    "lr",
+    "backbone_lr",
+    "weight_decay",
+    "warmup",
+    "schedule",
+    "clip",
+    "patience",
+    "refit",
 )
 """Settings that the first runs did not have."""
 
@@ -104,13 +118,26 @@ class RunConfig:
         size: To which images are resized and cropped, as `load_data` takes it.
         drop: Columns of a table to leave out.
         keep: Columns of a table to learn from, even if they seem to number its rows.
+        lr: The highest learning rate; the protocol's if None.
+        backbone_lr: That of the network before the head; as `lr` if None.
+        weight_decay: The factor of weight decay; the protocol's if None.
+        warmup: In which share of the steps the rate rises to the highest, in [0, 1). If None as the
+            schedule does: 0.3 for "one_cycle", 0 for the others. "thirds" has none.
+        schedule: One of `SCHEDULES`; the protocol's if None.
+        clip: The norm to which gradients are clipped; they are not if None.
+        patience: End if the NLL of validation rows has not fallen for so many epochs, and keep the
+            weights of the best epoch. If None all epochs are trained, and the last weights kept.
+        refit: Whether training is done once more on training and validation rows together, for as
+            many steps as gave the weights that were kept, in epochs of one length.
+        calibrate: Whether a temperature is fitted on the validation rows, if there are any, and
+            kept if it helps.
 
     Raises:
         ValueError: If a setting does not fit.
 
     Examples:
         >>> from dropmax.training import RunConfig
-        >>> RunConfig("digits", "dropmax", seed=3).resolved_epochs
+        >>> RunConfig("digits", "dropmax", lr=1e-4).resolved.epochs
         200
     """
 
@@ -141,6 +168,15 @@ class RunConfig:
     size: int | None = None
     drop: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
+    lr: float | None = None
+    backbone_lr: float | None = None
+    weight_decay: float | None = None
+    warmup: float | None = None
+    schedule: str | None = None
+    clip: float | None = None
+    patience: int | None = None
+    refit: bool = False
+    calibrate: bool = True
 
     def __post_init__(self) -> None:
         for argument in ("data", "head", "encoder"):
@@ -178,14 +214,34 @@ class RunConfig:
             _check.fail(
                 "size", "be None with an encoder", self.size, "remove one of the two settings"
             )
-        for argument in ("epochs", "train_per_class", "num_classes", "size"):
+        for argument in ("epochs", "train_per_class", "num_classes", "size", "patience"):
             if getattr(self, argument) is not None:
                 _check.integer(argument, getattr(self, argument), low=1)
+        self._check_steps()
+
+    def _check_steps(self) -> None:
+        """What says how large a step is fits together."""
+        for argument in ("lr", "backbone_lr", "clip"):
+            if getattr(self, argument) is not None:
+                _check.number(argument, getattr(self, argument), low=0.0, open_low=True)
+        if self.weight_decay is not None:
+            _check.number("weight_decay", self.weight_decay, low=0.0)
+        if self.schedule is not None:
+            _check.choice("schedule", self.schedule, SCHEDULES)
+        if self.warmup is not None:
+            _check.number("warmup", self.warmup, low=0.0, high=1.0, open_high=True)
+            if self.resolved.schedule == "thirds":
+                remedy = "choose another schedule, cosine say"
+                _check.fail("warmup", "be None for the schedule thirds", self.warmup, remedy)
+        _check.boolean("refit", self.refit)
+        _check.boolean("calibrate", self.calibrate)
 
     @property
-    def resolved_epochs(self) -> int:
-        """Passes over the training images."""
-        return self.epochs or PROTOCOLS[self.protocol].epochs
+    def resolved(self) -> Protocol:
+        """The protocol, with what the run says otherwise."""
+        protocol = PROTOCOLS[self.protocol]
+        given = {name: getattr(self, name, None) for name in Protocol._fields}
+        return protocol._replace(**{k: value for k, value in given.items() if value is not None})
 
     def validation_fraction_of(self, data: DataSet) -> float:
         """Which fraction of the training rows of each class validates."""
@@ -193,11 +249,6 @@ class RunConfig:
             return self.validation_fraction
         ruled = self.split == "half" or self.validation_per_class or len(data.validation)
         return 0.0 if ruled else VALIDATION_FRACTION
-
-    @property
-    def augments(self) -> bool:
-        """Whether colored images are flipped and cropped."""
-        return PROTOCOLS[self.protocol].augment if self.augment is None else self.augment
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON takes them; the later ones only where they are not the default.
@@ -215,7 +266,8 @@ class RunConfig:
     def from_dict(cls, settings: Mapping[str, Any]) -> "RunConfig":
         """The settings that `to_dict` gave, under the names of today.
 
-        Those without a split are of a run that was written when there was one rule, half.
+        Those without a split are of a run that was written when there was one rule, half; and those
+        without calibrate of one that fitted no temperature.
 
         Raises:
             ValueError: If a setting is unknown or does not fit.
@@ -223,6 +275,7 @@ class RunConfig:
         known = [field.name for field in fields(cls)]
         named = {
             "split": "half",
+            "calibrate": False,
             **{RENAMED.get(name, name): value for name, value in settings.items()},
         }
         for name in named:

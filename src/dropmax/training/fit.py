@@ -4,6 +4,8 @@ import json
 import logging
 import sys
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from torch import nn
 
 from dropmax import _check
 from dropmax._files import holds_something, make_folder, write_whole
+from dropmax.calibration import TemperatureScaling, fit_temperature
 from dropmax.data import DataSet, DataWarning, LabeledData, Record, Splits, load_data
 from dropmax.data.load import load_labeled
 from dropmax.metrics import reliability
@@ -26,11 +29,13 @@ from dropmax.training.classifier import (
 )
 from dropmax.training.config import RunConfig
 from dropmax.training.run import (
+    BEST,
     CONFIG,
     EXAMPLES,
     HISTORY,
     METRICS,
     RESUME,
+    SELECTION,
     WEIGHTS,
     Run,
     describe,
@@ -57,6 +62,7 @@ def train(
     devices: int | str = 1,
     strategy: str = "auto",
     precision: str = "32-true",
+    threads: int | None = None,
 ) -> Run:
     """Train a classifier and write its run; one that was interrupted goes on, a finished one stays.
 
@@ -77,6 +83,8 @@ def train(
         devices: How many devices, or which.
         strategy: How they work together.
         precision: Of the arithmetic.
+        threads: The number of threads on the CPU; torch's own if None. The last bits of the
+            numbers depend on it.
 
     Returns:
         The finished run.
@@ -95,9 +103,11 @@ def train(
         >>> sorted(run.metrics["test"])
         ['brier', 'ece', 'error', 'floored', 'nll']
     """
+    if threads is not None:
+        _check.integer("threads", threads, low=1)
     data = of_classes(config, data or data_for(config, root))
     splits, classifier = splits_and_classifier(config, data)
-    weight = class_weights(config, data.class_names, splits.train.target)
+    check_settings(config, data, splits)
     folder = Path(out)
     description = describe(config, data)
     _check_folder(folder, description, data)
@@ -105,52 +115,117 @@ def train(
         (folder / RESUME).unlink(missing_ok=True)
         return load_run(folder)
     resume = _resume_state(folder)
+    machine = {
+        "accelerator": accelerator,
+        "devices": devices,
+        "strategy": strategy,
+        "precision": precision,
+    }
+    with _with_threads(threads), _without_noise():
+        from dropmax.training.module import RunModule
 
-    with _check.extra("train"):
-        from lightning.fabric.utilities.exceptions import MisconfigurationException
-        from lightning.pytorch import Trainer
-
-    from dropmax.training.callbacks import EpochBar, WholeCheckpoints, resume_state
-    from dropmax.training.module import RunModule
-
-    module = RunModule(config, classifier, splits, weight)
-    # Lightning logs what hardware it found at each start, and warns of loaders without workers.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"lightning\.")
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        try:
-            trainer = Trainer(
-                max_epochs=config.resolved_epochs,
-                accelerator=accelerator,
-                devices=devices,
-                strategy=strategy,
-                precision=precision,  # type: ignore[arg-type]
-                callbacks=[resume_state(folder), *([EpochBar(config)] if progress else [])],
-                plugins=[WholeCheckpoints()],
-                logger=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                use_distributed_sampler=False,
-            )
-        except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
-            given = accelerator, devices, strategy, precision
-            got = _check.Verbatim(f"{', '.join(map(repr, given))} ({error})")
-            must = "be what lightning has on this machine"
-            remedy = "leave them out"
-            _check.fail("accelerator, devices, strategy and precision", must, got, remedy)
-        if progress and trainer.is_global_zero:
+        trainer = _trainer(folder, config, machine, progress=progress)
+        if progress and not config.refit and trainer.is_global_zero:
             print(data.described(splits), file=sys.stderr)
         make_folder(folder)
         write_whole(folder / CONFIG, to_json(description))
+        chosen = planned = None
+        if config.refit:
+            alone = replace(config, refit=False)
+            chosen = train(
+                alone,
+                folder / SELECTION,
+                data=data,
+                progress=progress,
+                examples=False,
+                **machine,  # type: ignore[arg-type]
+            )
+            splits, classifier = splits_and_classifier(config, data, joined=True)
+            steps = chosen.metrics["steps"]
+            planned = steps // chosen.metrics["epochs"] * config.resolved.epochs
+            at_once = config.batch_size * trainer.world_size
+            length = _length(steps, -(-len(splits.train) // at_once))
+            trainer = _trainer(folder, config, machine, progress=progress, length=length)
+        weight = class_weights(config, data.class_names, splits.train.target)
+        module = RunModule(config, classifier, splits, weight, planned)
         try:
             trainer.fit(module, ckpt_path=resume, weights_only=True)
         except SystemExit:  # how lightning ends where it was interrupted
             raise KeyboardInterrupt from None
-    if trainer.is_global_zero:
-        _finish(folder, module, data.digest, examples)
-    trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            _finish(folder, module, data.digest, examples, chosen, trainer.global_step)
+        trainer.strategy.barrier()
     return load_run(folder)
+
+
+def _length(steps: int, longest: int) -> tuple[int, int]:
+    """Epochs of one length, at most the longest, and that length: together so many steps, or fewer
+    by less than one an epoch.
+    """
+    epochs = -(-steps // longest)
+    return epochs, steps // epochs
+
+
+@contextmanager
+def _with_threads(threads: int | None) -> Iterator[None]:
+    """Within, torch works with so many threads on the CPU."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """Lightning logs what hardware it found at each start, and warns of loaders without workers."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings(), _check.extra("train"):
+        import lightning.pytorch  # noqa: F401
+
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        yield
+
+
+def _trainer(
+    folder: Path,
+    config: RunConfig,
+    machine: Mapping[str, Any],
+    *,
+    progress: bool,
+    length: tuple[int, int] | None = None,
+) -> Any:
+    """What trains for the epochs of a run; or for so many, each of so many steps.
+
+    Raises:
+        ValueError: If the machine has no such devices.
+    """
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.pytorch import Trainer
+
+    from dropmax.training.callbacks import EpochBar, WholeCheckpoints, early_stop, resume_state
+
+    stops = [] if config.patience is None or length else early_stop(folder, config.patience)
+    epochs, steps = length or (config.resolved.epochs, None)
+    try:
+        return Trainer(
+            **machine,
+            max_epochs=epochs,
+            limit_train_batches=steps,
+            gradient_clip_val=config.clip,
+            callbacks=[*stops, resume_state(folder), *([EpochBar(config)] if progress else [])],
+            plugins=[WholeCheckpoints()],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+    except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
+        got = _check.Verbatim(f"{', '.join(map(repr, machine.values()))} ({error})")
+        must = "be what lightning has on this machine"
+        _check.fail(", ".join(machine), must, got, "leave them out")
 
 
 def data_for(
@@ -270,17 +345,38 @@ def say_splits(config: RunConfig, data: DataSet) -> None:
     print(data.described(draw(config, of_classes(config, data))), file=sys.stderr)
 
 
-def splits_and_classifier(config: RunConfig, data: DataSet) -> tuple[Splits, nn.Sequential]:
+def splits_and_classifier(
+    config: RunConfig, data: DataSet, *, joined: bool = False
+) -> tuple[Splits, nn.Sequential]:
     """The splits and the untrained classifier of a run.
+
+    If they are joined, the rows for validation train, too, and none validates.
 
     Raises:
         ValueError: If the settings do not fit the data.
     """
     data = of_classes(config, data)
     splits = draw(config, data)
+    if joined:
+        none = splits.validation.rows([])
+        splits = Splits(splits.train.joined(splits.validation), none, splits.test)
     classifier = make_classifier(config, data.shape, len(data.class_names))
     fit_pixels(classifier, config, splits.train)
     return splits, classifier
+
+
+def check_settings(config: RunConfig, data: DataSet, splits: Splits) -> None:
+    """What a run says of classes and of choosing an epoch fits its rows.
+
+    Raises:
+        ValueError: If a class has no such name, or no row validates.
+    """
+    class_weights(config, data.class_names, splits.train.target)
+    for argument in ("patience", "refit"):
+        given = getattr(config, argument)
+        if given and not len(splits.validation):
+            remedy = "leave it out, or let some rows validate"
+            _check.fail(argument, "be left out where no row validates", given, remedy)
 
 
 def _check_folder(folder: Path, description: dict[str, Any], data: DataSet) -> None:
@@ -321,8 +417,16 @@ def _resume_state(folder: Path) -> Path | None:
     return file
 
 
-def _finish(folder: Path, module: Any, digest: str, examples: bool) -> None:
+def _finish(
+    folder: Path, module: Any, digest: str, examples: bool, chosen: Run | None, steps: int
+) -> None:
     """Write weights, history and, last, the metrics, by which a run is known to be finished."""
+    epochs, best = module.history[-1]["epoch"], folder / BEST
+    if best.is_file():
+        kept = torch.load(best, map_location="cpu", weights_only=True)
+        module.load_state_dict(kept["state_dict"])
+        epochs, steps = kept["epoch"] + 1, kept["global_step"]
+    scaling = _temperature(module) if chosen is None else chosen.scaling
     state = {name: t.cpu().contiguous() for name, t in module.classifier.state_dict().items()}
     write_whole(folder / WEIGHTS, safetensors.torch.save(state))
     write_whole(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in module.history))
@@ -331,20 +435,40 @@ def _finish(folder: Path, module: Any, digest: str, examples: bool) -> None:
         evenly = torch.linspace(0, len(inputs) - 1, min(len(inputs), NUM_EXAMPLES)).long()
         write_whole(folder / EXAMPLES, safetensors.torch.save({"inputs": inputs[evenly]}))
     test = module.splits.test
-    method = method_of(module.classifier, module.config)
     judged = {}
     if len(test):
-        log_probs = predict(module.classifier, test.inputs, method=method).log_probs
-        judged = {"reliability": reliability(log_probs, test.target)._asdict()}
+        method = method_of(module.classifier, module.config)
+        found = predict(module.classifier, test.inputs, method=method, scaling=scaling)
+        judged = {"reliability": reliability(found.log_probs, test.target)._asdict()}
+    as_trained = scaling is None and not best.is_file()
     metrics = {
-        **module.history[-1]["curve"],
+        **({} if chosen is None else {"validation": chosen.metrics["validation"]}),
+        **(module.history[-1]["curve"] if as_trained else module.evaluate(scaling=scaling)),
         **judged,
         "options": find_head(module.classifier).options(),
-        "epochs": module.config.resolved_epochs,
-        "seconds": round(module.seconds, 3),
+        "epochs": epochs,
+        "steps": steps,
+        "seconds": round(
+            module.seconds + (0.0 if chosen is None else chosen.metrics["seconds"]), 3
+        ),
         "threads": torch.get_num_threads(),
         "digest": digest,
         "versions": versions(),
     }
+    if scaling is not None:
+        metrics["temperature"] = scaling._asdict()
     write_whole(folder / METRICS, to_json(metrics))
-    (folder / RESUME).unlink(missing_ok=True)
+    for file in (RESUME, BEST):
+        (folder / file).unlink(missing_ok=True)
+
+
+def _temperature(module: Any) -> TemperatureScaling | None:
+    """The temperature of a trained run by its validation rows, if it helps."""
+    rows, config = module.splits.validation, module.config
+    if not config.calibrate or len(rows) < 2:
+        return None
+    method = method_of(module.classifier, config)
+    log_probs = predict(module.classifier, rows.inputs, method=method).log_probs
+    generator = torch.Generator().manual_seed(config.seed)
+    found = fit_temperature(log_probs, rows.target, generator=generator)
+    return found if found.kept else None

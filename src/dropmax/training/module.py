@@ -9,15 +9,17 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
+from dropmax.calibration import TemperatureScaling
 from dropmax.data import Splits
 from dropmax.data.pictures import Pictures
 from dropmax.errors import TrainingError
 from dropmax.functional import Objective
 from dropmax.fused.compiled import ENOUGH
-from dropmax.heads import DropMaxHead, Scores, decay_groups
+from dropmax.heads import DropMaxHead, Scores
 from dropmax.metrics import evaluate, gate_health
 from dropmax.training.classifier import flipped_and_cropped, method_of, predict
-from dropmax.training.config import PROTOCOLS, RunConfig, epoch_seed
+from dropmax.training.config import RunConfig, epoch_seed
+from dropmax.training.optimization import make_optimizer, make_schedule
 from dropmax.wrap import find_head
 
 CURVE_POINTS = 10
@@ -25,9 +27,16 @@ CURVE_POINTS = 10
 
 TERMS = Objective._fields
 
+VALIDATION_NLL = "validation_nll"
+"""By which patience chooses an epoch, in nats."""
+
 
 class RunModule(LightningModule):
-    """Trains a classifier, with class weights or without, and keeps the history of its epochs."""
+    """Trains a classifier, with class weights or without, and keeps the history of its epochs.
+
+    The learning rate goes as planned for so many steps, even if training ends before; for as many
+    as the trainer takes if None.
+    """
 
     weight: Tensor | None
 
@@ -37,17 +46,18 @@ class RunModule(LightningModule):
         classifier: nn.Sequential,
         splits: Splits,
         weight: Tensor | None = None,
+        planned: int | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("weight", weight, persistent=False)
         self.config = config
-        self.protocol = PROTOCOLS[config.protocol]
+        self.planned = planned
         self.classifier = classifier
         self.splits = splits
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         shape = splits.train.inputs.shape[1:]
-        self._crops = config.augments and len(shape) == 3 and shape[0] == 3
+        self._crops = config.resolved.augment and len(shape) == 3 and shape[0] == 3
         self._started = 0.0
         head = find_head(classifier)
         enough = config.batch_size * head.out_features >= ENOUGH
@@ -78,26 +88,13 @@ class RunModule(LightningModule):
         return [inputs[rows], target]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        decay = self.protocol.weight_decay
-        groups = decay_groups(self.classifier, decay)
-        if self.config.decay_gates:
-            groups = [{"params": list(self.classifier.parameters()), "weight_decay": decay}]
-        if self.protocol.optimizer == "adam":
-            optimizer: torch.optim.Optimizer = torch.optim.Adam(groups, lr=1e-3)
-        else:
-            optimizer = torch.optim.AdamW(groups, lr=3e-3)
-        if self.protocol.schedule == "one_cycle":
-            steps = int(self.trainer.estimated_stepping_batches)
-            one_cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
-            return {
-                "optimizer": optimizer,
-                "lr_scheduler": {"scheduler": one_cycle, "interval": "step"},
-            }
-        epochs = self.config.resolved_epochs
-        thirds = torch.optim.lr_scheduler.MultiStepLR(
-            optimizer, [max(epochs // 3, 1), max(2 * epochs // 3, 2)]
-        )
-        return {"optimizer": optimizer, "lr_scheduler": thirds}
+        steps = self.planned or int(self.trainer.estimated_stepping_batches)
+        optimizer = make_optimizer(self.classifier, self.config)
+        schedule = make_schedule(optimizer, self.config, steps)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
 
     def on_train_epoch_start(self) -> None:
         self._started = time.perf_counter()
@@ -161,10 +158,14 @@ class RunModule(LightningModule):
             posterior = find_head(self.classifier).posterior_logits(scores, target)
             row["gate"] = gate_health(scores, target, posterior_logits=posterior)._asdict()
         self.seconds += time.perf_counter() - self._started
-        epochs = self.config.resolved_epochs
+        epochs = self.trainer.max_epochs
+        assert epochs is not None
         every = -(-epochs // CURVE_POINTS)
         if row["epoch"] % every == 0 or row["epoch"] == epochs:
-            row["curve"] = self._evaluate()
+            row["curve"] = self.evaluate()
+        if self.config.patience is not None and len(self.splits.validation):
+            row[VALIDATION_NLL] = self.evaluate("validation")["validation"]["nll"]
+            self.log(VALIDATION_NLL, row[VALIDATION_NLL], sync_dist=True)
         self.history.append(row)
 
     def mean_nll(self) -> float:
@@ -174,14 +175,19 @@ class RunModule(LightningModule):
     def _means(self, sums: Tensor) -> dict[str, float]:
         return dict(zip(TERMS, (sums / self._steps).tolist(), strict=True))
 
-    def _evaluate(self) -> dict[str, dict[str, float]]:
-        """Metrics of every split that is not empty."""
+    def evaluate(
+        self, *names: str, scaling: TemperatureScaling | None = None
+    ) -> dict[str, dict[str, float]]:
+        """Metrics of splits that are not empty, of all if none is named."""
         method = method_of(self.classifier, self.config)
         found = {}
         for name, split in self.splits._asdict().items():
-            if len(split):
-                prediction = predict(self.classifier, split.inputs, method=method)
-                found[name] = evaluate(prediction.log_probs, split.target)._asdict()
+            if len(split) and (not names or name in names):
+                inputs = split.inputs
+                log_probs = predict(
+                    self.classifier, inputs, method=method, scaling=scaling
+                ).log_probs
+                found[name] = evaluate(log_probs, split.target)._asdict()
         return found
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

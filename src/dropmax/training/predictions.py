@@ -16,7 +16,7 @@ from dropmax.data.labeled import some
 from dropmax.data.pixels import centered, pixels
 from dropmax.data.texts import PACKAGED, column_of_texts, embed, texts_of
 from dropmax.errors import DropmaxFileNotFoundError, DropmaxValueError
-from dropmax.training.classifier import Prediction, method_of, predict
+from dropmax.training.classifier import Prediction, predict
 from dropmax.training.run import Run
 
 RETAINED = 0.5
@@ -74,7 +74,7 @@ def describe_predictions(
     if not files:
         return
     classifier = run.classifier()
-    method = method or method_of(classifier, run.config)
+    method, scaling = run.method_and_scaling(classifier, method)
     paths = [Path(file) for file in files]
     found: Iterable[Instances]
     if len(run.shape) == 3:
@@ -89,7 +89,9 @@ def describe_predictions(
         described = (
             description
             for part in parts
-            for description in _described(run, predict(classifier, part, method=method), top)
+            for description in _described(
+                run, predict(classifier, part, method=method, scaling=scaling), top
+            )
         )
         for n, place in enumerate(places):
             note = {"note": notes[n]} if n in notes else {}

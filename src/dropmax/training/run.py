@@ -1,6 +1,7 @@
 """The directory that a run leaves: settings, class names, metrics, history, weights."""
 
 import json
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 
 import dropmax
 from dropmax import _check
+from dropmax.calibration import TemperatureScaling
 from dropmax.data import DataSet, Record
 from dropmax.errors import DropmaxFileNotFoundError
-from dropmax.training.classifier import Pixels, make_classifier
+from dropmax.training.classifier import Pixels, make_classifier, method_of
 from dropmax.training.config import RunConfig
 
 FORMAT = 1
@@ -30,8 +32,11 @@ CONFIG, METRICS, HISTORY, WEIGHTS, EXAMPLES = (
     "model.safetensors",
     "examples.safetensors",
 )
-RESUME = "resume.ckpt"
-"""What an unfinished run goes on from; deleted at its end."""
+RESUME, BEST = "resume.ckpt", "best.ckpt"
+"""What an unfinished run goes on from, and its weights of least validation NLL; deleted at its end.
+"""
+SELECTION = "selection"
+"""The run within a run that says for how many steps to train on all rows."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class Run:
             "seconds", "threads", "digest" and "versions".
         history: A mapping for each epoch: raw and weighted terms, gate, learning curve.
         record: What was fitted to the columns of a table; None for images and texts.
+        scaling: The temperature that its predictions have, on top of their method; None where it
+            would not help.
     """
 
     path: Path
@@ -64,6 +71,7 @@ class Run:
     metrics: Mapping[str, Any]
     history: Sequence[Mapping[str, Any]]
     record: Record | None = None
+    scaling: TemperatureScaling | None = None
 
     def classifier(self) -> nn.Sequential:
         """The trained classifier, in evaluation mode: images or rows to `Scores`.
@@ -78,6 +86,16 @@ class Run:
         except (OSError, SafetensorError, RuntimeError) as error:
             _broken(file, error)
         return classifier.eval()
+
+    def method_and_scaling(
+        self, classifier: nn.Module, method: str | None = None
+    ) -> tuple[str, TemperatureScaling | None]:
+        """How its classifier predicts: by a method, or its own if None, and the temperature of it.
+
+        The temperature was fitted for its own method, so that others have none.
+        """
+        own = method_of(classifier, self.config)
+        return (own, self.scaling) if method in (None, own) else (method, None)
 
     def examples(self) -> Tensor | None:
         """Up to eight training inputs that the run keeps, as its classifier takes them.
@@ -145,6 +163,7 @@ def load_run(path: str | Path) -> Run:
         _check.fail("path", must, str(path), "run train again, it goes on")
     try:
         history = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
+        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
         return Run(
             folder,
             RunConfig.from_dict(described["config"]),
@@ -153,12 +172,22 @@ def load_run(path: str | Path) -> Run:
             tuple(described.get("columns", ())),
             described.get("size"),
             described.get("digest"),
-            json.loads((folder / METRICS).read_text(encoding="utf-8")),
+            metrics,
             [json.loads(line) for line in history],
             _record(folder, described),
+            _scaling(metrics.get("temperature")),
         )
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         _broken(folder, error)
+
+
+def _scaling(described: Mapping[str, Any] | None) -> TemperatureScaling | None:
+    if described is None:
+        return None
+    found = TemperatureScaling(**described)
+    if not (found.kept is True and 0.0 < float(found.scale) < math.inf):
+        raise ValueError(f"temperature {described}")
+    return found
 
 
 def _record(folder: Path, described: Mapping[str, Any]) -> Record | None:

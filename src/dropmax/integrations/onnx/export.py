@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dropmax import _check
 from dropmax._files import whole
+from dropmax.calibration import TemperatureScaling
 from dropmax.errors import DropmaxFileNotFoundError, DropmaxValueError
 from dropmax.heads.research import NUM_NODES
 from dropmax.integrations.onnx.trace import onnx_program, or_fail
@@ -41,6 +42,7 @@ def export_onnx(
     output: str = "log_probs",
     class_names: Sequence[str] | None = None,
     recipe: Mapping[str, Any] | None = None,
+    scaling: TemperatureScaling | None = None,
     atol: float = 1e-5,
 ) -> dict[int, float]:
     """Write a model with a head as an ONNX file: inputs to log-probabilities, any number at once.
@@ -60,6 +62,8 @@ def export_onnx(
         class_names: Written into the file's metadata as JSON, under `class_names`.
         recipe: What makes an input of an instance, as JSON takes it. It is written into the
             metadata, under `recipe`.
+        scaling: A temperature that `dropmax.calibration.fit_temperature` fitted, as `Predictor`
+            takes it: the file has it inside.
         atol: How far the probabilities may be from torch's.
 
     Returns:
@@ -92,7 +96,7 @@ def export_onnx(
     if method == "exact" and num_nodes is None:
         num_nodes = NUM_NODES
     options: dict[str, Any] = {} if num_nodes is None else {"num_nodes": num_nodes}
-    predictor = Predictor(model, method, **options)
+    predictor = Predictor(model, method, scaling=scaling, **options)
     metadata = {"method": method, **{name: str(value) for name, value in options.items()}}
     if class_names is not None:
         _check_class_names(class_names, find_head(model).out_features)

@@ -70,6 +70,9 @@ LEFT_OUT = {
     "user_id": np.arange(COUNT) * 7 + 1000,
     "customerID": [f"C-{n * 13}" for n in range(COUNT)],
     "uuid": [f"{n:032x}" for n in range(COUNT)],
+    "numbers with a gap": [None, *range(1, COUNT)],
+    "id": [*range(100, 99 + COUNT), 100],
+    "row": ["r7", *(f"r{n}" for n in range(1, COUNT))],
     "constant": ["same"] * COUNT,
     "one number": [3.5] * COUNT,
     "empty": [None] * COUNT,
@@ -79,7 +82,6 @@ LEFT_OUT = {
 KEPT = {
     "valid": np.arange(COUNT) * 2,
     "order_id": np.arange(COUNT) // 4 + 7,
-    "numbers with a gap": [None, *range(1, COUNT)],
     "levels": [f"level {n % 20}" for n in range(COUNT)],
     "a gap or not": [None, "x"] * (COUNT // 2),
 }
@@ -104,6 +106,13 @@ def test_a_column_that_says_nothing_is_left_out_and_told(name, end, tmp_path):
 def test_a_column_that_says_something_is_kept(name, tmp_path):
     WRITERS["a.csv"](frame_of().assign(**{name: KEPT[name]}), tmp_path / "a.csv")
     assert name in load_data(str(tmp_path / "a.csv")).columns
+
+
+def test_a_column_to_keep_is_of_a_kind_that_can_be_learned_from(tmp_path):
+    frame = frame_of().assign(took=pandas.to_timedelta(np.arange(COUNT), unit="s"))
+    WRITERS["a.parquet"](frame, tmp_path / "a.parquet")
+    with raises(ValueError, "load_data: keep"):
+        load_data(str(tmp_path / "a.parquet"), keep=["took"])
 
 
 def test_columns_to_drop_and_to_keep_are_columns(tmp_path):
@@ -306,5 +315,7 @@ def test_texts_to_predict_may_stand_under_another_name(tmp_path, monkeypatch):
         with pytest.warns(DataWarning, match="'text' holds the texts"):
             assert predicted(other) == [known]
     assert predicted("other,message\ncc,abab\n") == [known]
-    with raises(ValueError, "describe_predictions: text_column"):
+    with pytest.warns(DataWarning, match="'text' holds the texts"):
+        assert predicted("number,text\n7,abab\n") == [known]
+    with raises(ValueError, "describe_predictions: files"):
         predicted("text,more\nabab,cc\n")

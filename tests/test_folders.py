@@ -248,6 +248,80 @@ def test_a_number_names_the_picture_of_that_name_before_one_with_zeros(tmp_path)
     assert found == {"7": "x", "007": "y", "08": "x", "9": "y"}
 
 
+def names_of(data):
+    """The classes of the pictures of each split, by their names."""
+    return {
+        split: {
+            Path(file).stem: data.class_names[k]
+            for file, k in zip(part.ids, part.target.tolist(), strict=True)
+        }
+        for split in ("train", "validation", "test")
+        if (part := getattr(data, split))
+    }
+
+
+@pytest.mark.parametrize("table", ["labels.csv", "train_labels.csv"])
+def test_a_competition_with_its_example_of_a_submission(table, tmp_path):
+    """Names without ends, fewer pictures to train on than there are, and dummy labels of others."""
+    for n in range(8):
+        save(tmp_path / "train" / f"a{n}.png", n)
+    for n in range(9):
+        save(tmp_path / "test" / f"b{n}.png", 20 + n)
+    rows = [f"a{n},{'xy'[n % 2]}" for n in range(8)]
+    (tmp_path / table).write_text("\n".join(["id,breed", *rows]))
+    rows = [f"b{n},x" for n in range(9)]
+    (tmp_path / "sample_submission.csv").write_text("\n".join(["id,breed", *rows]))
+    data, warned = load(tmp_path, label_column="breed")
+    found = names_of(data)
+    assert {**found["train"], **found["test"]} == {f"a{n}": "xy"[n % 2] for n in range(8)}
+    assert any("sample_submission.csv" in message for message in warned)
+
+
+@pytest.mark.parametrize("name", ["p{}", "{}", "{:03}", "p{}.png"])
+def test_tables_of_splits_name_flat_pictures(name, tmp_path):
+    for n in range(16):
+        save(tmp_path / "pictures" / f"{name.format(n).removesuffix('.png')}.png", n)
+    for split, numbers in (("train", range(8)), ("val", range(8, 10)), ("test", range(10, 16))):
+        rows = [f"{name.format(n)},{'xy'[n % 2]}" for n in numbers]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["id,label", *rows]))
+    found = names_of(load(tmp_path)[0])
+    assert [len(found[split]) for split in ("train", "validation", "test")] == [8, 2, 6]
+    assert {**found["train"], **found["validation"], **found["test"]} == {
+        name.format(n).removesuffix(".png"): "xy"[n % 2] for n in range(16)
+    }
+
+
+@pytest.mark.parametrize("labeled", [True, False])
+@pytest.mark.parametrize("deep", ["", "cat/"])
+def test_one_table_of_pictures_in_folders_of_splits_moves_none(labeled, deep, tmp_path):
+    rows = []
+    for start, split in ((0, "train"), (100, "test")):
+        for n in range(start, start + 8):
+            save(tmp_path / split / deep / f"{n}.png", n)
+            label = "xy"[n % 2] if labeled or split == "train" else ""
+            rows.append(f"{split}/{deep}{n}.png,{label}")
+    (tmp_path / "all.csv").write_text("\n".join(["file,label", *rows]))
+    data, warned = load(tmp_path)
+    found = names_of(data)
+    if labeled:
+        assert set(found["train"]) == {str(n) for n in range(8)}
+        assert set(found["test"]) == {str(n) for n in range(100, 108)}
+    else:
+        assert {*found["train"], *found["test"]} == {str(n) for n in range(8)}
+        assert any("test has no label" in message for message in warned)
+
+
+@pytest.mark.parametrize("target", ["..", "../.."])
+def test_a_link_to_a_folder_around_the_data_is_not_followed(target, tmp_path):
+    fill(tmp_path / "private", 3, 50)
+    for start, name in enumerate(("cat", "dog")):
+        fill(tmp_path / "data" / name, 5, 10 * start)
+    (tmp_path / "data" / "cat" / "up").symlink_to(target, target_is_directory=True)
+    data, warned = load(tmp_path / "data")
+    assert len(data.train) + len(data.test) == 10
+    assert any("cat/up" in message for message in warned)
+
+
 def test_a_table_that_names_no_picture_is_left_out(tmp_path):
     for start, name in enumerate("ab"):
         fill(tmp_path / name, 5, 10 * start)

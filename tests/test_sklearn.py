@@ -184,6 +184,20 @@ def test_what_is_held_out_decides_nothing_of_the_record():
     assert seen == {False, True}
 
 
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+def test_an_array_with_what_pandas_has_for_gaps():
+    pandas = pytest.importorskip("pandas")
+    frame, y = frame_of(100, seed=0)
+    classifier = DropMaxClassifier(random_state=0, max_iter=2).fit(frame, y)
+    gaps = frame.to_numpy(dtype=object)
+    missing = pandas.isna(gaps)
+    filled = [np.where(missing, gap, gaps) for gap in (pandas.NA, None, np.nan)]
+    found = [classifier.predict_proba(rows) for rows in filled]
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+    assert found[0] == pytest.approx(classifier.predict_proba(frame), abs=1e-6)
+
+
 @pytest.mark.parametrize("cells", ["timedelta", "lists", "arrays"])
 def test_columns_that_are_none_of_the_kinds_are_refused(cells):
     frame, y = frame_of(20, seed=0)
@@ -236,6 +250,8 @@ def test_weights_of_what_is_no_class_are_refused(wrong, wine):
         DropMaxClassifier(class_weight=wrong).fit(X, named)
     with raises(ValueError, "DropMaxClassifier.fit: class_weight"):
         DropMaxClassifier(class_weight={"0": 1.0}).fit(X, y)
+    with raises(ValueError, "DropMaxClassifier.fit: class_weight"):
+        DropMaxClassifier(class_weight={y[0]: -2.0}).fit(X, y)
     for odd in ("balance", ["0"], 2.0):
         with pytest.raises(DropmaxError, match=r"DropMaxClassifier.fit: class_weight"):
             DropMaxClassifier(class_weight=odd).fit(X, y)

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dropmax.cli import main
 from dropmax.data import DataSet, LabeledData
 from dropmax.data.splits import FEWEST, Splits, apart, contradicting, in_both
 
@@ -101,6 +102,18 @@ def test_a_class_of_few_rows_gives_none_to_validation_and_that_is_said(count):
     found = splits.validation.target.bincount(minlength=2).tolist()
     assert found == [3, int(count >= FEWEST)]
     assert ("few" in data.described(splits)) == (count < FEWEST)
+
+
+@pytest.mark.parametrize("options", [[], ["--validation-fraction", "0.5"]])
+def test_that_no_row_validates_is_said(options, tmp_path, capsys):
+    rows = [f"{n},{n % 4},{'xy'[n % 2]}" for n in range(8)]
+    (tmp_path / "a.csv").write_text("\n".join(["a,b,label", *rows]))
+    command = ["train", "--data", str(tmp_path / "a.csv"), "--keep", "a", "--epochs", "1"]
+    assert main([*command, *options, "--out", str(tmp_path / "run")]) == 0
+    assert "No row validates" in capsys.readouterr().err
+    half = [*command, "--split", "half", "--out", str(tmp_path / "half")]
+    assert main(half) == 0
+    assert "No row validates" not in capsys.readouterr().err
 
 
 def test_rows_that_validate_and_equal_others_are_counted():

@@ -95,6 +95,15 @@ def test_a_class_whose_rows_are_all_broken_does_not_vanish(tmp_path):
         load_data(write(tmp_path / "a.csv", rows, ["text", "label"]), text_column="text")
 
 
+def test_a_class_of_rows_that_are_no_utf8_does_not_vanish(tmp_path):
+    words = ["gewöhnlich", "groß"] * 4
+    rows = [f"{n % 3},{word},{'xy'[n % 2]}".encode() for n, word in enumerate(words)]
+    rows += ["8,größe,rare".encode("cp1252"), "9,größe,rare".encode("cp1252")]
+    (tmp_path / "a.csv").write_bytes(b"\n".join([b"n,word,label", *rows]))
+    with raises(ValueError, "load_data: rows"):
+        load_data(str(tmp_path / "a.csv"))
+
+
 @pytest.mark.parametrize("count", [1, 9])
 def test_decimal_commas_are_refused(count, tmp_path):
     rows = [[a, f"{n},5" if n < count else n, *rest] for n, (a, _, *rest) in enumerate(cells(9))]

@@ -399,6 +399,15 @@ def logits_of(model, inputs):
     return returned["logits"] if isinstance(returned, dict) else returned
 
 
+def test_an_example_that_the_model_does_not_take_leaves_it_as_it_was():
+    model = LateDynamic()
+    kept = copy.deepcopy(model.state_dict())
+    with raises(ValueError, "convert: example"):
+        convert(model, example=torch.randn(3, 5))
+    assert model.state_dict().keys() == kept.keys()
+    assert not any(module._forward_hooks for module in model.modules())
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("make", [Late, LateDynamic, Unused, UnusedDynamic, Identical])
 @pytest.mark.parametrize("pack", [lambda x: x, lambda x: (x,), lambda x: {"x": x}])

@@ -409,7 +409,7 @@ def train(
         precision=precision,
         threads=threads,
     )
-    if run.scaling is not None:
+    if run.scaling is not None and not quiet:
         fitted = f"a temperature of {1.0 / run.scaling.scale:.2f}, fitted on validation rows"
         typer.echo(f"Predictions have {fitted}.", err=True)
     if "test" in run.metrics:

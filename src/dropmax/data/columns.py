@@ -17,6 +17,8 @@ from dropmax.data import tables
 from dropmax.data.labeled import DataWarning, LabeledData
 from dropmax.data.record import Encoded, Record, check_columns, kind_of, rare, read, values_of
 
+DIFFERENT = 0.95
+"""A column numbers or names the rows if more than this share of them have a value of their own."""
 Parts = dict[str, LabeledData]
 """The rows of each split."""
 
@@ -144,7 +146,11 @@ def features(
             of_levels = name in table.levels or hasattr(rows.features[name], "names")
             kind = "category" if of_levels else None
             kind, why = _looked_at(rows, name, sound, kind)
-            if why and (name not in keep or not kind):
+            if name in keep and not kind:
+                must = "name columns of numbers, texts, booleans or dates"
+                got = _check.Verbatim(f"{name!r}: {why}")
+                _check.fail("keep", must, got, "leave it out, or convert it")
+            if why and name not in keep:
                 left_out[name] = why
             else:
                 kinds[name] = kind
@@ -178,15 +184,16 @@ def _looked_at(
     count = len(levels) or len(np.unique(values))
     gaps = levels[None] if levels else int(np.isnan(values).sum())
     filled = len(values) - gaps
-    whole = kind == "number" and filled == len(values) and bool((values % 1 == 0).all())
-    different = filled == len(values) == count
+    known = values[~np.isnan(values)] if kind == "number" else values
+    whole = kind == "number" and bool((known % 1 == 0).all())
+    different = count - (gaps > 0) > DIFFERENT * len(values)
     if not filled:
         return kind, "it is empty"
     if tables.INDEX.fullmatch(name):
         return kind, "it numbers the rows"
     if count == 1:
         return kind, "it holds one value"
-    if different and whole and values.min() in (0, 1) and np.ptp(values) < len(table):
+    if different and whole and known.min() in (0, 1) and np.ptp(known) < len(table):
         return kind, "it numbers the rows"
     if different and (whole or kind == "category") and IDENTITY.fullmatch(name):
         return kind, "it names the rows"

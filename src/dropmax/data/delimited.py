@@ -44,7 +44,8 @@ def read(argument: str, file: Path) -> tuple[Any, dict[int, str]]:
     """Columns of texts by the names in the first line; and what is wrong with which row.
 
     Spaces around names and fields do not count. A column without a name is called as pandas calls
-    it, "Unnamed: 0" by its place. Empty fields are None, and so is every field of a broken row.
+    it, "Unnamed: 0" by its place. Fields that are empty or no UTF-8 are None, and so are all those
+    of a row that has too few or too many.
 
     Raises:
         ValueError: If the file cannot be read, or its first line does not name columns.
@@ -117,7 +118,7 @@ def _sound(text: str, separator: str, count: int) -> Read | None:
 
 
 def _row_by_row(text: str, separator: str) -> Read:
-    """The rows of a text, of which some are broken."""
+    """The rows of a text, of which some are broken. Those with all fields keep what can be read."""
     import pyarrow
 
     lines = list(io.StringIO(text, newline=""))
@@ -125,7 +126,7 @@ def _row_by_row(text: str, separator: str) -> Read:
     header = [] if isinstance(header, str) else header
     broken = {n: why for n, row in enumerate(rows) if (why := _fault(row, len(header)))}
     columns = [
-        [None if n in broken else row[place] or None for n, row in enumerate(rows)]
+        [_readable(row[place]) if len(row) == len(header) else None for row in rows]
         for place in range(len(header))
     ]
     return header, [pyarrow.array(column, pyarrow.string()) for column in columns], broken
@@ -204,6 +205,10 @@ def _records(lines: Sequence[str], separator: str) -> Iterator[list[str] | str]:
                 start += read + 1
     finally:
         csv.field_size_limit(limit)
+
+
+def _readable(cell: str) -> str | None:
+    return cell if cell and "\ufffd" not in cell else None
 
 
 def _fault(row: list[str] | str, count: int) -> str:

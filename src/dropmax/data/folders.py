@@ -21,9 +21,11 @@ LAYOUT = "lay it out as FOLDER/CLASS/PICTURE, or FOLDER/train/CLASS/PICTURE with
 NAMES = 0.5
 """A column names pictures if more than this share of its values do.
 
-If it holds no ends of names, more than this share of the pictures has to be in it too: numbers in
-a table may be numbers of pictures by chance.
+If these are numbers, and the table is of no split, more than this share of the pictures has to be
+in it too: they may be numbers of pictures by chance.
 """
+EXAMPLE = "submission"
+"""In the name of a table that competitions add as an example, with labels that are none."""
 
 
 class Source(NamedTuple):
@@ -40,7 +42,8 @@ class Listing(NamedTuple):
         folder: The folder.
         files: The files that count, relative to it.
         passed: What does not count: files that are hidden or in a folder that is, links that lead
-            nowhere or to what is listed already, and empty folders, with a slash at the end.
+            nowhere, to what is listed already or to a folder around all of it, and empty folders,
+            with a slash at the end.
     """
 
     folder: Path
@@ -96,7 +99,8 @@ def listed(argument: str, folder: Path) -> Listing:
         visit(folder)
         while links:
             link = links.pop(0)
-            if os.path.realpath(link) in seen:
+            target = os.path.realpath(link)
+            if target in seen or Path(target) in folder.resolve().parents:
                 passed.append(str(link.relative_to(folder)))
             else:
                 visit(link)
@@ -215,34 +219,62 @@ def _table(folder: Path, classes: Mapping[str, Sequence[Path]]) -> Table:
 
 
 class _Named(NamedTuple):
-    """A table that names pictures, and the pictures that its rows are of."""
+    """A table that names pictures, and the picture of each row, or None."""
 
     table: Table
-    used: set[Path]
+    files: Sequence[Path | None]
 
 
 def _with_table(argument: str, listing: Listing, pictures: Sequence[Path]) -> Source | None:
     """The pictures that tables beside them name; None if there is no such table.
 
-    They are the tables of splits if one is named train, else there has to be one.
+    They are the tables of splits if one is named train, else there has to be one. Its rows are of
+    the splits in whose folders their pictures are, if all pictures are in such folders.
     """
     named: dict[Path, _Named] = {}
     for file in listing.files:
         beside = len(file.parts) == 1 or (len(file.parts) == 2 and split_of(file.parts[0]))
-        if beside and tables.is_table(listing.folder / file):
+        example = EXAMPLE in file.name.lower()
+        if beside and not example and tables.is_table(listing.folder / file):
             found = _named(argument, listing.folder, file, pictures)
             named.update({file: found} if found else {})
     if not named:
         return None
     by_split = {split: file for file in named if (split := _split_of_table(file))}
-    if "train" not in by_split:
-        if len(named) > 1:
-            got = _check.Verbatim(some(list(map(str, named))))
-            _check.fail(argument, "hold one table of pictures, or train", got, "rename one train")
+    if "train" not in by_split and len(named) > 1:
+        got = _check.Verbatim(some(list(map(str, named))))
+        _check.fail(argument, "hold one table of pictures, or train", got, "rename one train")
+    if "train" in by_split:
+        splits = {split: named[file].table for split, file in by_split.items()}
+    else:
         by_split = {"train": next(iter(named))}
-    splits = {split: named[file].table for split, file in by_split.items()}
-    used = set(by_split.values()).union(*(named[file].used for file in by_split.values()))
+        in_folders = all(len(file.parts) > 1 and split_of(file.parts[0]) for file in pictures)
+        whole = named[by_split["train"]]
+        splits = _by_folder(whole) if in_folders else {"train": whole.table}
+    of_tables = [file for name in by_split.values() for file in named[name].files]
+    used = {*by_split.values(), *(file for file in of_tables if file is not None)}
     return Source(splits, listing.but(used))
+
+
+def _by_folder(whole: _Named) -> dict[str, Table]:
+    """The rows of a table by the split in whose folder their picture is.
+
+    Those without a picture are broken, and stay with those to train on.
+    """
+    rows: dict[str, list[int]] = defaultdict(list)
+    for n, file in enumerate(whole.files):
+        rows[(file and split_of(file.parts[0])) or "train"].append(n)
+    if not any(whole.files[n] for n in rows["train"]):
+        return {"train": whole.table}
+    found, broken, levels = whole.table
+    return {
+        split: Table(
+            found.select(of_split),
+            {place: broken[n] for place, n in enumerate(of_split) if n in broken},
+            levels,
+        )
+        for split, of_split in rows.items()
+    }
 
 
 def _split_of_table(file: Path) -> str | None:
@@ -263,15 +295,21 @@ def _named(argument: str, folder: Path, file: Path, pictures: Sequence[Path]) ->
             by_name[int(picture.stem)].append(picture)
     names = {column: set(map(str, rows[column][:])) for column in rows.features}
     hits = {column: {name for name in names[column] if _called(name, by_name)} for column in names}
-    with_ends = {
+    numbers = {
         column
         for column, called in hits.items()
-        if sum(bool(PurePosixPath(name).suffix) for name in called) > NAMES * len(names[column])
+        if sum(name.strip().isdecimal() for name in called) > NAMES * len(called)
     }
-    column = max(hits, key=lambda column: (column in with_ends, len(hits[column])), default="")
-    of_all = 1 if column in with_ends else len(own or pictures)
-    if not column or len(hits[column]) <= NAMES * max(len(names[column]), of_all):
+    by_chance = numbers if split is None else set()
+    naming = [
+        column
+        for column, called in hits.items()
+        if len(called) > NAMES * len(names[column])
+        and (column not in by_chance or len(called) > NAMES * len(own or pictures))
+    ]
+    if not naming:
         return None
+    column = max(naming, key=lambda column: (column not in numbers, len(hits[column])))
     return _joined(folder, rows, dict(found), column, by_name)
 
 
@@ -296,17 +334,16 @@ def _joined(
 ) -> _Named:
     import datasets
 
-    files: list[str | None] = [None] * len(rows)
-    used: set[Path] = set()
+    files: list[Path | None] = [None] * len(rows)
     for n, name in enumerate(rows[column][:]):
         found = _called(str(name), by_name)
         if len(found) == 1:
-            files[n] = str(folder / found[0])
-            used.add(found[0])
+            files[n] = found[0]
         else:
             broken.setdefault(n, f"{len(found)} pictures are called {str(name)!r}")
     rows = rows.remove_columns([column, *({IMAGE} & set(rows.features) - {column})])
+    places = [None if file is None else str(folder / file) for file in files]
     pictures = datasets.Dataset.from_dict(
-        {IMAGE: files}, features=datasets.Features({IMAGE: datasets.Image()})
+        {IMAGE: places}, features=datasets.Features({IMAGE: datasets.Image()})
     )
-    return _Named(Table(datasets.concatenate_datasets([rows, pictures], axis=1), broken), used)
+    return _Named(Table(datasets.concatenate_datasets([rows, pictures], axis=1), broken), files)

@@ -190,9 +190,13 @@ def load_labeled(
     features = table["test"].rows.features
     label_column = tables.column("label_column", label_column, features, "ClassLabel")
     if encoder is not None:
-        text_column = column_of_texts("source", text_column, features, label_column)
+        rows = table["test"].rows
+        text_column = column_of_texts("source", text_column, rows, label_column)
         read = read_texts(table, label_column, text_column, encoder, class_names)
     elif len(shape) == 3:
+        if image_column not in features and not any(map(tables.is_image, features.values())):
+            got = _check.Verbatim(f"the columns {', '.join(features)}")
+            _check.fail("source", "hold images, as the run takes them", got, "choose other data")
         read = read_images(table, label_column, image_column, size, class_names, shape[0])
     else:
         read = read_rows(table, label_column, record=record, class_names=class_names)
@@ -232,17 +236,18 @@ def _source(
 
 
 def _with_labels(source: Source, label_column: str) -> Source:
-    """The splits that hold the column of labels; a warning names the others."""
-    splits, unused = source
-    for name in [name for name in splits if label_column not in splits[name].rows.features]:
-        rows = splits[name].rows
-        without = f"{name} has no column {label_column!r}; rows left out: {len(rows)}"
+    """The splits that hold labels; a warning names the others."""
+    kept, unused = {}, source.unused
+    for name, table in source.splits.items():
+        has_column = label_column in table.rows.features
+        if has_column and (name == "train" or any(tables.labels(table.rows, label_column))):
+            kept[name] = table
+            continue
+        lacks = "no label" if has_column else "no column"
+        without = f"{name} has {lacks} {label_column!r}; rows left out: {len(table.rows)}"
         _warn("label_column", f"{without}; add the labels, or pass the file to predict")
-        unused = (*unused, *(f"{name}, row {n}" for n in range(len(rows))))
-    return Source(
-        {name: splits[name] for name in splits if label_column in splits[name].rows.features},
-        unused,
-    )
+        unused = (*unused, *(f"{name}, row {n}" for n in range(len(table.rows))))
+    return Source(kept, unused)
 
 
 def _divided(

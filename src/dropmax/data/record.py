@@ -427,12 +427,17 @@ def _filled(parts: Any, medians: Any, gaps: bool) -> Any:
 def _is_gap(cell: object) -> bool:
     if isinstance(cell, str):
         return cell.strip().lower() in GAPS
-    return cell is None or bool(cell != cell)
+    return _is_nothing(cell)
+
+
+def _is_nothing(cell: object) -> bool:
+    """Whether it is None, NaN or NaT, or pandas' NA, which is not even unequal to itself."""
+    return cell is None or type(cell).__name__ == "NAType" or bool(cell != cell)
 
 
 def _level(cell: object) -> str | None:
     """The name of a level: 1 and 1.0 are one."""
-    if cell is None or cell != cell:
+    if _is_nothing(cell):
         return None
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))

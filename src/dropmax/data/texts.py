@@ -24,6 +24,7 @@ from dropmax import _check
 from dropmax._files import make_folder, write_whole
 from dropmax.data import tables
 from dropmax.data.labeled import DataWarning, LabeledData
+from dropmax.data.record import kind_of
 
 PART = 512
 """So many texts are embedded, and kept, at a time."""
@@ -171,14 +172,27 @@ def _packaged() -> Path | None:
     return Path(get_model_path())
 
 
-def column_of_texts(argument: str, known: str | None, features: Any, label_column: str) -> str:
+def column_of_texts(argument: str, known: str | None, rows: Any, label_column: str) -> str:
     """The column of texts that a run was trained on, else the only one, which a warning names."""
-    if known in features:
+    if known in rows.features:
         return str(known)
-    found = tables.column("text_column", None, features, "string", taken=label_column)
-    message = f"{_check.caller(argument)}: no column {known!r}; {found!r} holds the texts."
+    strings = [
+        name
+        for name, feature in rows.features.items()
+        if tables.kind_of(feature) == "string" and name != label_column
+    ]
+    found = [name for name in strings if kind_of(name, _cells(rows, name)) == "category"]
+    if len(found) != 1:
+        got = _check.Verbatim(f"the columns {', '.join(rows.features)}")
+        must = f"hold the column {known!r}, or no column of texts but one"
+        _check.fail(argument, must, got, "rename the one with the texts")
+    message = f"{_check.caller(argument)}: no column {known!r}; {found[0]!r} holds the texts."
     warnings.warn(message, DataWarning, stacklevel=3)
-    return found
+    return str(found[0])
+
+
+def _cells(rows: Any, name: str) -> Any:
+    return np.fromiter(rows[name][:], dtype=object, count=len(rows))
 
 
 def texts_of(rows: Any, column: str, broken: dict[int, str]) -> list[str]:

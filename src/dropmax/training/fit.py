@@ -19,6 +19,7 @@ from dropmax._files import holds_something, make_folder, write_whole
 from dropmax.calibration import TemperatureScaling, fit_temperature
 from dropmax.data import DataSet, DataWarning, LabeledData, Record, Splits, load_data
 from dropmax.data.load import load_labeled
+from dropmax.data.splits import FEWEST
 from dropmax.metrics import reliability
 from dropmax.training.classifier import (
     class_weights,
@@ -126,7 +127,7 @@ def train(
 
         trainer = _trainer(folder, config, machine, progress=progress)
         if progress and not config.refit and trainer.is_global_zero:
-            print(data.described(splits), file=sys.stderr)
+            _say_splits(config, data, splits)
         make_folder(folder)
         write_whole(folder / CONFIG, to_json(description))
         chosen = planned = None
@@ -342,7 +343,15 @@ def draw(config: RunConfig, data: DataSet) -> Splits:
 
 def say_splits(config: RunConfig, data: DataSet) -> None:
     """Say on the terminal how many rows of a run train, validate and test, and whence they are."""
-    print(data.described(draw(config, of_classes(config, data))), file=sys.stderr)
+    data = of_classes(config, data)
+    _say_splits(config, data, draw(config, data))
+
+
+def _say_splits(config: RunConfig, data: DataSet, splits: Splits) -> None:
+    said = data.described(splits)
+    if config.validation_fraction_of(data) and not len(splits.validation):
+        said += f" No row validates: each class has fewer than {FEWEST} rows to train on."
+    print(said, file=sys.stderr)
 
 
 def splits_and_classifier(

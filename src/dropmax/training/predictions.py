@@ -173,7 +173,7 @@ def _rows(run: Run, file: Path) -> Instances:
         return Instances(places, inputs, broken, {n: "; ".join(notes[n]) for n in notes})
     known = run.columns[0] if run.columns else run.config.text_column
     labels = run.config.label_column or tables.LABEL
-    column = column_of_texts("files", known, rows.features, labels)
+    column = column_of_texts("files", known, rows, labels)
     every = texts_of(rows, column, broken)
     texts = [text for n, text in enumerate(every) if n not in broken]
     encoder = run.config.encoder or PACKAGED

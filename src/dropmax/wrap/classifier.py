@@ -187,6 +187,9 @@ def _seen(model: nn.Module, example: Example) -> Uses:
     try:
         with torch.random.fork_rng(devices=[]), evaluating(model), torch.no_grad():
             result = model(**example) if isinstance(example, Mapping) else model(*arguments)
+    except Exception as error:  # a model may raise whatever it likes
+        got = _check.Verbatim(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        _check.fail("example", "be a batch that the model takes", got, "pass what you train on")
     finally:
         for hook in hooks:
             hook.remove()

@@ -168,6 +168,7 @@ def weights_of(table: Any, y: Any, sample_weight: Any, class_weight: Any, classe
                 shown = ", ".join(map(repr, known[:SHOWN])) + ", ..." * (len(known) > SHOWN)
                 must = f"name classes, which are {shown}"
                 _check.fail("class_weight", must, got, "name them as y does")
+            _check.number("class_weight", class_weight[label], low=0.0)
         weight = weight * np.array([class_weight.get(label, 1.0) for label in y], dtype=float)
     elif class_weight is not None:
         if class_weight != "balanced":

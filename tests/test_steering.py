@@ -318,6 +318,15 @@ def test_a_run_has_the_threads_asked_for_and_leaves_those_of_the_caller(threads,
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.parametrize(("epochs", "lr", "said"), [(3, 3e-3, True), (60, 1e-2, False)])
+def test_a_run_that_ends_too_early_says_so(epochs, lr, said, tmp_path, capsys):
+    config = replace(SMALL, epochs=epochs, lr=lr, schedule="constant", validation_per_class=20)
+    run = train(config, tmp_path, data=DIGITS)
+    nlls = [row["curve"]["validation"]["nll"] for row in run.history if "curve" in row]
+    assert (nlls[-1] < 0.97 * min(nlls[:-1])) is said
+    assert ("still falls" in capsys.readouterr().err) is said
+
+
 TRAIN = """
 import sys
 from dropmax.training import RunConfig, train

@@ -47,6 +47,8 @@ from dropmax.training.run import (
 )
 from dropmax.wrap import find_head
 
+CLEARLY = 0.03
+"""The validation NLL still falls if it is lower by more than this share than ever before."""
 NUM_EXAMPLES = 8
 """A run keeps so many of its inputs."""
 
@@ -156,7 +158,20 @@ def train(
         if trainer.is_global_zero:
             _finish(folder, module, data.digest, examples, chosen, trainer.global_step)
         trainer.strategy.barrier()
-    return load_run(folder)
+    run = load_run(folder)
+    if progress and (falls := still_falls(run)):
+        said = f"from {falls[0]:.3f} to {falls[1]:.3f} nats in the last tenth"
+        print(f"The validation NLL still falls, {said}: train for more epochs.", file=sys.stderr)
+    return run
+
+
+def still_falls(run: Run) -> tuple[float, float] | None:
+    """The last two validation NLLs of the learning curve if the last is clearly the lowest."""
+    curve = [row["curve"] for row in run.history if "curve" in row]
+    nlls = [point["validation"]["nll"] for point in curve if "validation" in point]
+    if len(nlls) < 3 or nlls[-1] > (1.0 - CLEARLY) * min(nlls[:-1]):
+        return None
+    return nlls[-2], nlls[-1]
 
 
 def _length(steps: int, longest: int) -> tuple[int, int]:

@@ -86,6 +86,8 @@ bench: env
 		--figure docs/images/monte_carlo
 	$(BIN)/python benchmarks/estimators.py --out benchmarks/results/estimators.jsonl \
 		$(if $(DROPMAX_DATA),--data-root $(DROPMAX_DATA))
+	$(if $(DROPMAX_DATA),$(BIN)/python benchmarks/few_texts.py --data-root $(DROPMAX_DATA) \
+		--out benchmarks/results/few_texts.jsonl)
 	$(BIN)/python benchmarks/reading.py --out benchmarks/results/reading.jsonl
 	$(BIN)/python benchmarks/many_classes.py --out benchmarks/results/many_classes.jsonl \
 		--figure docs/images/many_classes

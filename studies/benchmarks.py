@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from dropmax.compare.summary import paired
+
 Lines = Sequence[Mapping[str, Any]]
 Rows = list[Sequence[str]]
 
@@ -75,6 +77,42 @@ def estimators_table(lines: Lines) -> Rows:
             for line in lines
         ),
     ]
+
+
+def few_texts_table(lines: Lines) -> Rows:
+    """Few texts of each class: classifiers and their differences to the first, paired by draw."""
+    header = (
+        "data",
+        "texts a class",
+        "classifier",
+        "error %",
+        "difference",
+        "NLL, nats",
+        "seconds",
+    )
+    rows: Rows = [header]
+    cells = dict.fromkeys((line["data"], line["per_class"]) for line in lines)
+    for data, per_class in cells:
+        of_cell = [one for one in lines if (one["data"], one["per_class"]) == (data, per_class)]
+        names = list(dict.fromkeys(line["config"]["head"] for line in of_cell))
+        for name in names:
+            mine = [line for line in of_cell if line["config"]["head"] == name]
+            difference = ""
+            if name != names[0]:
+                found = paired(of_cell, "error", name, names[0])
+                difference = f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+            rows.append(
+                (
+                    data,
+                    str(per_class),
+                    f"`{name}`",
+                    f"{statistics.mean(line['test']['error'] for line in mine):.2f}",
+                    difference,
+                    f"{statistics.mean(line['test']['nll'] for line in mine):.3f}",
+                    f"{statistics.median(line['seconds'] for line in mine):.1f}",
+                )
+            )
+    return rows
 
 
 def largest_table(lines: Lines) -> Rows:
@@ -172,6 +210,7 @@ TABLES: Mapping[str, Callable[[Lines], Rows]] = MappingProxyType(
         "predictive/cost": predictive_table,
         "predictive/ratios": predictive_ratios_table,
         "estimators/all": estimators_table,
+        "few_texts/all": few_texts_table,
         "many_classes/overview": overview_table,
         "many_classes/largest": largest_table,
         "many_classes/wide": ratios_table(WIDE),

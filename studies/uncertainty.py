@@ -42,8 +42,18 @@ FOLDS = 5
 LEFT_OUT = 20
 
 
+FIRST_DEFAULTS: dict[str, Any] = {
+    "hidden_layer_sizes": (100,),
+    "alpha": 0.1,
+    "max_iter": 50,
+    "n_iter_no_change": 10,
+}
+"""Of `DropMaxClassifier`, with which the committed lines were made."""
+
+
 def fitted(head: str, seed: int, rows: Tensor, target: Tensor) -> DropMaxClassifier:
-    return DropMaxClassifier(head, random_state=seed).fit(rows.numpy(), target.numpy())
+    classifier = DropMaxClassifier(head, random_state=seed, **FIRST_DEFAULTS)
+    return classifier.fit(rows.numpy(), target.numpy())
 
 
 def predictions(classifier: DropMaxClassifier, scores: Scores) -> dict[str, Tensor]:

@@ -58,13 +58,20 @@ def fitted(wine):
 
 @pytest.mark.parametrize("load", [load_wine, load_breast_cancer, load_digits])
 def test_defaults_serve_small_tables(load):
-    X, y = load(return_X_y=True)
-    X, X_test, y, y_test = train_test_split(X, y, stratify=y, random_state=0)
-    classifier = DropMaxClassifier(random_state=0).fit(X, y)
-    assert classifier.score(X_test, y_test) > 0.95
-    assert log_loss(y_test, classifier.predict_proba(X_test)) < 0.15
-    assert classifier.n_iter_ == len(classifier.loss_curve_) == 50
-    assert classifier.loss_curve_[-1] < classifier.loss_curve_[0]
+    whole = load(return_X_y=True)
+    right, nlls = [], []
+    for seed in range(3):
+        X, X_test, y, y_test = train_test_split(*whole, stratify=whole[1], random_state=seed)
+        classifier = DropMaxClassifier(random_state=0).fit(X, y)
+        right.append(classifier.score(X_test, y_test))
+        nlls.append(log_loss(y_test, classifier.predict_proba(X_test)))
+        scarcity = (10 * len(set(y)) / len(X)) ** 0.5
+        assert classifier.n_iter_ == round(max(50, 200 * scarcity))
+        assert classifier.network_[0].out_features == round(max(100, 512 * scarcity))
+        assert classifier.n_iter_ == len(classifier.loss_curve_)
+        assert classifier.loss_curve_[-1] < classifier.loss_curve_[0]
+    assert np.mean(right) > 0.95
+    assert np.mean(nlls) < 0.15
 
 
 @pytest.mark.parametrize("head", dropmax.HEADS)
@@ -314,7 +321,7 @@ def test_early_stopping_keeps_the_best_weights(wine):
     X, _, y, _ = wine
     classifier = DropMaxClassifier(early_stopping=True, validation_fraction=0.3, random_state=0)
     classifier.fit(X, y)
-    assert classifier.n_iter_ == len(classifier.validation_scores_) < 50
+    assert classifier.n_iter_ == len(classifier.validation_scores_) < 200
     assert max(classifier.validation_scores_) > 0.9
     assert classifier.score(X, y) > 0.9
 
@@ -399,6 +406,17 @@ def test_training_stops_where_nothing_is_gained(wine):
     X, _, y, _ = wine
     stopped = DropMaxClassifier(tol=100.0, n_iter_no_change=2, random_state=0).fit(X, y)
     assert stopped.n_iter_ == 3
+    assert DropMaxClassifier(tol=100.0, max_iter=7, random_state=0).fit(X, y).n_iter_ == 7
+
+
+@pytest.mark.parametrize(("rows", "alpha"), [(2, 1.0), (10, 1.0), (40, 0.25), (100, 0.1)])
+def test_fewer_rows_of_a_class_have_more_weight_decay(rows, alpha):
+    random = np.random.default_rng(0)
+    X, y = random.normal(size=(3 * rows, 4)), np.repeat(range(3), rows)
+    made = [DropMaxClassifier(alpha=a, random_state=0, max_iter=3) for a in ("auto", alpha, 5.0)]
+    probabilities = [classifier.fit(X, y).predict_proba(X) for classifier in made]
+    assert np.array_equal(probabilities[0], probabilities[1])
+    assert not np.array_equal(probabilities[0], probabilities[2])
 
 
 def test_retained_classes(wine, fitted):

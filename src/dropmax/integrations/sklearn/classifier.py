@@ -19,6 +19,7 @@ from dropmax.data.record import Record
 from dropmax.heads import Scores
 from dropmax.integrations.sklearn import storage
 from dropmax.integrations.sklearn.fitting import (
+    NO_SCARCITY,
     Fitting,
     check_built,
     check_loss,
@@ -27,8 +28,11 @@ from dropmax.integrations.sklearn.fitting import (
     indices_of,
     normalized,
     rows_and_labels,
+    scarcity_of,
     seeds_of,
+    shape_of,
     weights_of,
+    widths_of,
 )
 from dropmax.integrations.sklearn.network import (
     PREDICTED_AT_ONCE,
@@ -53,18 +57,21 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         head: A head as `dropmax.make_head` takes it: "dropmax", "softmax:label_smoothing=0.1", ...
-        hidden_layer_sizes: Widths of the dense layers before the head; () makes it linear.
-        alpha: Weight decay, decoupled from the gradient. It spares the head's gate.
+        hidden_layer_sizes: Widths of the dense layers before the head; () makes it linear. "auto"
+            is one layer. With r rows of a class on average and s = sqrt(10 / r), it has the width
+            512 s, from 100 to 512.
+        alpha: Weight decay, decoupled from the gradient. It spares the head's gate. "auto" is s^2,
+            from 0.1 to 1.
         batch_size: The number of rows in a step; "auto" is all of them, but at most 200.
         learning_rate_init: The largest step size of Adam. The step size rises to it in the first
             tenth of the steps, and then falls by a cosine. `partial_fit` takes a tenth of it.
-        max_iter: The number of epochs.
+        max_iter: The number of epochs. "auto" is 200 s, from 50 to 200.
         early_stopping: Whether to hold out a part of the rows, stop when the accuracy on them no
             longer rises, and keep the best weights.
         validation_fraction: The part of the rows that early stopping holds out.
         n_iter_no_change: Training stops after so many epochs without an improvement by `tol`. With
-            early stopping this is about the accuracy, otherwise about the objective on the
-            training rows.
+            early stopping this is about the accuracy, and 10 if None. Otherwise it's about the
+            objective on the training rows, and None trains all epochs.
         tol: The least improvement that counts.
         random_state: Seed of the initial weights, the order of rows and the noise.
         warm_start: Whether `fit` starts from the weights of the last fit.
@@ -97,15 +104,15 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         head: Any = "dropmax",
-        hidden_layer_sizes: Any = (100,),
+        hidden_layer_sizes: Any = "auto",
         *,
-        alpha: Any = 0.1,
+        alpha: Any = "auto",
         batch_size: Any = "auto",
         learning_rate_init: Any = 0.01,
-        max_iter: Any = 50,
+        max_iter: Any = "auto",
         early_stopping: Any = False,
         validation_fraction: Any = 0.1,
-        n_iter_no_change: Any = 10,
+        n_iter_no_change: Any = None,
         tol: Any = 1e-4,
         random_state: Any = None,
         warm_start: Any = False,
@@ -164,16 +171,17 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X = numbers(record, X)
         if held_out is not None:
             held_out = numbers(record, held_out[0]), *held_out[1:]
+        scarcity = scarcity_of(len(y) / len(labels))
         scaler = scale_to(StandardScaler(), X, weight)
         if not again:
-            self._begin(labels, initial, record, X.shape[1])
+            self._begin(labels, initial, record, X.shape[1], scarcity)
         self.scaler_ = scaler
         losses, accuracies = fit_epochs(
             self.network_,
             Rows(X, self.scaler_),
             indices_of(y, self.classes_),
             normalized(weight),
-            Fitting.of(self, len(y)),
+            Fitting.of(self, len(y), scarcity),
             generator=torch.Generator().manual_seed(noise),
             accuracy=None
             if held_out is None
@@ -195,7 +203,8 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Train one epoch on more rows; the scaling follows the rows seen so far.
 
         The optimizer remembers the earlier calls, but not over `load`. The class weight "balanced"
-        needs all rows and is refused.
+        needs all rows and is refused. As nobody knows how many rows there will be, "auto" is for
+        many: a width of 100, and an alpha of 0.1.
 
         Args:
             X: Rows `[N, D]`.
@@ -224,11 +233,11 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         record = record_of(X) if first else self.record_
         X = numbers(record, X)
         if first:
-            self._begin(known, initial, record, X.shape[1])
+            self._begin(known, initial, record, X.shape[1], NO_SCARCITY)
             self.scaler_ = StandardScaler()
         check_built(self)
         scale_to(self.scaler_, X, weight)
-        fitting = Fitting.of(self, len(y))
+        fitting = Fitting.of(self, len(y), NO_SCARCITY)
         step = fitting.learning_rate_init / 10.0
         if not hasattr(self, "_optimizer"):
             self._optimizer = make_optimizer(self.network_, step, fitting.alpha)
@@ -307,13 +316,15 @@ class DropMaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.sparse = True
         return tags
 
-    def _begin(self, classes: Any, seed: int, record: Record | None, width: int) -> None:
+    def _begin(
+        self, classes: Any, seed: int, record: Record | None, width: int, scarcity: float
+    ) -> None:
         """An untrained network for rows of a width, and nothing of the last fit."""
-        widths = tuple(int(width) for width in self.hidden_layer_sizes)
+        widths = widths_of(self, scarcity)
         self.network_ = make_network(width, widths, self.head, len(classes), seed)
         self.classes_ = classes
         self.record_ = record
-        self._built = self.head, widths
+        self._built = self.head, shape_of(self)
         self.n_iter_ = 0
         self.loss_curve_ = []
         for name in ("_optimizer", "validation_scores_"):

@@ -28,6 +28,15 @@ LARGEST_BATCH = 200
 """What batch_size="auto" does not exceed."""
 
 
+PLENTY = 10
+"""Rows of a class, of which fewer are scarce."""
+NO_SCARCITY = 0.0
+WIDTHS, ALPHAS, EPOCHS = (100, 512), (0.1, 1.0), (50, 200)
+"""The least and the most that "auto" gives."""
+PATIENCE = 10
+"""What n_iter_no_change is with early stopping if it is None."""
+
+
 class Fitting(NamedTuple):
     """What decides a fit, by the names of `DropMaxClassifier`."""
 
@@ -40,18 +49,41 @@ class Fitting(NamedTuple):
     verbose: bool
 
     @classmethod
-    def of(cls, classifier: Any, count: int) -> "Fitting":
-        """The parameters of a classifier for so many rows."""
+    def of(cls, classifier: Any, count: int, scarcity: float) -> "Fitting":
+        """The parameters of a classifier for so many rows, by how scarce they are."""
         batch_size = LARGEST_BATCH if classifier.batch_size == "auto" else classifier.batch_size
+        epochs, alpha = classifier.max_iter, classifier.alpha
+        epochs = round(max(EPOCHS[0], scarcity * EPOCHS[1])) if epochs == "auto" else int(epochs)
+        patience = classifier.n_iter_no_change
+        if patience is None:
+            patience = PATIENCE if classifier.early_stopping else epochs
         return cls(
-            alpha=float(classifier.alpha),
+            alpha=max(ALPHAS[0], scarcity**2 * ALPHAS[1]) if alpha == "auto" else float(alpha),
             batch_size=min(int(batch_size), count),
             learning_rate_init=float(classifier.learning_rate_init),
-            max_iter=int(classifier.max_iter),
-            n_iter_no_change=int(classifier.n_iter_no_change),
+            max_iter=epochs,
+            n_iter_no_change=int(patience),
             tol=float(classifier.tol),
             verbose=bool(classifier.verbose),
         )
+
+
+def scarcity_of(per_class: float) -> float:
+    """How scarce the rows are, from 0 to 1, where a class has so many on average."""
+    return min(1.0, math.sqrt(PLENTY / per_class))
+
+
+def widths_of(classifier: Any, scarcity: float) -> tuple[int, ...]:
+    """The widths of the dense layers of a classifier."""
+    if isinstance(classifier.hidden_layer_sizes, str):
+        return (round(max(WIDTHS[0], scarcity * WIDTHS[1])),)
+    return tuple(int(width) for width in classifier.hidden_layer_sizes)
+
+
+def shape_of(classifier: Any) -> str | tuple[int, ...]:
+    """What the parameters say of the dense layers."""
+    widths = classifier.hidden_layer_sizes
+    return widths if isinstance(widths, str) else tuple(map(int, widths))
 
 
 def rows_and_labels(classifier: Any, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
@@ -136,22 +168,25 @@ def fit_epochs(
 def check_parameters(parameters: Mapping[str, Any]) -> None:
     """The parameters of `DropMaxClassifier` fit; the head's are checked where it is made."""
     widths = parameters["hidden_layer_sizes"]
-    if not isinstance(widths, Sequence):
-        must = "be a sequence of widths"
+    if not isinstance(widths, Sequence) or (isinstance(widths, str) and widths != "auto"):
+        must = "be 'auto', or a sequence of widths"
         _check.fail("hidden_layer_sizes", must, widths, "pass (100,)", of=Sequence)
-    for width in widths:
+    for width in () if isinstance(widths, str) else widths:
         _check.integer("hidden_layer_sizes", width, low=1)
     if parameters["batch_size"] != "auto":
         _check.integer("batch_size", parameters["batch_size"], low=1)
-    for name in ("max_iter", "n_iter_no_change"):
-        _check.integer(name, parameters[name], low=1)
-    for name in ("alpha", "tol"):
-        _check.number(name, parameters[name], low=0.0)
-    step = parameters["learning_rate_init"]
+    if parameters["max_iter"] != "auto":
+        _check.integer("max_iter", parameters["max_iter"], low=1)
+    if parameters["n_iter_no_change"] is not None:
+        _check.integer("n_iter_no_change", parameters["n_iter_no_change"], low=1)
+    alpha, step = parameters["alpha"], parameters["learning_rate_init"]
+    if alpha != "auto":
+        _check.number("alpha", alpha, low=0.0)
+    _check.number("tol", parameters["tol"], low=0.0)
     _check.number("learning_rate_init", step, low=0.0, open_low=True)
-    if parameters["alpha"] * step >= 1.0:
+    if (ALPHAS[1] if alpha == "auto" else alpha) * step >= 1.0:
         must = "be below 1 / learning_rate_init, or the weights grow"
-        _check.fail("alpha", must, parameters["alpha"], "lower it")
+        _check.fail("alpha", must, alpha, "lower it")
     share = parameters["validation_fraction"]
     inside = {"open_low": True, "open_high": True}
     _check.number("validation_fraction", share, low=0.0, high=1.0, **inside)
@@ -184,7 +219,7 @@ def weights_of(table: Any, y: Any, sample_weight: Any, class_weight: Any, classe
 
 def check_built(classifier: Any) -> None:
     """The network of a classifier is that of its parameters."""
-    head, widths = classifier.head, tuple(classifier.hidden_layer_sizes)
+    head, widths = classifier.head, shape_of(classifier)
     if classifier._built != (head, widths):
         must = "stay as they were when the network was made"
         got = _check.Verbatim(f"{head!r} and {widths}")

@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
 from dropmax import _check
 from dropmax._files import write_whole
@@ -38,6 +39,7 @@ def save(classifier: Any, path: Path) -> None:
     described = {
         "format": FORMAT,
         "parameters": _parameters(classifier),
+        "widths": [one.out_features for one in classifier.network_ if type(one) is nn.Linear],
         "classes": classifier.classes_.tolist(),
         "class_dtype": classifier.classes_.dtype.str,
         "n_features": classifier.n_features_in_,
@@ -68,7 +70,8 @@ def _restored(cls: Any, described: dict[str, Any], tensors: dict[str, Any]) -> A
     weights = parameters["class_weight"]
     if isinstance(weights, list):
         parameters["class_weight"] = {label: weight for label, weight in weights}  # noqa: C416
-    parameters["hidden_layer_sizes"] = tuple(parameters["hidden_layer_sizes"])
+    if isinstance(parameters["hidden_layer_sizes"], list):
+        parameters["hidden_layer_sizes"] = tuple(parameters["hidden_layer_sizes"])
     classifier = cls(**parameters)
     classifier.classes_ = np.array(described["classes"], dtype=np.dtype(described["class_dtype"]))
     classifier.n_features_in_ = described["n_features"]
@@ -87,7 +90,7 @@ def _restored(cls: Any, described: dict[str, Any], tensors: dict[str, Any]) -> A
     classifier.scaler_ = scaler
     classifier.network_ = make_network(
         width,
-        classifier.hidden_layer_sizes,
+        described.get("widths", classifier.hidden_layer_sizes),
         classifier.head,
         len(classifier.classes_),
         seed=0,
@@ -106,7 +109,7 @@ def _parameters(classifier: Any) -> dict[str, Any]:
     """The parameters as JSON has them; a random state that is no seed is left out."""
     parameters = classifier.get_params(deep=False)
     parameters["head"], widths = classifier._built
-    parameters["hidden_layer_sizes"] = list(widths)
+    parameters["hidden_layer_sizes"] = widths
     if not isinstance(parameters["random_state"], int | np.integer):
         parameters["random_state"] = None
     if isinstance(parameters["class_weight"], dict):

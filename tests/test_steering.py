@@ -327,6 +327,17 @@ def test_a_run_that_ends_too_early_says_so(epochs, lr, said, tmp_path, capsys):
     assert ("still falls" in capsys.readouterr().err) is said
 
 
+def test_the_command_says_no_word_of_lightning(tmp_path):
+    """In a process of its own, where nobody has imported it before."""
+    command = [sys.executable, "-c", "from dropmax.cli import run; run()", "train", "--data"]
+    command += ["digits", "--epochs", "1", "--train-per-class", "5", "--no-calibrate"]
+    ended = subprocess.run(
+        [*command, "--out", tmp_path / "run"], check=True, capture_output=True, text=True
+    )
+    said = [line for line in ended.stderr.splitlines() if "seed 0" not in line]
+    assert [line.partition(":")[0] for line in said] == ["digits"]
+
+
 TRAIN = """
 import sys
 from dropmax.training import RunConfig, train

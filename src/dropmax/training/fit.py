@@ -196,10 +196,11 @@ def _with_threads(threads: int | None) -> Iterator[None]:
 @contextmanager
 def _without_noise() -> Iterator[None]:
     """Lightning logs what hardware it found at each start, and warns of loaders without workers."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with warnings.catch_warnings(), _check.extra("train"):
+    with _check.extra("train"):
         import lightning.pytorch  # noqa: F401
 
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its import sets another
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\.")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         yield

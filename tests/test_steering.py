@@ -24,8 +24,8 @@ from dropmax.data import load_data
 from dropmax.data.pictures import Pictures
 from dropmax.training import RunConfig, describe_predictions, load_run, train
 from dropmax.training.classifier import predict
-from dropmax.training.fit import draw, splits_and_classifier
 from dropmax.training.optimization import make_optimizer, make_schedule
+from dropmax.training.rows import draw, splits_and_classifier
 
 DIGITS = load_data("digits")
 SMALL = RunConfig("digits", "softmax", train_per_class=8, epochs=6, batch_size=20, backbone="mlp")

@@ -9,7 +9,7 @@ from dropmax._progress import progress_bar
 from dropmax.compare.runs import check_lines, complete, finished
 from dropmax.data import DataSet
 from dropmax.training import RunConfig, data_for
-from dropmax.training.fit import say_splits
+from dropmax.training.rows import say_splits
 
 
 @dataclass(frozen=True)

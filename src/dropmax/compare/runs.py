@@ -18,7 +18,7 @@ from dropmax.data import DataSet
 from dropmax.heads import register_head
 from dropmax.heads.registry import own_heads
 from dropmax.training import RunConfig, splits_and_classifier, train
-from dropmax.training.fit import check_digest, check_settings, of_classes
+from dropmax.training.rows import check_digest, check_settings, of_classes
 from dropmax.training.run import METRICS
 
 RUNS = "runs"

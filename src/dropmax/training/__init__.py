@@ -2,8 +2,9 @@
 
 from dropmax.errors import TrainingError
 from dropmax.training.config import PROTOCOLS, Protocol, RunConfig
-from dropmax.training.fit import data_for, data_of, draw, labeled_for, splits_and_classifier, train
+from dropmax.training.fit import train
 from dropmax.training.predictions import describe_predictions
+from dropmax.training.rows import data_for, data_of, draw, labeled_for, splits_and_classifier
 from dropmax.training.run import Run, load_run
 
 __all__ = [

@@ -12,23 +12,22 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import nn
 
 from dropmax import _check
 from dropmax._files import holds_something, make_folder, write_whole
 from dropmax.calibration import TemperatureScaling, fit_temperature
-from dropmax.data import DataSet, DataWarning, LabeledData, Record, Splits, load_data
-from dropmax.data.load import load_labeled
-from dropmax.data.splits import FEWEST
+from dropmax.data import DataSet
 from dropmax.metrics import reliability
-from dropmax.training.classifier import (
-    class_weights,
-    fit_pixels,
-    make_classifier,
-    method_of,
-    predict,
-)
+from dropmax.training.classifier import class_weights, method_of, predict
 from dropmax.training.config import RunConfig
+from dropmax.training.rows import (
+    check_digest,
+    check_settings,
+    data_for,
+    of_classes,
+    say_splits,
+    splits_and_classifier,
+)
 from dropmax.training.run import (
     BEST,
     CONFIG,
@@ -129,7 +128,7 @@ def train(
 
         trainer = _trainer(folder, config, machine, progress=progress)
         if progress and not config.refit and trainer.is_global_zero:
-            _say_splits(config, data, splits)
+            say_splits(config, data, splits)
         make_folder(folder)
         write_whole(folder / CONFIG, to_json(description))
         chosen = planned = None
@@ -243,165 +242,6 @@ def _trainer(
         got = _check.Verbatim(f"{', '.join(map(repr, machine.values()))} ({error})")
         must = "be what lightning has on this machine"
         _check.fail(", ".join(machine), must, got, "leave them out")
-
-
-def data_for(
-    config: RunConfig, root: str | Path | None = None, record: Record | None = None
-) -> DataSet:
-    """The data set of a run: images, corrupted or not, rows of a table, or texts as embeddings.
-
-    Args:
-        config: The settings.
-        root: Where folders of data lie.
-        record: What a run fitted to the columns of its table; fitted anew if None.
-    """
-    data = load_data(
-        config.data,
-        root=root,
-        label_column=config.label_column,
-        image_column=config.image_column,
-        text_column=config.text_column,
-        encoder=config.encoder,
-        drop=config.drop,
-        keep=config.keep,
-        record=record,
-        test=config.test,
-        split=config.split,
-        test_fraction=config.test_fraction,
-        size=config.size,
-    )
-    return data if config.corruption is None else data.corrupted(config.corruption)
-
-
-def data_of(run: Run, root: str | Path | None = None) -> DataSet:
-    """The data set of a finished run.
-
-    Raises:
-        ValueError: If it has other classes, columns, shapes or rows by now.
-    """
-    config = replace(run.config, size=run.size)
-    data = of_classes(run.config, data_for(config, root, run.record))
-    for name in ("class_names", "columns", "shape"):
-        expected, found = getattr(run, name), getattr(data, name)
-        if found != expected and (expected or name != "columns"):
-            must = f"have data of the {name} it was trained with, {', '.join(map(str, expected))}"
-            got = _check.Verbatim(", ".join(map(str, found))[:200])
-            _check.fail("run", must, got, "restore them, or train again")
-    check_digest("run", run.digest, data)
-    return data
-
-
-def labeled_for(
-    run: Run, source: str, root: str | Path | None = None, *, label_column: str | None = None
-) -> LabeledData:
-    """Labeled rows of a source, made as those were on which a run was trained.
-
-    Args:
-        run: A finished run.
-        source: As `load_data` takes it. If it has a test split, that is taken, otherwise all rows.
-        root: The folder that holds the data; the environment variable DROPMAX_DATA if None.
-        label_column: The column of labels; that of the run's data if None.
-
-    Raises:
-        FileNotFoundError: If there is no such file or folder.
-        ValueError: If no row fits the run.
-    """
-    config = run.config
-    return load_labeled(
-        source,
-        root=root,
-        class_names=run.class_names,
-        shape=run.shape,
-        label_column=label_column or config.label_column,
-        image_column=config.image_column,
-        text_column=run.columns[0] if config.encoder else None,
-        encoder=config.encoder,
-        size=run.size,
-        record=run.record,
-    )
-
-
-def check_digest(argument: str, digest: str | None, data: DataSet) -> None:
-    """The data set is the one of that digest; a warning says where there is none to check.
-
-    Raises:
-        ValueError: If it is another.
-    """
-    if digest is None:
-        unchecked = f"written without a digest, so that nothing tells whether {data.name} changed"
-        warnings.warn(f"{_check.caller(argument)}: {unchecked}.", DataWarning, stacklevel=3)
-    elif digest != data.digest:
-        got = _check.Verbatim(f"{digest}, while that of {data.name} is {data.digest}")
-        must = "be of the same data set, by the digest of its rows"
-        _check.fail(argument, must, got, "restore the data, or name another directory")
-
-
-def of_classes(config: RunConfig, data: DataSet) -> DataSet:
-    """The classes of a run, which may be fewer than those of the data set."""
-    if config.num_classes is None:
-        return data
-    return data.of_classes(config.num_classes, seed=config.seed)
-
-
-def draw(config: RunConfig, data: DataSet) -> Splits:
-    """What a run trains, validates and tests on.
-
-    Raises:
-        ValueError: If a class has too few rows.
-    """
-    return data.draw(
-        train_per_class=config.train_per_class,
-        validation_per_class=config.validation_per_class,
-        validation_fraction=config.validation_fraction_of(data),
-        seed=config.seed,
-    )
-
-
-def say_splits(config: RunConfig, data: DataSet) -> None:
-    """Say on the terminal how many rows of a run train, validate and test, and whence they are."""
-    data = of_classes(config, data)
-    _say_splits(config, data, draw(config, data))
-
-
-def _say_splits(config: RunConfig, data: DataSet, splits: Splits) -> None:
-    said = data.described(splits)
-    if config.validation_fraction_of(data) and not len(splits.validation):
-        said += f" No row validates: each class has fewer than {FEWEST} rows to train on."
-    print(said, file=sys.stderr)
-
-
-def splits_and_classifier(
-    config: RunConfig, data: DataSet, *, joined: bool = False
-) -> tuple[Splits, nn.Sequential]:
-    """The splits and the untrained classifier of a run.
-
-    If they are joined, the rows for validation train, too, and none validates.
-
-    Raises:
-        ValueError: If the settings do not fit the data.
-    """
-    data = of_classes(config, data)
-    splits = draw(config, data)
-    if joined:
-        none = splits.validation.rows([])
-        splits = Splits(splits.train.joined(splits.validation), none, splits.test)
-    classifier = make_classifier(config, data.shape, len(data.class_names))
-    fit_pixels(classifier, config, splits.train)
-    return splits, classifier
-
-
-def check_settings(config: RunConfig, data: DataSet, splits: Splits) -> None:
-    """What a run says of classes and of choosing an epoch fits its rows.
-
-    Raises:
-        ValueError: If a class has no such name, or no row validates.
-    """
-    class_weights(config, data.class_names, splits.train.target)
-    for argument in ("patience", "refit"):
-        given = getattr(config, argument)
-        if given and not len(splits.validation):
-            remedy = "leave it out, or let some rows validate"
-            _check.fail(argument, "be left out where no row validates", given, remedy)
 
 
 def _check_folder(folder: Path, description: dict[str, Any], data: DataSet) -> None:

@@ -139,6 +139,17 @@ def test_workers_end_with_a_comparison_that_was_killed(tmp_path):
     killed.communicate(timeout=60)  # what it prints to is closed once its worker has ended, too
 
 
+def test_runs_that_stop_early_are_drawn_over_the_epochs_they_share(tmp_path):
+    from dropmax.report import draw
+
+    base = replace(
+        BASE, epochs=30, lr=0.02, schedule="constant", patience=1, validation_per_class=5
+    )
+    lines = compare(Comparison(base, HEADS[:1], (0, 1, 2)), tmp_path, progress=False)
+    assert len({len(line["curve"]["epoch"]) for line in lines}) > 1, "or the test says nothing"
+    assert (tmp_path / "learning_curves.png") in draw(lines, tmp_path)
+
+
 def test_logistic_regression_has_lines_like_ours_each_made_once(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("logistic", LOGISTIC)
     logistic = importlib.util.module_from_spec(spec)

@@ -291,6 +291,54 @@ def test_tables_of_splits_name_flat_pictures(name, tmp_path):
     }
 
 
+NUMBERED = {
+    "a float beside it": "id,price,label\n{n},{other}.25,{k}",
+    "ages": "id,age,label\n{n},{half}.0,{k}",
+    "float labels": "id,label\n{n},{bit}.0",
+    "a saved index": ",image_id,label\n{other},{n},{k}",
+    "float numbers": "id,label\n{n}.0,{k}",
+    "a path of another machine": "path,label\n/kaggle/input/imgs/{n}.png,{k}",
+}
+
+
+@pytest.mark.parametrize("case", NUMBERED)
+@pytest.mark.parametrize("table", ["train.csv", "labels.csv"])
+def test_no_other_column_of_numbers_names_the_pictures(case, table, tmp_path):
+    for n in range(20):
+        save(tmp_path / "imgs" / f"{n}.png", n)
+    header, row = NUMBERED[case].split("\n")
+    rows = [
+        row.format(n=n, other=(7 * n + 1) % 20, half=n // 2, k="xy"[n % 2], bit=n % 2)
+        for n in range(20)
+    ]
+    (tmp_path / table).write_text("\n".join([header, *rows]))
+    found = names_of(load(tmp_path)[0])
+    classes = "01" if case == "float labels" else "xy"
+    assert {**found["train"], **found["test"]} == {str(n): classes[n % 2] for n in range(20)}
+
+
+def test_two_columns_that_name_other_pictures_are_refused(tmp_path):
+    for n in range(20):
+        save(tmp_path / f"{n}.png", n)
+    rows = [f"{n},{(7 * n + 1) % 20},{'xy'[n % 2]}" for n in range(20)]
+    (tmp_path / "labels.csv").write_text("\n".join(["id,code,label", *rows]))
+    with raises(ValueError, "load_data: source"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("labeled", [True, False])
+def test_a_table_of_the_test_pictures_is_none_to_train_on(labeled, tmp_path):
+    for start, name in enumerate(("cat", "dog")):
+        fill(tmp_path / "train" / name, 8, 100 * start)
+    fill(tmp_path / "test", 6, 500)
+    rows = [f"{n},{('cat', 'dog')[n % 2]}" if labeled else str(n) for n in range(6)]
+    (tmp_path / "test.csv").write_text("\n".join(["id,label" if labeled else "id", *rows]))
+    data, warned = load(tmp_path)
+    assert len(data.train) + len(data.test) == 16
+    assert all("/train/" in file for file in data.train.ids + data.test.ids)
+    assert any("test.csv" in message for message in warned)
+
+
 @pytest.mark.parametrize("labeled", [True, False])
 @pytest.mark.parametrize("deep", ["", "cat/"])
 def test_one_table_of_pictures_in_folders_of_splits_moves_none(labeled, deep, tmp_path):

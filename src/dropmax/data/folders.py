@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from dropmax import _check
 from dropmax.data import tables
 from dropmax.data.labeled import DataWarning, some
+from dropmax.data.record import NUMBER
 from dropmax.data.splits import split_of
 from dropmax.data.tables import Table
 
@@ -24,6 +25,8 @@ NAMES = 0.5
 If these are numbers, and the table is of no split, more than this share of the pictures has to be
 in it too: they may be numbers of pictures by chance.
 """
+DIFFERENT = 0.95
+"""More than this share of numbers that name pictures differ."""
 EXAMPLE = "submission"
 """In the name of a table that competitions add as an example, with labels that are none."""
 
@@ -59,8 +62,10 @@ class Listing(NamedTuple):
         return [file for file in self.files if file.suffix.lower() in ends]
 
     def but(self, used: Set[Path]) -> tuple[str, ...]:
-        """The names of all files, but for those that are used."""
-        return (*self.passed, *(str(file) for file in self.files if file not in used))
+        """The names of all files, but for those that are used; tables first, which may matter."""
+        unused = [file for file in self.files if file not in used]
+        unused.sort(key=lambda file: not tables.holds_rows(file))
+        return (*map(str, unused), *self.passed)
 
     def described(self) -> str:
         """How many files of which kind there are."""
@@ -121,7 +126,7 @@ def of_pictures(argument: str, listing: Listing, label_column: str | None, fewes
     column of labels, and a warning says so.
     """
     pictures = listing.pictures
-    found = _with_table(argument, listing, pictures)
+    found = _with_table(argument, listing, pictures, label_column or LABEL, fewest)
     in_classes = _are_in_classes(pictures)
     if found and in_classes:
         if (label_column or LABEL) not in found.splits["train"].rows.features:
@@ -225,8 +230,10 @@ class _Named(NamedTuple):
     files: Sequence[Path | None]
 
 
-def _with_table(argument: str, listing: Listing, pictures: Sequence[Path]) -> Source | None:
-    """The pictures that tables beside them name; None if there is no such table.
+def _with_table(
+    argument: str, listing: Listing, pictures: Sequence[Path], label_column: str, fewest: int
+) -> Source | None:
+    """The pictures that tables beside them name; None if there is no such table to train on.
 
     They are the tables of splits if one is named train, else there has to be one. Its rows are of
     the splits in whose folders their pictures are, if all pictures are in such folders.
@@ -236,21 +243,23 @@ def _with_table(argument: str, listing: Listing, pictures: Sequence[Path]) -> So
         beside = len(file.parts) == 1 or (len(file.parts) == 2 and split_of(file.parts[0]))
         example = EXAMPLE in file.name.lower()
         if beside and not example and tables.is_table(listing.folder / file):
-            found = _named(argument, listing.folder, file, pictures)
+            found = _named(argument, listing.folder, file, pictures, label_column)
             named.update({file: found} if found else {})
     if not named:
         return None
     by_split = {split: file for file in named if (split := _split_of_table(file))}
-    if "train" not in by_split and len(named) > 1:
-        got = _check.Verbatim(some(list(map(str, named))))
-        _check.fail(argument, "hold one table of pictures, or train", got, "rename one train")
-    if "train" in by_split:
-        splits = {split: named[file].table for split, file in by_split.items()}
-    else:
-        by_split = {"train": next(iter(named))}
-        in_folders = all(len(file.parts) > 1 and split_of(file.parts[0]) for file in pictures)
-        whole = named[by_split["train"]]
-        splits = _by_folder(whole) if in_folders else {"train": whole.table}
+    others = [file for file in named if file not in by_split.values()]
+    if "train" not in by_split:
+        if len(others) > 1:
+            got = _check.Verbatim(some(list(map(str, named))))
+            _check.fail(argument, "hold one table of pictures, or train", got, "rename one train")
+        if not others and fewest > 1:
+            return None
+        by_split = {**by_split, "train": others[0]} if others else {"train": next(iter(named))}
+    splits = {split: named[file].table for split, file in by_split.items()}
+    in_folders = all(len(file.parts) > 1 and split_of(file.parts[0]) for file in pictures)
+    if len(splits) == 1 and others and in_folders:
+        splits = _by_folder(named[others[0]])
     of_tables = [file for name in by_split.values() for file in named[name].files]
     used = {*by_split.values(), *(file for file in of_tables if file is not None)}
     return Source(splits, listing.but(used))
@@ -281,8 +290,14 @@ def _split_of_table(file: Path) -> str | None:
     return split_of(file.parts[0]) if len(file.parts) == 2 else split_of(tables.stem(file))
 
 
-def _named(argument: str, folder: Path, file: Path, pictures: Sequence[Path]) -> _Named | None:
-    """A table with the pictures that it names in place of their names; None if it names none."""
+def _named(
+    argument: str, folder: Path, file: Path, pictures: Sequence[Path], label_column: str
+) -> _Named | None:
+    """A table with the pictures that it names in place of their names; None if it names none.
+
+    Raises:
+        ValueError: If two columns name pictures, but not the same ones.
+    """
     rows, found, _ = tables.read(argument, folder / file)
     split = _split_of_table(file)
     own = [picture for picture in pictures if split and split_of(picture.parts[0]) == split]
@@ -293,35 +308,60 @@ def _named(argument: str, folder: Path, file: Path, pictures: Sequence[Path]) ->
             by_name[name.lower()].append(picture)
         if picture.stem.isdecimal():
             by_name[int(picture.stem)].append(picture)
-    names = {column: set(map(str, rows[column][:])) for column in rows.features}
+    columns = {
+        column: [str(cell) for cell in rows[column][:]]
+        for column in rows.features
+        if column != label_column
+    }
+    names = {column: set(cells) for column, cells in columns.items()}
     hits = {column: {name for name in names[column] if _called(name, by_name)} for column in names}
     numbers = {
         column
         for column, called in hits.items()
-        if sum(name.strip().isdecimal() for name in called) > NAMES * len(called)
+        if sum(bool(NUMBER.fullmatch(name.strip())) for name in called) > NAMES * len(called)
     }
-    by_chance = numbers if split is None else set()
     naming = [
         column
         for column, called in hits.items()
         if len(called) > NAMES * len(names[column])
-        and (column not in by_chance or len(called) > NAMES * len(own or pictures))
+        and (column not in numbers or len(names[column]) > DIFFERENT * len(rows))
+        and (column not in numbers or split or len(called) > NAMES * len(pictures))
     ]
     if not naming:
         return None
-    column = max(naming, key=lambda column: (column not in numbers, len(hits[column])))
-    return _joined(folder, rows, dict(found), column, by_name)
+
+    def sureness(column: str) -> tuple[bool, bool, int]:
+        is_index = tables.INDEX.fullmatch(column) is not None
+        return column not in numbers, not is_index, len(hits[column])
+
+    column = max(naming, key=sureness)
+    files = [_called(name, by_name) for name in columns[column]]
+    rivals = [other for other in naming if sureness(other) == sureness(column)]
+    for other in rivals if label_column in rows.features else ():
+        if [_called(name, by_name) for name in columns[other]] != files:
+            got = _check.Verbatim(f"{column!r} and {other!r} in {file}")
+            must = "have one column of a table that names pictures"
+            _check.fail(argument, must, got, "remove one of the two columns")
+    return _joined(folder, rows, dict(found), column, files)
 
 
 def _called(name: str, by_name: Mapping[str | int, Sequence[Path]]) -> Sequence[Path]:
-    """The pictures that a cell names: by their path, their name, that without its end, or number.
+    """The pictures that a cell names: by their path, its end, their name, that without its end, or
+    their number.
 
-    In any case, with slashes of any system, and on whatever machine their path was. 7 names
-    0007.png if no picture is called 7.
+    In any case, with slashes of any system, and on whatever machine their path was. 7 and 7.0 name
+    0007.png if no picture is called 7; 7.5 names none.
     """
-    path = PurePosixPath(name.strip().replace("\\", "/").lower().removeprefix("./"))
+    text = name.strip()
+    if NUMBER.fullmatch(text) and not text.isdecimal():
+        if not float(text).is_integer():
+            return ()
+        text = str(int(float(text)))
+    path = PurePosixPath(text.replace("\\", "/").lower().removeprefix("./"))
+    parts = path.parts
+    ends = ["/".join(parts[start:]) for start in range(len(parts))]
     number = [int(path.stem)] if path.stem.isdecimal() else []
-    kinds: tuple[str | int, ...] = (str(path), path.name, path.stem, *number)
+    kinds: tuple[str | int, ...] = (str(path), *ends, path.stem, *number)
     return next((by_name[kind] for kind in kinds if kind in by_name), ())
 
 
@@ -330,13 +370,12 @@ def _joined(
     rows: Any,
     broken: dict[int, str],
     column: str,
-    by_name: Mapping[str | int, Sequence[Path]],
+    called: Sequence[Sequence[Path]],
 ) -> _Named:
     import datasets
 
     files: list[Path | None] = [None] * len(rows)
-    for n, name in enumerate(rows[column][:]):
-        found = _called(str(name), by_name)
+    for n, (name, found) in enumerate(zip(rows[column][:], called, strict=True)):
         if len(found) == 1:
             files[n] = found[0]
         else:

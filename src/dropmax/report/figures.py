@@ -174,9 +174,9 @@ def _learning_curves(lines: Lines, names: Names) -> Any:
     figure, axes = axes_of(2, width=5.2, height=3.2)
     for ax, split in zip(axes, ("train", "test"), strict=True):
         for n, (head, runs) in enumerate(heads):
-            curves = [line["curve"][f"{split}_nll"] for line in runs]
-            means = [statistics.mean(values) for values in zip(*curves, strict=True)]
-            epochs = runs[0]["curve"]["epoch"]
+            curves = [_curve(line, f"{split}_nll") for line in runs]
+            epochs = sorted(set.intersection(*map(set, curves)))  # runs may stop early
+            means = [statistics.mean(curve[epoch] for curve in curves) for epoch in epochs]
             again = colors[head] in list(colors.values())[:n]
             style = {"ls": "--" if again else "-", "color": colors[head]}
             label = f"{names.get(head, head)}, n = {len(runs)}"
@@ -189,6 +189,11 @@ def _learning_curves(lines: Lines, names: Names) -> Any:
     handles = axes[0].get_lines()
     figure.legend(handles=handles, fontsize=7, frameon=False, loc="outside right center")
     return figure
+
+
+def _curve(line: Mapping[str, Any], name: str) -> dict[int, float]:
+    """A learning curve by epoch."""
+    return dict(zip(line["curve"]["epoch"], line["curve"][name], strict=True))
 
 
 FIGURES: Mapping[str, Callable[[Lines, Names], Any]] = {

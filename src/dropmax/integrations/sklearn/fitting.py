@@ -173,6 +173,10 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         _check.fail("hidden_layer_sizes", must, widths, "pass (100,)", of=Sequence)
     for width in () if isinstance(widths, str) else widths:
         _check.integer("hidden_layer_sizes", width, low=1)
+    for name in ("alpha", "batch_size", "max_iter"):
+        if isinstance(parameters[name], str) and parameters[name] != "auto":
+            must = "be 'auto', or a number"
+            _check.fail(name, must, parameters[name], "choose one of them", of=int)
     if parameters["batch_size"] != "auto":
         _check.integer("batch_size", parameters["batch_size"], low=1)
     if parameters["max_iter"] != "auto":

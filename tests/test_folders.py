@@ -326,6 +326,21 @@ def test_two_columns_that_name_other_pictures_are_refused(tmp_path):
         load(tmp_path)
 
 
+def test_names_that_many_pictures_have_are_refused_and_few_are_left_out(tmp_path):
+    for n in range(20):
+        save(tmp_path / "train_images" / f"{n}.png", n)
+    save(tmp_path / "test_images" / "3.png", 100)
+    rows = [f"{n},{'xy'[n % 2]}" for n in range(20)]
+    (tmp_path / "train.csv").write_text("\n".join(["id,label", *rows]))
+    data, warned = load(tmp_path)
+    assert len(data.train) + len(data.test) == 19
+    assert any("2 pictures are called '3'" in message for message in warned)
+    for n in range(10):
+        save(tmp_path / "test_images" / f"{n}.png", 100 + n)
+    with raises(ValueError, "load_data: source"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("labeled", [True, False])
 def test_a_table_of_the_test_pictures_is_none_to_train_on(labeled, tmp_path):
     for start, name in enumerate(("cat", "dog")):

@@ -25,6 +25,8 @@ NAMES = 0.5
 If these are numbers, and the table is of no split, more than this share of the pictures has to be
 in it too: they may be numbers of pictures by chance.
 """
+FEW = 0.1
+"""At most this share of the rows of a table may name several pictures; they are left out."""
 DIFFERENT = 0.95
 """More than this share of numbers that name pictures differ."""
 EXAMPLE = "submission"
@@ -296,7 +298,8 @@ def _named(
     """A table with the pictures that it names in place of their names; None if it names none.
 
     Raises:
-        ValueError: If two columns name pictures, but not the same ones.
+        ValueError: If two columns name pictures, but not the same ones, or if many rows of labels
+            name several pictures.
     """
     rows, found, _ = tables.read(argument, folder / file)
     split = _split_of_table(file)
@@ -342,6 +345,11 @@ def _named(
             got = _check.Verbatim(f"{column!r} and {other!r} in {file}")
             must = "have one column of a table that names pictures"
             _check.fail(argument, must, got, "remove one of the two columns")
+    several = sum(len(one) > 1 for one in files)
+    if several > FEW * len(rows) and label_column in rows.features:
+        got = _check.Verbatim(f"{several} of {len(rows)} rows of {file} that name several pictures")
+        must = "have pictures of different names, or a table with their paths"
+        _check.fail(argument, must, got, "write paths, as in cat/1.png, or rename the pictures")
     return _joined(folder, rows, dict(found), column, files)
 
 

@@ -316,19 +316,22 @@ def _named(
         for column in rows.features
         if column != label_column
     }
-    names = {column: set(cells) for column, cells in columns.items()}
-    hits = {column: {name for name in names[column] if _called(name, by_name)} for column in names}
+    called = {
+        column: {name: _called(name, by_name) for name in set(cells)}
+        for column, cells in columns.items()
+    }
+    hits = {column: [name for name, found in of.items() if found] for column, of in called.items()}
     numbers = {
         column
-        for column, called in hits.items()
-        if sum(bool(NUMBER.fullmatch(name.strip())) for name in called) > NAMES * len(called)
+        for column, hit in hits.items()
+        if sum(bool(NUMBER.fullmatch(name.strip())) for name in hit) > NAMES * len(hit)
     }
     naming = [
         column
-        for column, called in hits.items()
-        if len(called) > NAMES * len(names[column])
-        and (column not in numbers or len(names[column]) > DIFFERENT * len(rows))
-        and (column not in numbers or split or len(called) > NAMES * len(pictures))
+        for column, hit in hits.items()
+        if len(hit) > NAMES * len(called[column])
+        and (column not in numbers or len(called[column]) > DIFFERENT * len(rows))
+        and (column not in numbers or split or len(hit) > NAMES * len(pictures))
     ]
     if not naming:
         return None
@@ -338,10 +341,10 @@ def _named(
         return column not in numbers, not is_index, len(hits[column])
 
     column = max(naming, key=sureness)
-    files = [_called(name, by_name) for name in columns[column]]
+    files = [called[column][name] for name in columns[column]]
     rivals = [other for other in naming if sureness(other) == sureness(column)]
     for other in rivals if label_column in rows.features else ():
-        if [_called(name, by_name) for name in columns[other]] != files:
+        if [called[other][name] for name in columns[other]] != files:
             got = _check.Verbatim(f"{column!r} and {other!r} in {file}")
             must = "have one column of a table that names pictures"
             _check.fail(argument, must, got, "remove one of the two columns")

@@ -133,6 +133,8 @@ def test_patience_ends_the_run_and_keeps_the_weights_of_the_best_epoch(tmp_path)
     log_probs = predict(run.classifier(), splits.validation.inputs).log_probs.double()
     nll = -log_probs[torch.arange(len(log_probs)), splits.validation.target].mean()
     assert nll.item() == pytest.approx(nlls[best], rel=1e-6)
+    (run.path / "best.ckpt").write_bytes(b"left by a kill after the metrics")
+    train(config, run.path, data=DIGITS, progress=False)
     assert sorted(file.name for file in run.path.iterdir()) == [
         "config.json",
         "epochs.jsonl",

@@ -114,7 +114,7 @@ def train(
     description = describe(config, data)
     _check_folder(folder, description, data)
     if (folder / METRICS).is_file():
-        (folder / RESUME).unlink(missing_ok=True)
+        _remove_states(folder)
         return load_run(folder)
     resume = _resume_state(folder)
     machine = {
@@ -159,7 +159,7 @@ def train(
         trainer.strategy.barrier()
     run = load_run(folder)
     if progress and (falls := still_falls(run)):
-        said = f"from {falls[0]:.3f} to {falls[1]:.3f} nats in the last tenth"
+        said = f"at last from {falls[0]:.3f} to {falls[1]:.3f} nats"
         print(f"The validation NLL still falls, {said}: train for more epochs.", file=sys.stderr)
     return run
 
@@ -323,6 +323,11 @@ def _finish(
     if scaling is not None:
         metrics["temperature"] = scaling._asdict()
     write_whole(folder / METRICS, to_json(metrics))
+    _remove_states(folder)
+
+
+def _remove_states(folder: Path) -> None:
+    """Delete what only an unfinished run needs."""
     for file in (RESUME, BEST):
         (folder / file).unlink(missing_ok=True)
 

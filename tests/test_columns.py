@@ -212,7 +212,7 @@ def test_a_run_keeps_its_record_and_answers_every_row(trained, tmp_path):
     assert run.columns == ("color", "weight", "new", "sold", "seen") == run.record.names
     described = json.loads((trained / "run" / "config.json").read_text(encoding="utf-8"))
     assert Record.from_dict(described["record"]) == run.record
-    assert data_of(run).record == run.record
+    assert data_of(run, trained).record == run.record
     new = frame_of(50, seed=3).drop(columns="label").assign(seen=5)
     WRITERS["a.csv"](new, tmp_path / "sound.csv")
     sound = list(describe_predictions(run, [tmp_path / "sound.csv"]))
@@ -271,7 +271,8 @@ def test_a_run_from_before_there_were_records_predicts_as_it_did(tmp_path):
     means = map(float, weights["pixels.mean"])
     assert before.record == Record.plain(dict(zip("xy", means, strict=True)))
     assert probabilities(before) == pytest.approx(expected, abs=1e-4)
-    assert torch.equal(data_of(before).test.inputs, rows_of(frame, data_of(before).test))
+    test = data_of(before, tmp_path).test
+    assert torch.equal(test.inputs, rows_of(frame, test))
     assert train(config, run.path, progress=False).record == before.record, "finished, it stays"
 
 

@@ -18,7 +18,8 @@ CELLS = st.text(alphabet="ab1,;\t| \"'\n.é\u00a0\u2028\x1f-", max_size=6)
 
 def both(text, separator):
     """What the two readers make of a text: header, columns of texts, and what is broken."""
-    count = len(next(delimited._records(list(io.StringIO(text, newline="")), separator), ()))
+    header = next(delimited._records(list(io.StringIO(text, newline="")), separator), [])
+    count = len(header) if isinstance(header, list) else 0
     readers = (
         delimited._sound(text, separator, count),
         delimited._row_by_row(text, separator),

@@ -28,7 +28,10 @@ def table(folder, seed=0):
     return str(file)
 
 
-def test_a_run_is_exported_without_its_data_unless_it_keeps_no_examples(tmp_path, capsys):
+def test_a_run_is_exported_without_its_data_unless_it_keeps_no_examples(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     file = table(tmp_path)
     options = ["--data", file, "--head", "softmax", "--epochs", "2", "--quiet"]
     for name, more in (("a", []), ("b", ["--no-examples"])):
@@ -45,7 +48,8 @@ def test_a_run_is_exported_without_its_data_unless_it_keeps_no_examples(tmp_path
     assert not (tmp_path / "c.onnx").exists()
 
 
-def test_data_that_changed_are_those_of_no_run(tmp_path, capsys):
+def test_data_that_changed_are_those_of_no_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     file = table(tmp_path)
     options = ["--data", file, "--epochs", "2", "--quiet", "--out"]
     train = ["train", *options, str(tmp_path / "run"), "--head", "softmax"]
@@ -57,6 +61,7 @@ def test_data_that_changed_are_those_of_no_run(tmp_path, capsys):
     for command, argument in (
         (train, "--out"),
         (["evaluate", str(tmp_path / "run")], "run"),
+        (["export", str(tmp_path / "run"), "a.onnx", "--data-root", "."], "run"),
         ([*compare, "1"], "--out"),
         ([*compare, "2"], "--out"),
     ):
@@ -86,7 +91,10 @@ def test_a_run_that_was_interrupted_does_not_go_on_with_other_rows(tmp_path, cap
     assert main(command) == 0
 
 
-def test_runs_and_lines_without_a_digest_are_read_and_said_to_be_unchecked(tmp_path, capsys):
+def test_runs_and_lines_without_a_digest_are_read_and_said_to_be_unchecked(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     file = table(tmp_path)
     options = ["--data", file, "--epochs", "2", "--quiet", "--out", str(tmp_path / "out")]
     command = ["compare", *options, "--heads", "softmax", "--seeds"]
@@ -103,7 +111,8 @@ def test_runs_and_lines_without_a_digest_are_read_and_said_to_be_unchecked(tmp_p
         assert "without a digest" in capsys.readouterr().err
 
 
-def test_what_trains_validates_and_tests_is_said_before_training(tmp_path, capsys):
+def test_what_trains_validates_and_tests_is_said_before_training(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     file = table(tmp_path)
     options = ["--data", file, "--head", "softmax", "--epochs", "1", "--out"]
     counted = re.compile(r"([\d,]+) (train|validate|test) \(")
@@ -185,7 +194,10 @@ def test_rows_of_classes_that_a_run_does_not_know_are_left_out(tmp_path, capsys)
     assert all("\n" not in line for line in printed.err.splitlines())
 
 
-def test_pictures_of_one_class_can_be_judged_though_none_can_be_trained_on(tmp_path, capsys):
+def test_pictures_of_one_class_can_be_judged_though_none_can_be_trained_on(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     data = images(tmp_path / "data")
     options = ["--head", "softmax", "--epochs", "1", "--quiet", "--out"]
     one = tmp_path / "one"

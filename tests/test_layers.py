@@ -54,6 +54,7 @@ OPTIONAL_DEPENDENCIES = {
 }
 # Modules that subclass what an optional dependency defines; imported inside functions.
 IMPORTED_LATE = (
+    "dropmax.cli.options",
     "dropmax.training.module",
     "dropmax.training.callbacks",
     "dropmax.cli.commands",

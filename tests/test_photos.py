@@ -205,9 +205,9 @@ def test_predict_says_at_once_that_a_file_is_not_there(trained):
 
 
 def test_a_file_that_was_trained_on_is_predicted_from_the_same_pixels(trained, monkeypatch):
-    run, _ = trained
+    run, folder = trained
     assert (run.size, run.shape) == (20, (3, 20, 20))
-    data = data_of(run)
+    data = data_of(run, folder)
     seen = []
     keep = Pixels.forward
     monkeypatch.setattr(Pixels, "forward", lambda self, x: seen.append(x) or keep(self, x))
@@ -359,7 +359,9 @@ def test_an_exported_file_states_how_an_image_becomes_its_input(trained, tmp_pat
     recipe = json.loads(session.get_modelmeta().custom_metadata_map["recipe"])
     assert (recipe["kind"], recipe["size"], recipe["crop"]) == ("images", 20, "center")
     assert [recipe[name] for name in ("channels", "height", "width")] == [3, 20, 20]
-    train_inputs = data_of(run).draw(validation_fraction=0.15).train.inputs[:].double() / 255
+    train_inputs = (
+        data_of(run, folder).draw(validation_fraction=0.15).train.inputs[:].double() / 255
+    )
     mean = train_inputs.mean((0, 2, 3))
     assert np.allclose(recipe["inside"]["mean"], mean)
     assert np.allclose(recipe["inside"]["deviation"], train_inputs.std((0, 2, 3)))
@@ -409,7 +411,7 @@ def test_the_size_is_a_setting_of_the_run_and_old_runs_have_none(trained, tmp_pa
     assert main(["train", "--data", path, *sized, "--out", str(tmp_path / "b")]) == 0
     assert "--size" not in capsys.readouterr().err
     assert load_run(tmp_path / "b").shape == (3, 18, 18)
-    assert main(["evaluate", str(tmp_path / "a")]) == 0
+    assert main(["evaluate", str(tmp_path / "a"), "--data-root", str(folder)]) == 0
     assert "--size" not in capsys.readouterr().err
 
 

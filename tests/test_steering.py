@@ -210,7 +210,10 @@ def test_wrong_settings(name):
         replace(SMALL, warmup=0.1)
 
 
-def test_a_temperature_is_kept_where_it_helps_and_everything_predicts_with_it(tmp_path, capsys):
+def test_a_temperature_is_kept_where_it_helps_and_everything_predicts_with_it(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     data = str(overlapping(tmp_path / "data.csv"))
     config = RunConfig(
         data, "softmax", epochs=40, batch_size=20, schedule="constant", validation_fraction=0.6

@@ -8,7 +8,9 @@ import itertools
 import re
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,15 @@ LONGEST_HEADER = 10_000
 LONGEST = 2**31 - 1
 """Characters of a field, at most: what the reader takes."""
 
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A row that is none: what is wrong with it, and what separators make of its first line."""
+
+    why: str
+    fields: list[str]
+
+
 Read = tuple[list[str], list[Any], dict[int, str]]
 """The fields of the first line, the columns below as arrays of pyarrow, and what is wrong."""
 
@@ -58,7 +69,8 @@ def read(argument: str, file: Path) -> tuple[Any, dict[int, str]]:
         text = text[stated.end() :]
     first = list(io.StringIO(text[:FIRST], newline=""))
     separator = _separator_of(first) if stated is None else stated[1]
-    count = len(next(_records(first, separator), ()))
+    head = next(_records(first, separator), [])
+    count = len(head) if isinstance(head, list) else 0
     found = _sound(text, separator, count)
     header, columns, broken = _row_by_row(text, separator) if found is None else found
     twice = sorted({name for name in header if name and header.count(name) > 1})
@@ -118,18 +130,38 @@ def _sound(text: str, separator: str, count: int) -> Read | None:
 
 
 def _row_by_row(text: str, separator: str) -> Read:
-    """The rows of a text, of which some are broken. Those with all fields keep what can be read."""
+    """The rows of a text, of which some are broken. Those with all fields keep what can be read.
+
+    Of the others some keep their first or last field: it may be a label that no other row has.
+    """
     import pyarrow
 
     lines = list(io.StringIO(text, newline=""))
     header, *rows = list(_records(lines, separator)) or [[]]
-    header = [] if isinstance(header, str) else header
-    broken = {n: why for n, row in enumerate(rows) if (why := _fault(row, len(header)))}
+    header = [] if isinstance(header, Unreadable) else header
+    count = len(header)
+    broken = {n: why for n, row in enumerate(rows) if (why := _fault(row, count))}
+    whole = [row if isinstance(row, list) and len(row) == count else None for row in rows]
     columns = [
-        [_readable(row[place]) if len(row) == len(header) else None for row in rows]
-        for place in range(len(header))
+        [None if row is None else _readable(row[place]) for row in whole] for place in range(count)
     ]
+    others = [n for n, row in enumerate(whole) if row is None]
+    for place in {0, count - 1} if header else ():
+        for n, cell in _repeated({n: _end(rows[n], place) for n in others}):
+            columns[place][n] = cell
     return header, [pyarrow.array(column, pyarrow.string()) for column in columns], broken
+
+
+def _end(row: list[str] | Unreadable, place: int) -> str:
+    """The first field of a row, or the last from a place on that is not empty."""
+    fields = row.fields if isinstance(row, Unreadable) else row
+    return fields[0] if place == 0 else next(filter(None, reversed(fields[place:])), "")
+
+
+def _repeated(cells: Mapping[int, str]) -> Iterator[tuple[int, str]]:
+    """Those that can be read and are not the only one: one alone is likely no label."""
+    count = Counter(cells.values())
+    return ((n, cell) for n, cell in cells.items() if count[cell] > 1 and _readable(cell))
 
 
 def _text(argument: str, file: Path) -> str:
@@ -178,14 +210,14 @@ def _separator_of(lines: Sequence[str]) -> str:
     def agreement(separator: str) -> tuple[int, int]:
         first = itertools.islice(_records(lines, separator), LOOKED_AT + 1)
         header, *rows = list(first) or [[]]
-        if isinstance(header, str) or len(header) < 2:
+        if isinstance(header, Unreadable) or len(header) < 2:
             return 0, 0
         return sum(len(row) == len(header) for row in rows if isinstance(row, list)), len(header)
 
     return max(SEPARATORS, key=agreement)
 
 
-def _records(lines: Sequence[str], separator: str) -> Iterator[list[str] | str]:
+def _records(lines: Sequence[str], separator: str) -> Iterator[list[str] | Unreadable]:
     """The fields of each row; or what is wrong with its first line, after which it goes on."""
     limit = csv.field_size_limit(LONGEST)
     try:
@@ -201,7 +233,9 @@ def _records(lines: Sequence[str], separator: str) -> Iterator[list[str] | str]:
                         yield [cell.strip() for cell in record]
                 return
             except csv.Error as error:
-                yield f"{error}: a quote that does not end, or ends early"
+                why = f"{error}: a quote that does not end, or ends early"
+                fields = lines[start + read].split(separator)
+                yield Unreadable(why, [field.strip().strip('"') for field in fields])
                 start += read + 1
     finally:
         csv.field_size_limit(limit)
@@ -211,10 +245,10 @@ def _readable(cell: str) -> str | None:
     return cell if cell and "\ufffd" not in cell else None
 
 
-def _fault(row: list[str] | str, count: int) -> str:
+def _fault(row: list[str] | Unreadable, count: int) -> str:
     """What is wrong with a row; nothing if it is sound."""
-    if isinstance(row, str):
-        return row
+    if isinstance(row, Unreadable):
+        return row.why
     if len(row) != count:
         return f"{len(row)} fields in place of {count}"
     return "bytes that are not UTF-8" if any("\ufffd" in cell for cell in row) else ""

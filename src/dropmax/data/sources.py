@@ -36,7 +36,7 @@ def load(
         remedy = "pass a file, a folder or a name"
         _check.fail(argument, "name a data set", source, remedy, of=str)
     places = _places(source, root)
-    place = next((place for place in places if place.exists()), None)
+    place = _found(places)
     if place is None:
         return _of_hub(argument, source, places)
     return (
@@ -46,10 +46,25 @@ def load(
     )
 
 
+def leaves(name: str, root: str | Path | None) -> Path | None:
+    """The file or folder of that name, if there is one outside of the working directory and the
+    root.
+    """
+    place = _found(_places(name, root))
+    roots = [folder.resolve() for folder in _places("", root)]
+    if place is None or any(place.resolve().is_relative_to(folder) for folder in roots):
+        return None
+    return place
+
+
 def _places(name: str, root: str | Path | None) -> list[Path]:
     """Where a file or a folder of that name may lie."""
     root = root or os.environ.get("DROPMAX_DATA")
     return [*([Path(root, name)] if root else []), Path(name).expanduser()]
+
+
+def _found(places: Sequence[Path]) -> Path | None:
+    return next((place for place in places if place.exists()), None)
 
 
 def _of_file(argument: str, file: Path) -> Source:

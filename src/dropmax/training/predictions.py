@@ -17,6 +17,7 @@ from dropmax.data.pixels import centered, pixels
 from dropmax.data.texts import PACKAGED, column_of_texts, embed, texts_of
 from dropmax.errors import DropmaxFileNotFoundError, DropmaxValueError
 from dropmax.training.classifier import Prediction, predict
+from dropmax.training.rows import check_places
 from dropmax.training.run import Run
 
 RETAINED = 0.5
@@ -38,7 +39,12 @@ class Instances(NamedTuple):
 
 
 def describe_predictions(
-    run: Run, files: Sequence[str | Path], top: int = 3, *, method: str | None = None
+    run: Run,
+    files: Sequence[str | Path],
+    top: int = 3,
+    *,
+    method: str | None = None,
+    root: str | Path | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The likeliest classes of each image or row, and those that the gate retains.
 
@@ -49,6 +55,7 @@ def describe_predictions(
             columns.
         top: The number of classes to name; all of them if there are fewer.
         method: How to predict: "plugin" or, for DropMax, "exact". The run's own if None.
+        root: A folder that may hold the encoder of the run, beside the working directory.
 
     Yields:
         `{"file", "top": [{"class", "probability"}], "retained": [{"class", "probability"}]}`;
@@ -60,7 +67,7 @@ def describe_predictions(
     Raises:
         FileNotFoundError: If there is no such file, before anything is yielded.
         ValueError: If a table lacks a column, before anything is yielded; if the head has no such
-            method.
+            method; if the encoder lies elsewhere.
 
     Examples:
         >>> import tempfile
@@ -71,6 +78,7 @@ def describe_predictions(
         []
     """
     _check.integer("top", top, low=1)
+    check_places(run, "encoder", root=root)
     if not files:
         return
     classifier = run.classifier()

@@ -10,6 +10,7 @@ from torch import nn
 from dropmax import _check
 from dropmax.data import DataSet, DataWarning, LabeledData, Record, Splits, load_data
 from dropmax.data.load import load_labeled
+from dropmax.data.sources import leaves
 from dropmax.data.splits import FEWEST
 from dropmax.training.classifier import class_weights, fit_pixels, make_classifier
 from dropmax.training.config import RunConfig
@@ -45,11 +46,12 @@ def data_for(
 
 
 def data_of(run: Run, root: str | Path | None = None) -> DataSet:
-    """The data set of a finished run.
+    """The data set of a finished run, from the working directory, `root` or the hub.
 
     Raises:
-        ValueError: If it has other classes, columns, shapes or rows by now.
+        ValueError: If it lies elsewhere, or has other classes, columns, shapes or rows by now.
     """
+    check_places(run, "data", "test", "encoder", root=root)
     config = replace(run.config, size=run.size)
     data = of_classes(run.config, data_for(config, root, run.record))
     for name in ("class_names", "columns", "shape"):
@@ -75,8 +77,9 @@ def labeled_for(
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
-        ValueError: If no row fits the run.
+        ValueError: If no row fits the run, or its encoder lies elsewhere.
     """
+    check_places(run, "encoder", root=root)
     config = run.config
     return load_labeled(
         source,
@@ -90,6 +93,23 @@ def labeled_for(
         size=run.size,
         record=run.record,
     )
+
+
+def check_places(run: Run, *settings: str, root: str | Path | None) -> None:
+    """What settings of a run name lies in the working directory or in `root`: who wrote the run may
+    be a stranger.
+
+    Raises:
+        ValueError: If it is a file or a folder elsewhere.
+    """
+    for setting in settings:
+        name = getattr(run.config, setting)
+        place = None if name is None else leaves(name, root)
+        if place is not None:
+            got = _check.Verbatim(f"{setting} {name!r} in {run.path}")
+            must = "name what lies in the working directory or in root (--data-root)"
+            remedy = f"if you trust the run, pass {str(place.resolve().parent)!r} as root"
+            _check.fail("run", must, got, remedy)
 
 
 def check_digest(argument: str, digest: str | None, data: DataSet) -> None:

@@ -14,6 +14,7 @@ flags   a parquet file with booleans
 import argparse
 import io
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -179,10 +180,10 @@ WALKS: dict[str, Callable[[Path, Path, np.random.Generator], Walk]] = {
 }
 
 
-def walk(name: str, out: Path, root: Path, small: bool) -> dict[str, Any]:
+def walk(name: str, root: Path, small: bool) -> dict[str, Any]:
     """Make the data, run the commands and say how it went."""
-    folder = out / name
-    folder.mkdir(parents=True)
+    folder = Path(name)
+    folder.mkdir()
     data, options, new, beside = WALKS[name](folder, root, np.random.default_rng(0))
     run = folder / "run"
     epochs = str(SMALL if small else EPOCHS[name])
@@ -221,10 +222,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("walks"), help="a folder to make")
     parser.add_argument("--small", action="store_true", help="train for a few epochs only")
     options = parser.parse_args()
-    found = {
-        name: walk(name, options.out, options.data_root, options.small)
-        for name in options.walks or WALKS
-    }
+    root = options.data_root.resolve()
+    options.out.mkdir(parents=True, exist_ok=True)
+    os.chdir(options.out)
+    found = {name: walk(name, root, options.small) for name in options.walks or WALKS}
     print("\n| walk | error % | seconds of training | beside |\n|---|---|---|---|")
     for name, line in found.items():
         beside = ", ".join(line["beside"]) or "-"

@@ -33,7 +33,7 @@ help:
 env: .venv/.dev
 
 demo: .venv/.train
-	$(BIN)/dropmax compare --data digits --split half --seeds 5 --jobs 2 --out demo
+	$(BIN)/dropmax compare --data digits --protocol paper --split half --seeds 5 --jobs 2 --out demo
 
 lint: env
 	$(BIN)/ruff check .
@@ -88,6 +88,8 @@ bench: env
 		$(if $(DROPMAX_DATA),--data-root $(DROPMAX_DATA))
 	$(if $(DROPMAX_DATA),$(BIN)/python benchmarks/few_texts.py --data-root $(DROPMAX_DATA) \
 		--out benchmarks/results/few_texts.jsonl)
+	$(if $(DROPMAX_DATA),$(BIN)/python benchmarks/defaults.py --data-root $(DROPMAX_DATA) \
+		--out benchmarks/results/defaults.jsonl)
 	$(BIN)/python benchmarks/reading.py --out benchmarks/results/reading.jsonl
 	$(BIN)/python benchmarks/many_classes.py --out benchmarks/results/many_classes.jsonl \
 		--figure docs/images/many_classes

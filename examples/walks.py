@@ -27,7 +27,6 @@ import numpy as np
 import pandas
 from PIL import ExifTags, Image
 
-EPOCHS = {"photos": 40, "texts": 30, "table": 40, "gray": 30, "flags": 30}
 SMALL = 10
 """Epochs of a walk that shows only that it works."""
 
@@ -57,7 +56,7 @@ def photos(folder: Path, root: Path, noise: np.random.Generator) -> Walk:
             photo = photo.rotate(turned.get(tag, 0), expand=True)
             photo.save(place / f"IMG_{n:04}.JPG", exif=exif, quality=90)
     new = sorted((folder / "photos").rglob("*.JPG"))[:3]
-    return Walk(folder / "photos", ["--protocol", "modern"], new)
+    return Walk(folder / "photos", [], new)
 
 
 def texts(folder: Path, root: Path, noise: np.random.Generator) -> Walk:
@@ -68,8 +67,7 @@ def texts(folder: Path, root: Path, noise: np.random.Generator) -> Walk:
         folder / "texts.csv", index=False
     )
     kept[["text"]].head(3).to_csv(folder / "new.csv", index=False)
-    options = ["--text-column", "text", "--backbone", "hidden", "--protocol", "modern"]
-    return Walk(folder / "texts.csv", options, [folder / "new.csv"])
+    return Walk(folder / "texts.csv", ["--text-column", "text"], [folder / "new.csv"])
 
 
 def table(folder: Path, root: Path, noise: np.random.Generator) -> Walk:  # noqa: ARG001
@@ -99,9 +97,8 @@ def table(folder: Path, root: Path, noise: np.random.Generator) -> Walk:  # noqa
     train.to_csv(folder / "churn" / "train.csv", index=False)
     test.to_csv(folder / "churn" / "test.csv", index=False)
     test.drop(columns="label").head(5).to_csv(folder / "new.csv", index=False)
-    options = ["--protocol", "modern"]
     beside = _scikit_learn(folder / "churn")
-    return Walk(folder / "churn", options, [folder / "new.csv"], beside)
+    return Walk(folder / "churn", [], [folder / "new.csv"], beside)
 
 
 def _scikit_learn(folder: Path) -> list[str]:
@@ -152,7 +149,7 @@ def gray(folder: Path, root: Path, noise: np.random.Generator) -> Walk:  # noqa:
                 folder / "scans" / name / f"{n}.png"
             )
     new = sorted((folder / "scans").rglob("*.png"))[:3]
-    return Walk(folder / "scans", ["--backbone", "average_cnn", "--protocol", "modern"], new)
+    return Walk(folder / "scans", [], new)
 
 
 def flags(folder: Path, root: Path, noise: np.random.Generator) -> Walk:  # noqa: ARG001
@@ -168,7 +165,7 @@ def flags(folder: Path, root: Path, noise: np.random.Generator) -> Walk:  # noqa
     frame = pandas.DataFrame({**columns, "label": diseases})
     frame.to_parquet(folder / "symptoms.parquet")
     frame.drop(columns="label").head(4).to_parquet(folder / "new.parquet")
-    return Walk(folder / "symptoms.parquet", ["--protocol", "modern"], [folder / "new.parquet"])
+    return Walk(folder / "symptoms.parquet", [], [folder / "new.parquet"])
 
 
 WALKS: dict[str, Callable[[Path, Path, np.random.Generator], Walk]] = {
@@ -186,9 +183,9 @@ def walk(name: str, root: Path, small: bool) -> dict[str, Any]:
     folder.mkdir()
     data, options, new, beside = WALKS[name](folder, root, np.random.default_rng(0))
     run = folder / "run"
-    epochs = str(SMALL if small else EPOCHS[name])
+    length = ["--epochs", SMALL] if small else []
     started = time.perf_counter()
-    _show(["train", "--data", data, *options, "--epochs", epochs, "--quiet", "--out", run])
+    _show(["train", "--data", data, *options, *length, "--quiet", "--out", run])
     seconds = time.perf_counter() - started
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     _show(["evaluate", run])

@@ -115,6 +115,47 @@ def few_texts_table(lines: Lines) -> Rows:
     return rows
 
 
+def defaults_table(lines: Lines) -> Rows:
+    """The command without options beside the best of other settings by their validation rows."""
+    header = ("data", "head", "without options", "s", "beside", "error %", "s", "difference")
+    rows: Rows = [header]
+    for case, head in dict.fromkeys((line["case"], line["config"]["head"]) for line in lines):
+        of_case = [one for one in lines if (one["case"], one["config"]["head"]) == (case, head)]
+        by_setting: dict[str, list[Mapping[str, Any]]] = {}
+        for one in of_case:
+            named = {**one["config"], "head": one["setting"]}
+            by_setting.setdefault(one["setting"], []).append({**one, "config": named})
+        default, *others = by_setting
+        best = min(others, key=lambda setting: _mean_error(by_setting[setting], "validation"))
+        both = [*by_setting[default], *by_setting[best]]
+        found = paired(both, "error", default, best)
+        error, seconds = zip(
+            *(_error_and_seconds(by_setting[setting]) for setting in (default, best)), strict=True
+        )
+        rows.append(
+            (
+                case,
+                f"`{head}`",
+                error[0],
+                seconds[0],
+                best,
+                error[1],
+                seconds[1],
+                f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})",
+            )
+        )
+    return rows
+
+
+def _mean_error(lines: Lines, split: str) -> float:
+    return float(statistics.mean(line[split]["error"] for line in lines))
+
+
+def _error_and_seconds(lines: Lines) -> tuple[str, str]:
+    seconds = statistics.median(line["seconds"] for line in lines)
+    return f"{_mean_error(lines, 'test'):.2f}", f"{seconds:.1f}"
+
+
 def largest_table(lines: Lines) -> Rows:
     """Time and memory of the methods with wide features and the most classes."""
     costs = _costs(lines, WIDE)
@@ -211,6 +252,7 @@ TABLES: Mapping[str, Callable[[Lines], Rows]] = MappingProxyType(
         "predictive/ratios": predictive_ratios_table,
         "estimators/all": estimators_table,
         "few_texts/all": few_texts_table,
+        "defaults/all": defaults_table,
         "many_classes/overview": overview_table,
         "many_classes/largest": largest_table,
         "many_classes/wide": ratios_table(WIDE),

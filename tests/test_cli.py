@@ -127,7 +127,8 @@ def test_export_writes_a_file_and_prints_how_close_it_is(trained, tmp_path, caps
     images = load_data("digits").test.inputs[:7]
     session = onnxruntime.InferenceSession(file)
     (probs,) = session.run(["probs"], {"input": images.numpy()})
-    expected = predict(load_run(trained / "run").classifier(), images).log_probs.exp()
+    run = load_run(trained / "run")
+    expected = predict(run.classifier(), images, scaling=run.scaling).log_probs.exp()
     assert_close(torch.from_numpy(probs), expected, "onnx")
     names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])
     assert names == list("0123456789")

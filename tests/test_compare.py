@@ -165,7 +165,7 @@ def test_logistic_regression_has_lines_like_ours_each_made_once(tmp_path, monkey
 
     (first,) = fit("0")
     assert RunConfig.from_dict(first["config"]).head == "logistic_regression"
-    base = replace(BASE, calibrate=False)
+    base = replace(BASE, protocol="modern", calibrate=False)
     (ours,) = compare(Comparison(base, HEADS[:1], (0,)), tmp_path / "ours", progress=False)
     assert ours.keys() - first.keys() == {"validation", "curve", "epochs", "steps"}
     assert ours["digest"] != first["digest"], "which halves the rows"

@@ -19,6 +19,7 @@ from dropmax.training import RunConfig, train
 pytestmark = pytest.mark.usefixtures("untyped")
 
 N, K = 8, 4
+torch.manual_seed(0)
 HEAD = dropmax.make_head("dropmax", 6, K)
 TARGET = torch.arange(N) % K
 SCORES = HEAD(torch.randn(N, 6, generator=torch.Generator().manual_seed(0)))

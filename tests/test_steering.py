@@ -28,7 +28,15 @@ from dropmax.training.optimization import make_optimizer, make_schedule
 from dropmax.training.rows import draw, splits_and_classifier
 
 DIGITS = load_data("digits")
-SMALL = RunConfig("digits", "softmax", train_per_class=8, epochs=6, batch_size=20, backbone="mlp")
+SMALL = RunConfig(
+    "digits",
+    "softmax",
+    protocol="paper",
+    train_per_class=8,
+    epochs=6,
+    batch_size=20,
+    backbone="mlp",
+)
 FITS = replace(SMALL, epochs=60, lr=0.02, schedule="constant", patience=2, validation_per_class=8)
 """Overfits within a few epochs."""
 
@@ -340,7 +348,7 @@ def test_the_command_says_no_word_of_lightning(tmp_path):
         [*command, "--out", tmp_path / "run"], check=True, capture_output=True, text=True
     )
     said = [line for line in ended.stderr.splitlines() if "seed 0" not in line]
-    assert [line.partition(":")[0] for line in said] == ["digits"]
+    assert [line.partition(":")[0] for line in said] == ["digits", "50 pictures, from scratch"]
 
 
 TRAIN = """

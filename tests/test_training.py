@@ -253,7 +253,7 @@ def test_the_thirds_of_the_papers_protocol(tmp_path, monkeypatch):
         keep(module)
 
     monkeypatch.setattr(RunModule, "on_train_epoch_start", record)
-    run(tmp_path, epochs=6)
+    run(tmp_path, epochs=6, protocol="paper")
     expected = [1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5]
     for rate, (decayed, spared) in zip(expected, rates, strict=True):
         assert_number(decayed, rate)
@@ -346,7 +346,7 @@ def test_prediction_leaves_the_mode_and_reads_batches_alike():
 
 
 def test_a_run_that_was_written_under_older_names_is_read_and_goes_on(tmp_path):
-    options = {"head": "dropmax", "method": "exact", "epochs": 1}
+    options = {"head": "dropmax", "method": "exact", "epochs": 1, "protocol": "paper"}
     trained = run(tmp_path, **options)
     file = tmp_path / "config.json"
     described = json.loads(file.read_text())

@@ -25,12 +25,12 @@ DataRoot = Annotated[
 ]
 BACKBONE = (
     "The network before the head: lenet, mnist_cnn, cnn, average_cnn, mlp, hidden (one dense "
-    "layer) or identity (none). If not given: one that fits the shape of the data."
+    "layer) or identity (none). If not given: one that fits the data."
 )
 Backbone = Annotated[str | None, typer.Option(help=BACKBONE, rich_help_panel=TRAINING_PANEL)]
 PROTOCOL = (
-    "How to train: paper, as the authors did, or modern, with one cycle of the learning rate "
-    "and with flipped and cropped images if they are colored."
+    "How to train: auto, which suits the data; paper, as the authors did; or modern, with one "
+    "cycle of the learning rate, and with flipped and cropped images if they are colored."
 )
 Protocol = Annotated[str, typer.Option(help=PROTOCOL, rich_help_panel=TRAINING_PANEL)]
 Epochs = Annotated[
@@ -41,9 +41,10 @@ Epochs = Annotated[
     ),
 ]
 BatchSize = Annotated[
-    int,
+    int | None,
     typer.Option(
-        help="The number of images or rows in a training step, on each device.",
+        help="The number of images or rows in a training step, on each device. If not given: as "
+        "the protocol says.",
         rich_help_panel=TRAINING_PANEL,
     ),
 ]

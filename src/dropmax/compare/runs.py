@@ -185,6 +185,7 @@ def _line(
     rows = [row for row in run.history if "curve" in row]
     return {
         "config": config.to_dict(),
+        **({} if run.settled == config else {"settled": run.settled.to_dict()}),
         **run.metrics,
         "jobs": jobs,
         "gate": run.history[-1].get("gate"),

@@ -1,4 +1,4 @@
-"""What a run is: the settings that decide its numbers, and the two training protocols."""
+"""What a run is: the settings that decide its numbers, and the training protocols."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -18,6 +18,7 @@ class Protocol(NamedTuple):
 
     Attributes:
         epochs: Passes over the training images.
+        batch_size: The number of images in a step, on each device.
         lr: The highest learning rate.
         weight_decay: The factor, through `dropmax.decay_groups`.
         optimizer: "adam" or "adamw".
@@ -27,6 +28,7 @@ class Protocol(NamedTuple):
     """
 
     epochs: int
+    batch_size: int
     lr: float
     weight_decay: float
     optimizer: str
@@ -37,12 +39,16 @@ class Protocol(NamedTuple):
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
-        "paper": Protocol(200, 1e-3, 1e-4, "adam", "thirds", augment=False, standardize=False),
-        "modern": Protocol(30, 3e-3, 1e-2, "adamw", "one_cycle", augment=True, standardize=True),
+        "paper": Protocol(200, 100, 1e-3, 1e-4, "adam", "thirds", augment=False, standardize=False),
+        "modern": Protocol(
+            30, 100, 3e-3, 1e-2, "adamw", "one_cycle", augment=True, standardize=True
+        ),
     }
 )
 """The authors' protocol (their code), and one as networks are trained today."""
 
+AUTO = "auto"
+"""The protocol "modern" with a network, a batch size, a length and rates that suit the data."""
 
 SCHEDULES = ("constant", "linear", "cosine", "one_cycle", "thirds")
 """How the learning rate goes on from its highest value: it stays, falls to 0 on a line or a cosine,
@@ -88,10 +94,11 @@ class RunConfig:
     Attributes:
         data: A data set, as `dropmax.data.load_data` takes it.
         head: A head, as `dropmax.make_head` takes it.
-        backbone: One of `dropmax.training.networks.BACKBONES`; one that fits the shape if None.
-        protocol: One of `PROTOCOLS`.
+        backbone: One of `dropmax.training.networks.BACKBONES`; one that fits the data if None.
+        protocol: "auto", which `dropmax.training.defaults.settled` turns into settings that suit
+            the data, or one of `PROTOCOLS`.
         epochs: Passes over the training images; the protocol's if None.
-        batch_size: The number of images in a step, on each device.
+        batch_size: The number of images in a step, on each device; the protocol's if None.
         train_per_class: Images of each class to train on; all if None.
         validation_per_class: Images of each class to validate on.
         seed: The seed of the draw, the initial weights, the shuffles and the noise.
@@ -137,16 +144,16 @@ class RunConfig:
 
     Examples:
         >>> from dropmax.training import RunConfig
-        >>> RunConfig("digits", "dropmax", lr=1e-4).resolved.epochs
+        >>> RunConfig("digits", "dropmax", protocol="paper", lr=1e-4).resolved.epochs
         200
     """
 
     data: str
     head: str
     backbone: str | None = None
-    protocol: str = "paper"
+    protocol: str = AUTO
     epochs: int | None = None
-    batch_size: int = 100
+    batch_size: int | None = None
     train_per_class: int | None = None
     validation_per_class: int = 0
     seed: int = 0
@@ -194,7 +201,9 @@ class RunConfig:
             object.__setattr__(self, argument, tuple(value))
         if self.backbone is not None:
             _check.choice("backbone", self.backbone, BACKBONES)
-        _check.choice("protocol", self.protocol, PROTOCOLS)
+        _check.choice("protocol", self.protocol, (AUTO, *PROTOCOLS))
+        if self.batch_size is None and self.protocol != AUTO:
+            object.__setattr__(self, "batch_size", PROTOCOLS[self.protocol].batch_size)
         _check.choice("method", self.method, METHODS)
         _check.choice("split", self.split, RULES)
         for argument in ("test_fraction", "validation_fraction"):
@@ -203,7 +212,6 @@ class RunConfig:
                 _check.number(argument, value, low=0.0, high=1.0, open_high=True)
             if value is not None and self.split == "half":
                 _check.fail(argument, "be None where the split is half", value, "leave it out")
-        _check.integer("batch_size", self.batch_size, low=1)
         _check.integer("seed", self.seed, low=0)
         _check.integer("validation_per_class", self.validation_per_class, low=0)
         _check.number("dropout", self.dropout, low=0.0, high=1.0, open_high=True)
@@ -214,7 +222,14 @@ class RunConfig:
             _check.fail(
                 "size", "be None with an encoder", self.size, "remove one of the two settings"
             )
-        for argument in ("epochs", "train_per_class", "num_classes", "size", "patience"):
+        for argument in (
+            "epochs",
+            "batch_size",
+            "train_per_class",
+            "num_classes",
+            "size",
+            "patience",
+        ):
             if getattr(self, argument) is not None:
                 _check.integer(argument, getattr(self, argument), low=1)
         self._check_steps()
@@ -230,7 +245,8 @@ class RunConfig:
             _check.choice("schedule", self.schedule, SCHEDULES)
         if self.warmup is not None:
             _check.number("warmup", self.warmup, low=0.0, high=1.0, open_high=True)
-            if self.resolved.schedule == "thirds":
+            of_protocol = "one_cycle" if self.protocol == AUTO else self.resolved.schedule
+            if (self.schedule or of_protocol) == "thirds":
                 remedy = "choose another schedule, cosine say"
                 _check.fail("warmup", "be None for the schedule thirds", self.warmup, remedy)
         _check.boolean("refit", self.refit)
@@ -238,7 +254,14 @@ class RunConfig:
 
     @property
     def resolved(self) -> Protocol:
-        """The protocol, with what the run says otherwise."""
+        """The protocol, with what the run says otherwise.
+
+        Raises:
+            ValueError: If the protocol is "auto", which the data settle.
+        """
+        if self.protocol == AUTO:
+            remedy = "call dropmax.training.defaults.settled first"
+            _check.fail("protocol", "be settled by the data", self.protocol, remedy)
         protocol = PROTOCOLS[self.protocol]
         given = {name: getattr(self, name, None) for name in Protocol._fields}
         return protocol._replace(**{k: value for k, value in given.items() if value is not None})

@@ -20,10 +20,12 @@ from dropmax.data import DataSet
 from dropmax.metrics import reliability
 from dropmax.training.classifier import class_weights, method_of, predict
 from dropmax.training.config import RunConfig
+from dropmax.training.defaults import settled
 from dropmax.training.rows import (
     check_digest,
     check_settings,
     data_for,
+    draw,
     of_classes,
     say_splits,
     splits_and_classifier,
@@ -108,10 +110,11 @@ def train(
     if threads is not None:
         _check.integer("threads", threads, low=1)
     data = of_classes(config, data or data_for(config, root))
+    given, config = config, settled(config, data.shape, len(draw(config, data).train))
     splits, classifier = splits_and_classifier(config, data)
     check_settings(config, data, splits)
     folder = Path(out)
-    description = describe(config, data)
+    description = describe(given, config, data)
     _check_folder(folder, description, data)
     if (folder / METRICS).is_file():
         _remove_states(folder)
@@ -145,7 +148,7 @@ def train(
             splits, classifier = splits_and_classifier(config, data, joined=True)
             steps = chosen.metrics["steps"]
             planned = steps // chosen.metrics["epochs"] * config.resolved.epochs
-            at_once = config.batch_size * trainer.world_size
+            at_once = config.resolved.batch_size * trainer.world_size
             length = _length(steps, -(-len(splits.train) // at_once))
             trainer = _trainer(folder, config, machine, progress=progress, length=length)
         weight = class_weights(config, data.class_names, splits.train.target)
@@ -263,9 +266,11 @@ def _check_folder(folder: Path, description: dict[str, Any], data: DataSet) -> N
         differs = [
             name
             for name, value in {**description["config"], **description}.items()
-            if name not in ("config", "digest") and {**found["config"], **found}.get(name) != value
+            if name not in ("config", "digest", "settled")
+            and {**found["config"], **found}.get(name) != value
         ]
-        got = _check.Verbatim(f"{str(folder)!r} of another experiment ({', '.join(differs)})")
+        other = ", ".join(differs) or "what the protocol auto chose"
+        got = _check.Verbatim(f"{str(folder)!r} of another experiment ({other})")
         _check.fail("out", "hold the same experiment", got, "name another directory")
 
 

@@ -60,7 +60,7 @@ class RunModule(LightningModule):
         self._crops = config.resolved.augment and len(shape) == 3 and shape[0] == 3
         self._started = 0.0
         head = find_head(classifier)
-        enough = config.batch_size * head.out_features >= ENOUGH
+        enough = config.resolved.batch_size * head.out_features >= ENOUGH
         self.fuses = enough and isinstance(head, DropMaxHead) and head.can_fuse
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
@@ -74,7 +74,7 @@ class RunModule(LightningModule):
         )
         return DataLoader(
             dataset,
-            self.config.batch_size,
+            self.config.resolved.batch_size,
             sampler=sampler,
             generator=torch.Generator(),  # or the loader would draw from the default one
         )

@@ -14,6 +14,7 @@ from dropmax.data.sources import leaves
 from dropmax.data.splits import FEWEST
 from dropmax.training.classifier import class_weights, fit_pixels, make_classifier
 from dropmax.training.config import RunConfig
+from dropmax.training.defaults import described, settled
 from dropmax.training.run import Run
 
 
@@ -149,13 +150,18 @@ def draw(config: RunConfig, data: DataSet) -> Splits:
 
 
 def say_splits(config: RunConfig, data: DataSet, splits: Splits | None = None) -> None:
-    """Say on the terminal how many rows of a run train, validate and test, and whence they are."""
+    """Say on the terminal how many rows of a run train, validate and test, whence they are, and
+    how it is trained.
+    """
     data = of_classes(config, data)
     splits = splits or draw(config, data)
     said = data.described(splits)
     if config.validation_fraction_of(data) and not len(splits.validation):
         said += f" No row validates: each class has fewer than {FEWEST} rows to train on."
     print(said, file=sys.stderr)
+    num_rows = len(splits.train)
+    config = settled(config, data.shape, num_rows)
+    print(described(config, data.shape, num_rows), file=sys.stderr)
 
 
 def splits_and_classifier(
@@ -170,6 +176,7 @@ def splits_and_classifier(
     """
     data = of_classes(config, data)
     splits = draw(config, data)
+    config = settled(config, data.shape, len(splits.train))
     if joined:
         none = splits.validation.rows([])
         splits = Splits(splits.train.joined(splits.validation), none, splits.test)

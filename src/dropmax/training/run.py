@@ -45,7 +45,8 @@ class Run:
 
     Attributes:
         path: The directory.
-        config: The settings.
+        config: The settings, as they were given.
+        settled: Those it was trained with: what its protocol "auto" chose, too.
         class_names: The name of each class index.
         shape: (C, H, W) of an image, or (D,) of a row of numbers.
         columns: The columns that a row is of: of numbers, or of texts; none for images.
@@ -63,6 +64,7 @@ class Run:
 
     path: Path
     config: RunConfig
+    settled: RunConfig
     class_names: tuple[str, ...]
     shape: tuple[int, ...]
     columns: tuple[str, ...]
@@ -79,7 +81,7 @@ class Run:
         Raises:
             ValueError: If the weights cannot be read or do not fit.
         """
-        classifier = make_classifier(self.config, self.shape, len(self.class_names))
+        classifier = make_classifier(self.settled, self.shape, len(self.class_names))
         file = self.path / WEIGHTS
         try:
             classifier.load_state_dict(safetensors.torch.load_file(file))
@@ -167,6 +169,7 @@ def load_run(path: str | Path) -> Run:
         return Run(
             folder,
             RunConfig.from_dict(described["config"]),
+            RunConfig.from_dict(described.get("settled", described["config"])),
             tuple(described["class_names"]),
             tuple(described["shape"]),
             tuple(described.get("columns", ())),
@@ -226,8 +229,8 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     return described
 
 
-def describe(config: RunConfig, data: DataSet) -> dict[str, Any]:
-    """What CONFIG holds."""
+def describe(config: RunConfig, settled: RunConfig, data: DataSet) -> dict[str, Any]:
+    """What CONFIG holds: the settings that were given and, if it differs, what was made of them."""
     described = {
         "format": FORMAT,
         "config": config.to_dict(),
@@ -235,6 +238,8 @@ def describe(config: RunConfig, data: DataSet) -> dict[str, Any]:
         "shape": list(data.shape),
         "digest": data.digest,
     }
+    if settled != config:
+        described["settled"] = settled.to_dict()
     if data.columns:
         described["columns"] = list(data.columns)
     if data.record is not None:

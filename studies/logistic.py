@@ -23,8 +23,9 @@ from dropmax.compare import append_line, read_lines
 from dropmax.data import DataSet
 from dropmax.metrics import evaluate, reliability
 from dropmax.training import RunConfig, data_for
-from dropmax.training.classifier import Pixels, standardizes
+from dropmax.training.classifier import standardizes
 from dropmax.training.config import PROTOCOLS
+from dropmax.training.pixels import Pixels
 from dropmax.training.run import versions
 
 HEAD = "logistic_regression"

@@ -268,13 +268,13 @@ WRONG = {
         lambda tmp: folder(tmp, train=rows().remove_columns("image").add_column("x", [1.0] * 24)),
         {"size": 8},
         ValueError,
-        "load_data: size",
+        "load_data: source",
     ),
     "a size of texts": (
         lambda tmp: folder(tmp, train=rows().remove_columns("image").add_column("x", ["a"] * 24)),
         {"size": 8, "text_column": "x"},
         ValueError,
-        "load_data: size",
+        "load_data: source",
     ),
     "no labels": (
         lambda tmp: unlabeled(tmp, [None] * 3),

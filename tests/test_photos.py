@@ -28,7 +28,8 @@ from dropmax.data.pictures import Pictures
 from dropmax.data.pixels import centered, pixels
 from dropmax.errors import DropmaxError
 from dropmax.training import RunConfig, classifier, data_of, describe_predictions, load_run, train
-from dropmax.training.classifier import BATCH, Pixels, predict
+from dropmax.training.classifier import BATCH, predict
+from dropmax.training.pixels import Pixels
 
 CLASSES = ("cat", "dog")
 ORIENTATION = 0x0112

@@ -96,7 +96,7 @@ def test_a_text_is_encoded_once_wherever_it_stands(stub):
 
 
 def test_what_was_interrupted_goes_on(stub, monkeypatch):
-    monkeypatch.setattr(text, "PART", 10)
+    monkeypatch.setattr("dropmax.data.cache.PART", 10)
     texts = [f"card {n}" for n in range(25)]
     whole = text.embed(texts, encoder="one")
     assert stub.encoded == texts

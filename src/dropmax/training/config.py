@@ -56,6 +56,12 @@ rises and falls, or is a tenth and a hundredth in the second and the last third 
 
 METHODS = ("plugin", "exact")
 
+PRETRAINED = "hf:"
+"""How the name of a pretrained network of Transformers starts, as a backbone."""
+
+TUNES = ("none", "all")
+"""What of a pretrained network is trained."""
+
 LATER = (
     "method",
     "num_classes",
@@ -80,6 +86,7 @@ LATER = (
     "clip",
     "patience",
     "refit",
+    "tune",
 )
 """Settings that the first runs did not have."""
 
@@ -94,7 +101,8 @@ class RunConfig:
     Attributes:
         data: A data set, as `dropmax.data.load_data` takes it.
         head: A head, as `dropmax.make_head` takes it.
-        backbone: One of `dropmax.training.networks.BACKBONES`; one that fits the data if None.
+        backbone: One of `dropmax.training.networks.BACKBONES`, or "hf:" and a folder of
+            Transformers or a model of the hub; one that fits the data if None.
         protocol: "auto", which `dropmax.training.defaults.settled` turns into settings that suit
             the data, or one of `PROTOCOLS`.
         epochs: Passes over the training images; the protocol's if None.
@@ -126,7 +134,8 @@ class RunConfig:
         drop: Columns of a table to leave out.
         keep: Columns of a table to learn from, even if they seem to number its rows.
         lr: The highest learning rate; the protocol's if None.
-        backbone_lr: That of the network before the head; as `lr` if None.
+        backbone_lr: That of the network before the head. If None a tenth of `lr` for a pretrained
+            one, and `lr` for any other.
         weight_decay: The factor of weight decay; the protocol's if None.
         warmup: In which share of the steps the rate rises to the highest, in [0, 1). If None as the
             schedule does: 0.3 for "one_cycle", 0 for the others. "thirds" has none.
@@ -136,6 +145,8 @@ class RunConfig:
             weights of the best epoch. If None all epochs are trained, and the last weights kept.
         refit: Whether training is done once more on training and validation rows together, for as
             many steps as gave the weights that were kept, in epochs of one length.
+        tune: What of a pretrained network is trained: "all", or "none", by which its features are
+            computed once; "none" if None.
         calibrate: Whether a temperature is fitted on the validation rows, if there are any, and
             kept if it helps.
 
@@ -183,6 +194,7 @@ class RunConfig:
     clip: float | None = None
     patience: int | None = None
     refit: bool = False
+    tune: str | None = None
     calibrate: bool = True
 
     def __post_init__(self) -> None:
@@ -191,16 +203,24 @@ class RunConfig:
             if (not isinstance(value, str) or not value) and (argument, value) != ("encoder", None):
                 _check.fail(argument, "be a name", value, "name one", of=str)
         idle = "text_column" if self.encoder is None else "image_column"
-        if getattr(self, idle) is not None:
+        if getattr(self, idle) is not None and self.pretrained is None:
             must = f"be None {'without' if self.encoder is None else 'with'} an encoder"
             _check.fail(idle, must, getattr(self, idle), "remove one of the two settings")
+        if self.pretrained is not None and self.encoder is not None:
+            must = "be None with a pretrained backbone, which takes the texts themselves"
+            _check.fail("encoder", must, self.encoder, "leave it out")
+        if self.tune is not None:
+            _check.choice("tune", self.tune, TUNES)
+            if self.pretrained is None:
+                remedy = f"leave it out, or name a backbone {PRETRAINED}NAME"
+                _check.fail("tune", "be None for a network from scratch", self.tune, remedy)
         for argument in ("drop", "keep"):
             value = getattr(self, argument)
             if isinstance(value, str) or not all(isinstance(name, str) for name in value):
                 _check.fail(argument, "be names of columns", value, "pass a tuple of texts")
             object.__setattr__(self, argument, tuple(value))
-        if self.backbone is not None:
-            _check.choice("backbone", self.backbone, BACKBONES)
+        if self.backbone is not None and not self.pretrained:
+            _check.choice("backbone", self.backbone, (*BACKBONES, f"{PRETRAINED}NAME"))
         _check.choice("protocol", self.protocol, (AUTO, *PROTOCOLS))
         if self.batch_size is None and self.protocol != AUTO:
             object.__setattr__(self, "batch_size", PROTOCOLS[self.protocol].batch_size)
@@ -251,6 +271,17 @@ class RunConfig:
                 _check.fail("warmup", "be None for the schedule thirds", self.warmup, remedy)
         _check.boolean("refit", self.refit)
         _check.boolean("calibrate", self.calibrate)
+
+    @property
+    def pretrained(self) -> str | None:
+        """The folder or the name of the pretrained network, if it has one."""
+        name = self.backbone or ""
+        return name.removeprefix(PRETRAINED) if name.startswith(PRETRAINED) else None
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it has a pretrained network that is not trained."""
+        return self.pretrained is not None and self.tune in (None, "none")
 
     @property
     def resolved(self) -> Protocol:

@@ -9,6 +9,8 @@ from dropmax.training.config import AUTO, RunConfig
 from dropmax.training.networks import Shape, backbone_for
 
 PICTURES, TEXTS, TABLE = "pictures", "texts", "rows of a table"
+FEATURES, TUNED = "features", "a pretrained network"
+"""Of a pretrained network that is frozen, and one that is trained."""
 
 
 class Default(NamedTuple):
@@ -36,6 +38,8 @@ DEFAULTS: Mapping[str, Default] = MappingProxyType(
         PICTURES: Default(3e-3, 1e-2, steps=1_600),
         TEXTS: Default(3e-3, 3e-1, steps=1_000),
         TABLE: Default(3e-3, 1e-1, steps=1_000),
+        FEATURES: Default(3e-3, 3e-1, steps=1_000),
+        TUNED: Default(1e-3, 1e-2, steps=300),
     }
 )
 """By the kind of the data. They were chosen on validation rows, and by no test row."""
@@ -61,6 +65,8 @@ def settled(config: RunConfig, shape: Shape, num_rows: int) -> RunConfig:
     if config.protocol != AUTO:
         return config
     default = DEFAULTS[kind_of(config, shape)]
+    if config.pretrained is not None:
+        default = DEFAULTS[FEATURES if config.is_frozen else TUNED]
     batch_size = config.batch_size or BATCH_SIZE
     steps = default.steps * (num_rows / ROWS) ** 0.5
     epochs = max(FEWEST_EPOCHS, round(steps / -(-num_rows // batch_size)))
@@ -92,7 +98,7 @@ def kind_of(config: RunConfig, shape: Shape) -> str:
     """What the data of a run are: pictures, texts or rows of a table."""
     if len(shape) == 3:
         return PICTURES
-    return TABLE if config.encoder is None else TEXTS
+    return TABLE if config.encoder is None and config.pretrained is None else TEXTS
 
 
 def described(config: RunConfig, shape: Shape, num_rows: int) -> str:
@@ -100,8 +106,13 @@ def described(config: RunConfig, shape: Shape, num_rows: int) -> str:
     backbone = config.backbone or backbone_for(shape)
     how = config.resolved
     steps = -(-num_rows // config.resolved.batch_size)
-    augmented = ", crops and flips" if how.augment and len(shape) == 3 and shape[0] == 3 else ""
+    colored = len(shape) == 3 and shape[0] == 3 and not config.is_frozen
+    augmented = ", crops and flips" if how.augment and colored else ""
+    origin = "from scratch"
+    if config.pretrained is not None:
+        backbone = config.pretrained
+        origin = "pretrained and frozen" if config.is_frozen else "pretrained and trained further"
     return (
-        f"{num_rows:,} {kind_of(config, shape)}, from scratch: {backbone}, {how.epochs} epochs of "
+        f"{num_rows:,} {kind_of(config, shape)}, {origin}: {backbone}, {how.epochs} epochs of "
         f"{steps:,} steps, learning rate {how.lr:g}{augmented}."
     )

@@ -12,15 +12,18 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from torch import nn
 
 from dropmax import _check
 from dropmax._files import holds_something, make_folder, write_whole
 from dropmax.calibration import TemperatureScaling, fit_temperature
 from dropmax.data import DataSet
+from dropmax.data.pictures import Inputs
 from dropmax.metrics import reliability
 from dropmax.training.classifier import class_weights, method_of, predict
 from dropmax.training.config import RunConfig
 from dropmax.training.defaults import settled
+from dropmax.training.pretrained import frozen, save_description
 from dropmax.training.rows import (
     check_digest,
     check_settings,
@@ -134,6 +137,8 @@ def train(
             say_splits(config, data, splits)
         make_folder(folder)
         write_whole(folder / CONFIG, to_json(description))
+        if config.pretrained is not None:
+            save_description(config, folder)
         chosen = planned = None
         if config.refit:
             alone = replace(config, refit=False)
@@ -152,13 +157,17 @@ def train(
             length = _length(steps, -(-len(splits.train) // at_once))
             trainer = _trainer(folder, config, machine, progress=progress, length=length)
         weight = class_weights(config, data.class_names, splits.train.target)
-        module = RunModule(config, classifier, splits, weight, planned)
+        inputs, trained = splits.train.inputs, classifier
+        if config.is_frozen:
+            trained, splits = frozen(classifier, config, splits)
+        module = RunModule(config, trained, splits, weight, planned)
         try:
             trainer.fit(module, ckpt_path=resume, weights_only=True)
         except SystemExit:  # how lightning ends where it was interrupted
             raise KeyboardInterrupt from None
         if trainer.is_global_zero:
-            _finish(folder, module, data.digest, examples, chosen, trainer.global_step)
+            kept = inputs if examples else None
+            _finish(folder, module, classifier, data.digest, kept, chosen, trainer.global_step)
         trainer.strategy.barrier()
     run = load_run(folder)
     if progress and (falls := still_falls(run)):
@@ -288,20 +297,28 @@ def _resume_state(folder: Path) -> Path | None:
 
 
 def _finish(
-    folder: Path, module: Any, digest: str, examples: bool, chosen: Run | None, steps: int
+    folder: Path,
+    module: Any,
+    classifier: nn.Module,
+    digest: str,
+    inputs: Inputs | None,
+    chosen: Run | None,
+    steps: int,
 ) -> None:
-    """Write weights, history and, last, the metrics, by which a run is known to be finished."""
+    """Write weights, history and, last, the metrics, by which a run is known to be finished.
+
+    What the module trains is the classifier or the end of it. Some of the inputs are kept.
+    """
     epochs, best = module.history[-1]["epoch"], folder / BEST
     if best.is_file():
         kept = torch.load(best, map_location="cpu", weights_only=True)
         module.load_state_dict(kept["state_dict"])
         epochs, steps = kept["epoch"] + 1, kept["global_step"]
     scaling = _temperature(module) if chosen is None else chosen.scaling
-    state = {name: t.cpu().contiguous() for name, t in module.classifier.state_dict().items()}
+    state = {name: t.cpu().contiguous() for name, t in classifier.state_dict().items()}
     write_whole(folder / WEIGHTS, safetensors.torch.save(state))
     write_whole(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in module.history))
-    if examples:
-        inputs = module.splits.train.inputs
+    if inputs is not None:
         evenly = torch.linspace(0, len(inputs) - 1, min(len(inputs), NUM_EXAMPLES)).long()
         write_whole(folder / EXAMPLES, safetensors.torch.save({"inputs": inputs[evenly]}))
     test = module.splits.test

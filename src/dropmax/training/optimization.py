@@ -11,18 +11,22 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, MultiStepLR, OneCycl
 from dropmax.heads import decay_groups
 from dropmax.training.config import RunConfig
 
+PRETRAINED_SHARE = 0.1
+"""The learning rate of a pretrained network by that of the head, unless a run says otherwise."""
 RISE = 0.3
 """In which share of its steps the schedule "one_cycle" rises, unless a run says otherwise."""
 
 
 def make_optimizer(classifier: nn.Sequential, config: RunConfig) -> torch.optim.Optimizer:
     """The optimizer of a run, whose network before the head may have a learning rate of its own."""
-    lr = config.resolved.lr
-    if config.backbone_lr is None:
+    lr, before = config.resolved.lr, config.backbone_lr
+    if before is None and config.pretrained and not config.is_frozen:
+        before = PRETRAINED_SHARE * lr
+    if before is None:
         groups = _groups(classifier, config)
     else:
         groups = [
-            *({**group, "lr": config.backbone_lr} for group in _groups(classifier[:-1], config)),
+            *({**group, "lr": before} for group in _groups(classifier[:-1], config)),
             *_groups(classifier[-1], config),
         ]
     if config.resolved.optimizer == "adam":

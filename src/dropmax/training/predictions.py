@@ -1,7 +1,8 @@
 """What a run says of image files and of tables."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from dropmax.data.pixels import centered, pixels
 from dropmax.data.texts import PACKAGED, column_of_texts, embed, texts_of
 from dropmax.errors import DropmaxFileNotFoundError, DropmaxValueError
 from dropmax.training.classifier import Prediction, predict
+from dropmax.training.pretrained import reads_texts, within
 from dropmax.training.rows import check_places
 from dropmax.training.run import Run
 
@@ -184,8 +186,11 @@ def _rows(run: Run, file: Path) -> Instances:
     column = column_of_texts("files", known, rows, labels)
     every = texts_of(rows, column, broken)
     texts = [text for n, text in enumerate(every) if n not in broken]
-    encoder = run.config.encoder or PACKAGED
-    inputs = embed(texts, encoder=encoder) if texts else torch.empty(0, *run.shape)
+    config = within(run.config, run.path)
+    rows_of: Callable[[Sequence[str]], Tensor] = partial(embed, encoder=config.encoder or PACKAGED)
+    if config.pretrained is not None:
+        rows_of = reads_texts(config) or rows_of
+    inputs = rows_of(texts) if texts else torch.empty(0, *run.shape)
     return Instances(places, inputs, broken)
 
 

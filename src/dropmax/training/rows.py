@@ -15,6 +15,7 @@ from dropmax.data.splits import FEWEST
 from dropmax.training.classifier import class_weights, fit_pixels, make_classifier
 from dropmax.training.config import RunConfig
 from dropmax.training.defaults import described, settled
+from dropmax.training.pretrained import known_of, reads_texts, within
 from dropmax.training.run import Run
 
 
@@ -27,21 +28,27 @@ def data_for(
         config: The settings.
         root: Where folders of data lie.
         record: What a run fitted to the columns of its table; fitted anew if None.
+
+    Raises:
+        ValueError: If its pretrained network takes data of another kind.
     """
+    texts, size = None, config.size
+    if config.pretrained is not None:
+        texts, size = reads_texts(config), known_of(config).size
     data = load_data(
         config.data,
         root=root,
         label_column=config.label_column,
         image_column=config.image_column,
         text_column=config.text_column,
-        encoder=config.encoder,
+        encoder=texts or config.encoder,
         drop=config.drop,
         keep=config.keep,
         record=record,
         test=config.test,
         split=config.split,
         test_fraction=config.test_fraction,
-        size=config.size,
+        size=size,
     )
     return data if config.corruption is None else data.corrupted(config.corruption)
 
@@ -53,7 +60,7 @@ def data_of(run: Run, root: str | Path | None = None) -> DataSet:
         ValueError: If it lies elsewhere, or has other classes, columns, shapes or rows by now.
     """
     check_places(run, "data", "test", "encoder", root=root)
-    config = replace(run.config, size=run.size)
+    config = within(replace(run.config, size=run.size), run.path)
     data = of_classes(run.config, data_for(config, root, run.record))
     for name in ("class_names", "columns", "shape"):
         expected, found = getattr(run, name), getattr(data, name)
@@ -81,7 +88,8 @@ def labeled_for(
         ValueError: If no row fits the run, or its encoder lies elsewhere.
     """
     check_places(run, "encoder", root=root)
-    config = run.config
+    config = within(run.config, run.path)
+    texts = reads_texts(config) if config.pretrained else None
     return load_labeled(
         source,
         root=root,
@@ -89,8 +97,8 @@ def labeled_for(
         shape=run.shape,
         label_column=label_column or config.label_column,
         image_column=config.image_column,
-        text_column=run.columns[0] if config.encoder else None,
-        encoder=config.encoder,
+        text_column=run.columns[0] if texts or config.encoder else None,
+        encoder=texts or config.encoder,
         size=run.size,
         record=run.record,
     )

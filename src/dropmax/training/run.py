@@ -19,8 +19,10 @@ from dropmax import _check
 from dropmax.calibration import TemperatureScaling
 from dropmax.data import DataSet, Record
 from dropmax.errors import DropmaxFileNotFoundError
-from dropmax.training.classifier import Pixels, make_classifier, method_of
+from dropmax.training.classifier import make_classifier, method_of
 from dropmax.training.config import RunConfig
+from dropmax.training.pixels import Pixels
+from dropmax.training.pretrained import known_of, within
 
 FORMAT = 1
 """The version of the directory's layout."""
@@ -81,7 +83,8 @@ class Run:
         Raises:
             ValueError: If the weights cannot be read or do not fit.
         """
-        classifier = make_classifier(self.settled, self.shape, len(self.class_names))
+        config = within(self.settled, self.path)
+        classifier = make_classifier(config, self.shape, len(self.class_names), weights=False)
         file = self.path / WEIGHTS
         try:
             classifier.load_state_dict(safetensors.torch.load_file(file))
@@ -119,6 +122,10 @@ class Run:
         Under "inside" is what the classifier does by itself: it divides pixels by "unit", subtracts
         the mean of each channel or column, and divides by the deviation.
         """
+        if self.config.pretrained is not None and len(self.shape) == 1:
+            length = known_of(within(self.settled, self.path)).length
+            tokens = {"tokenizer": self.config.pretrained, "length": length, "padding": -1}
+            return {"kind": "texts", **tokens, "inside": {}}
         pixels = classifier.get_submodule("pixels")
         assert isinstance(pixels, Pixels)
         inside = {
@@ -201,8 +208,8 @@ def _record(folder: Path, described: Mapping[str, Any]) -> Record | None:
     """
     if "record" in described:
         return Record.from_dict(described["record"])
-    columns = described.get("columns", ())
-    if not columns or "encoder" in described["config"]:
+    columns, config = described.get("columns", ()), RunConfig.from_dict(described["config"])
+    if not columns or config.encoder is not None or config.pretrained is not None:
         return None
     with safetensors.safe_open(folder / WEIGHTS, framework="pt") as file:
         means = file.get_tensor("pixels.mean").tolist()

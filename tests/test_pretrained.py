@@ -1,7 +1,12 @@
 """Pretrained networks of Transformers as backbones: features, frozen and trained, from a folder."""
 
+import itertools
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -204,15 +209,16 @@ def settings(tmp_path, kind, **options):
     else:
         data = pictures(tmp_path / "photos", gray=kind == "gray")
         network = vision(tmp_path / "net", "resnet")
-    return RunConfig(data, "dropmax", backbone=f"hf:{network}", **options)
+    return RunConfig(data, **({"head": "dropmax"} | options), backbone=f"hf:{network}")
 
 
 KINDS = ("texts", "pictures", "gray")
 
 
 @pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize("tune", ["none", "all"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "tune"), [*itertools.product(KINDS, ("none", "all")), ("texts", "lora")]
+)
 def test_a_run_stands_by_itself_once_it_is_trained(kind, tune, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     config = settings(tmp_path, kind, tune=tune, epochs=6, batch_size=8)
@@ -244,7 +250,8 @@ def test_a_run_stands_by_itself_once_it_is_trained(kind, tune, tmp_path, monkeyp
 def test_only_what_is_tuned_changes(kind, tmp_path):
     config = settings(tmp_path, kind, epochs=2, batch_size=8)
     before = make_pretrained(config, 2, weights=True).state_dict()
-    for tune, expected in ((None, False), ("none", False), ("all", True)):
+    tunes = {None: False, "none": False, "all": True} | ({"lora": True} if kind == "texts" else {})
+    for tune, expected in tunes.items():
         run = train(replace(config, tune=tune), tmp_path / str(tune), progress=False)
         after = load_file(run.path / "model.safetensors")
         weights = [name for name in before if name.startswith("pretrained")]
@@ -285,7 +292,7 @@ def test_a_trained_networks_rate_is_a_tenth_unless_it_is_said(tmp_path):
 
 
 @pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize("tune", ["none", "all"])
+@pytest.mark.parametrize("tune", ["none", "all", "lora"])
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(tune, tmp_path, monkeypatch):
     from dropmax.training.module import RunModule
 
@@ -303,6 +310,88 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tune, tmp_path, monkeypatch)
         train(config, tmp_path / "stopped", progress=False)
     monkeypatch.undo()
     gone_on = train(config, tmp_path / "stopped", progress=False)
+    assert gone_on.metrics["test"] == whole.metrics["test"]
+    one, other = (load_file(run.path / "model.safetensors") for run in (whole, gone_on))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.usefixtures("cache")
+def test_low_rank_changes_the_layers_of_the_network_by_low_rank(tmp_path):
+    config = settings(tmp_path, "texts", tune="lora", epochs=2, batch_size=8)
+    before = load_file(tmp_path / "net" / "model.safetensors")
+    after = load_file(train(config, tmp_path / "run", progress=False).path / "model.safetensors")
+    changes = {name: after[f"pretrained.model.{name}"] - weight for name, weight in before.items()}
+    dense = [name for name in changes if "encoder" in name and name.endswith("dense.weight")]
+    assert dense
+    for name, change in changes.items():
+        is_layer = "encoder" in name and name.endswith("weight") and "LayerNorm" not in name
+        assert bool(change.abs().max() > 0.0) == is_layer, name
+        if is_layer:
+            sizes = torch.linalg.svdvals(change)
+            assert (sizes > 1e-5 * sizes[0]).sum() <= 8
+
+
+@pytest.mark.usefixtures("cache")
+def test_batches_that_are_accumulated_make_the_step_of_a_large_one(tmp_path):
+    config = settings(tmp_path, "pictures", epochs=3, batch_size=8, head="softmax")
+    config = replace(config, train_per_class=8, validation_per_class=0, validation_fraction=0.0)
+    one = train(config, tmp_path / "one", progress=False)
+    two = train(replace(config, batch_size=4, accumulate=2), tmp_path / "two", progress=False)
+    assert one.metrics["steps"] == two.metrics["steps"] == 6
+    weights = [load_file(run.path / "model.safetensors")["head.weight"] for run in (one, two)]
+    assert_close(*weights, "reordered")
+    assert two.metrics["test"]["nll"] == pytest.approx(one.metrics["test"]["nll"], rel=1e-4)
+
+
+@pytest.mark.usefixtures("cache")
+def test_with_gradient_checkpointing_the_numbers_are_the_same(tmp_path):
+    config = settings(tmp_path, "texts", tune="all", epochs=2, batch_size=8)
+    one = train(config, tmp_path / "one", progress=False)
+    two = train(replace(config, gradient_checkpointing=True), tmp_path / "two", progress=False)
+    assert two.metrics["test"] == one.metrics["test"]
+
+
+def test_too_little_memory_is_one_line(tmp_path, monkeypatch, capsys):
+    from dropmax.training.module import RunModule
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(RunModule, "training_step", full)
+    command = ["train", "--data", "digits", "--epochs", "1", "--quiet"]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "memory" in line
+    assert "--batch-size" in line
+
+
+TRAIN = """
+import sys
+from dropmax.training import RunConfig, train
+data, network, tune, out = sys.argv[1:]
+config = RunConfig(data, "dropmax", text_column="text", backbone="hf:" + network, tune=tune,
+                   epochs=60, batch_size=4)
+train(config, out, progress=False, threads=1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("tune", ["none", "all", "lora"])
+def test_a_killed_process_goes_on(tune, tmp_path):
+    """Bit for bit, in each way to tune."""
+    given = [texts(tmp_path / "a.csv"), language(tmp_path / "net"), tune]
+    command = [sys.executable, "-c", TRAIN, *given]
+    subprocess.run([*command, tmp_path / "whole"], check=True)
+    killed = subprocess.Popen([*command, tmp_path / "killed"])
+    while not (tmp_path / "killed" / "resume.ckpt").is_file():
+        time.sleep(0.01)
+        assert killed.poll() is None
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "metrics.json").is_file()
+    subprocess.run([*command, tmp_path / "killed"], check=True)
+    whole, gone_on = (load_run(tmp_path / name) for name in ("whole", "killed"))
     assert gone_on.metrics["test"] == whole.metrics["test"]
     one, other = (load_file(run.path / "model.safetensors") for run in (whole, gone_on))
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -340,6 +429,10 @@ def test_what_cannot_be_used_is_one_line_and_leaves_nothing(tmp_path, capsys, mo
     line = refused(*say.values(), "--data", photos, "--backbone", f"hf:{sight}", "--size", "20")
     assert "--size must be one that the pretrained network takes" in line
     assert "--tune must" in refused(*say.values(), "--data", photos, "--tune", "all")
+    of_sight = ["--data", photos, "--backbone", f"hf:{sight}"]
+    assert "--tune must" in refused(*say.values(), *of_sight, "--tune", "lora")
+    line = refused(*say.values(), *of_sight, "--gradient-checkpointing")
+    assert "--gradient-checkpointing must" in line
     line = refused(*say.values(), "--data", data, "--backbone", f"hf:{net}", "--encoder", net)
     assert "--encoder must" in line
 

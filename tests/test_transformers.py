@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import datasets
@@ -245,11 +247,57 @@ def test_saving_and_loading_is_exact(name, dtype, tmp_path):
     assert {parameter.dtype for parameter in half.parameters()} == {torch.float16}
 
 
-@pytest.mark.parametrize("auto", ["AutoConfig", "AutoModel", "AutoModelForSequenceClassification"])
-def test_a_plain_auto_class_refuses_it(auto, tmp_path):
-    convert(host()).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="model type `dropmax`"):
-        getattr(transformers, auto).from_pretrained(tmp_path)
+NEW_PROCESS = """
+import sys, torch, transformers
+folder, task, auto, imports = sys.argv[1:]
+if imports:
+    import dropmax.integrations.transformers
+model = getattr(transformers, auto).from_pretrained(folder)
+torch.save(model(**torch.load(folder + "/batch.pt", weights_only=True)).logits, folder + "/out.pt")
+if "text" in task:
+    transformers.pipeline(task, model=folder, device="cpu")("a b")
+"""
+
+
+def in_a_new_process(folder, task, auto, imports="yes"):
+    command = [sys.executable, "-c", NEW_PROCESS, str(folder), task, auto, imports]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "task", "auto"),
+    [
+        ("bert", "text-classification", "AutoModelForSequenceClassification"),
+        ("vit", "image-classification", "AutoModelForImageClassification"),
+    ],
+)
+@pytest.mark.parametrize("saved_by", ["save_pretrained", "Trainer"])
+def test_the_auto_classes_and_pipelines_load_it_in_a_new_process(
+    saved_by, name, task, auto, tmp_path
+):
+    """Only once dropmax is imported: before that they say that they do not know it."""
+    model, batch = convert(host(name)).eval(), inputs(name)
+    if saved_by == "Trainer":
+        arguments = TrainingArguments(tmp_path, use_cpu=True, report_to=[])
+        Trainer(model, arguments).save_model(tmp_path)
+    else:
+        model.save_pretrained(tmp_path)
+    if name == "bert":
+        words = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1, "b": 2}, unk_token="[UNK]"))
+        words.pre_tokenizer = pre_tokenizers.Whitespace()
+        fast = transformers.PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[UNK]")
+        fast.save_pretrained(tmp_path)
+    torch.save(dict(batch), tmp_path / "batch.pt")
+    done = in_a_new_process(tmp_path, task, auto)
+    assert done.returncode == 0, done.stderr
+    assert "is not supported for" not in done.stderr
+    with torch.no_grad():
+        expected = model(**batch).logits
+    assert torch.equal(torch.load(tmp_path / "out.pt", weights_only=True), expected)
+    refused = in_a_new_process(tmp_path, task, auto, imports="")
+    assert refused.returncode == 1
+    assert "model type `dropmax`" in refused.stderr
 
 
 def test_a_head_that_a_checkpoint_lacks_starts_anew(tmp_path):

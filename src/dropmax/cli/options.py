@@ -30,10 +30,24 @@ BACKBONE = (
 )
 Backbone = Annotated[str | None, typer.Option(help=BACKBONE, rich_help_panel=TRAINING_PANEL)]
 TUNE = (
-    "What of a pretrained network is trained: none, by which its features are computed once, or "
-    "all. If not given: none."
+    "What of a pretrained network is trained: none, by which its features are computed once; all; "
+    "or lora, small matrices beside the layers of a network of texts. If not given: none."
 )
 Tune = Annotated[str | None, typer.Option(help=TUNE, rich_help_panel=TRAINING_PANEL)]
+Accumulate = Annotated[
+    int,
+    typer.Option(
+        help="The number of batches that make a training step.", rich_help_panel=TRAINING_PANEL
+    ),
+]
+GradientCheckpointing = Annotated[
+    bool,
+    typer.Option(
+        "--gradient-checkpointing",
+        help="Train a pretrained network with less memory, and more slowly.",
+        rich_help_panel=MACHINE_PANEL,
+    ),
+]
 PROTOCOL = (
     "How to train: auto, which suits the data; paper, as the authors did; or modern, with one "
     "cycle of the learning rate, and with flipped and cropped images if they are colored."

@@ -59,8 +59,8 @@ METHODS = ("plugin", "exact")
 PRETRAINED = "hf:"
 """How the name of a pretrained network of Transformers starts, as a backbone."""
 
-TUNES = ("none", "all")
-"""What of a pretrained network is trained."""
+TUNES = ("none", "all", "lora")
+"""What of a pretrained network is trained; "lora" is matrices of low rank beside its own."""
 
 LATER = (
     "method",
@@ -87,6 +87,8 @@ LATER = (
     "patience",
     "refit",
     "tune",
+    "accumulate",
+    "gradient_checkpointing",
 )
 """Settings that the first runs did not have."""
 
@@ -145,8 +147,12 @@ class RunConfig:
             weights of the best epoch. If None all epochs are trained, and the last weights kept.
         refit: Whether training is done once more on training and validation rows together, for as
             many steps as gave the weights that were kept, in epochs of one length.
-        tune: What of a pretrained network is trained: "all", or "none", by which its features are
-            computed once; "none" if None.
+        tune: What of a pretrained network is trained: "all"; "none", by which its features are
+            computed once; or "lora", by which matrices of low rank are, beside the layers of a
+            network of texts, and are added to these in the end. "none" if None.
+        accumulate: The number of batches whose gradients make a step.
+        gradient_checkpointing: Whether a pretrained network computes again in the backward pass
+            what it would have to hold.
         calibrate: Whether a temperature is fitted on the validation rows, if there are any, and
             kept if it helps.
 
@@ -195,6 +201,8 @@ class RunConfig:
     patience: int | None = None
     refit: bool = False
     tune: str | None = None
+    accumulate: int = 1
+    gradient_checkpointing: bool = False
     calibrate: bool = True
 
     def __post_init__(self) -> None:
@@ -214,6 +222,11 @@ class RunConfig:
             if self.pretrained is None:
                 remedy = f"leave it out, or name a backbone {PRETRAINED}NAME"
                 _check.fail("tune", "be None for a network from scratch", self.tune, remedy)
+        _check.integer("accumulate", self.accumulate, low=1)
+        _check.boolean("gradient_checkpointing", self.gradient_checkpointing)
+        if self.gradient_checkpointing and (self.pretrained is None or self.is_frozen):
+            must = "be left out where no pretrained network is trained"
+            _check.fail("gradient_checkpointing", must, True, "leave it out, or say what to tune")
         for argument in ("drop", "keep"):
             value = getattr(self, argument)
             if isinstance(value, str) or not all(isinstance(name, str) for name in value):

@@ -19,11 +19,12 @@ from dropmax._files import holds_something, make_folder, write_whole
 from dropmax.calibration import TemperatureScaling, fit_temperature
 from dropmax.data import DataSet
 from dropmax.data.pictures import Inputs
+from dropmax.errors import TrainingError
 from dropmax.metrics import reliability
 from dropmax.training.classifier import class_weights, method_of, predict
 from dropmax.training.config import RunConfig
 from dropmax.training.defaults import settled
-from dropmax.training.pretrained import frozen, save_description
+from dropmax.training.pretrained import frozen, merge_adapters, save_description
 from dropmax.training.rows import (
     check_digest,
     check_settings,
@@ -153,7 +154,7 @@ def train(
             splits, classifier = splits_and_classifier(config, data, joined=True)
             steps = chosen.metrics["steps"]
             planned = steps // chosen.metrics["epochs"] * config.resolved.epochs
-            at_once = config.resolved.batch_size * trainer.world_size
+            at_once = config.resolved.batch_size * trainer.world_size * config.accumulate
             length = _length(steps, -(-len(splits.train) // at_once))
             trainer = _trainer(folder, config, machine, progress=progress, length=length)
         weight = class_weights(config, data.class_names, splits.train.target)
@@ -165,6 +166,10 @@ def train(
             trainer.fit(module, ckpt_path=resume, weights_only=True)
         except SystemExit:  # how lightning ends where it was interrupted
             raise KeyboardInterrupt from None
+        except torch.OutOfMemoryError as error:
+            few = f"with batches of {config.resolved.batch_size} the device has too little memory"
+            ways = "a smaller --batch-size with --accumulate, or --gradient-checkpointing"
+            raise TrainingError(f"train: {few}; try {ways}.") from error
         if trainer.is_global_zero:
             kept = inputs if examples else None
             _finish(folder, module, classifier, data.digest, kept, chosen, trainer.global_step)
@@ -241,7 +246,8 @@ def _trainer(
         return Trainer(
             **machine,
             max_epochs=epochs,
-            limit_train_batches=steps,
+            limit_train_batches=steps and steps * config.accumulate,
+            accumulate_grad_batches=config.accumulate,
             gradient_clip_val=config.clip,
             callbacks=[*stops, resume_state(folder), *([EpochBar(config)] if progress else [])],
             plugins=[WholeCheckpoints()],
@@ -314,6 +320,8 @@ def _finish(
         kept = torch.load(best, map_location="cpu", weights_only=True)
         module.load_state_dict(kept["state_dict"])
         epochs, steps = kept["epoch"] + 1, kept["global_step"]
+    if module.config.tune == "lora":
+        merge_adapters(classifier)
     scaling = _temperature(module) if chosen is None else chosen.scaling
     state = {name: t.cpu().contiguous() for name, t in classifier.state_dict().items()}
     write_whole(folder / WEIGHTS, safetensors.torch.save(state))

@@ -20,7 +20,7 @@ RISE = 0.3
 def make_optimizer(classifier: nn.Sequential, config: RunConfig) -> torch.optim.Optimizer:
     """The optimizer of a run, whose network before the head may have a learning rate of its own."""
     lr, before = config.resolved.lr, config.backbone_lr
-    if before is None and config.pretrained and not config.is_frozen:
+    if before is None and config.pretrained and config.tune == "all":
         before = PRETRAINED_SHARE * lr
     if before is None:
         groups = _groups(classifier, config)

@@ -1,6 +1,7 @@
 """Classifiers on a pretrained network of Transformers, which is trained, too, or stays frozen."""
 
 import hashlib
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,6 +23,8 @@ from dropmax.training.pixels import Pixels
 DESCRIPTION = "pretrained"
 """The folder in a run with the configuration of its network, and its tokenizer or processor."""
 
+RANK = 8
+"""Of the matrices that LoRA trains."""
 BATCH = 32
 """So many pictures or texts are at once in a network that is not trained."""
 
@@ -63,6 +66,10 @@ def make_pretrained(config: RunConfig, num_classes: int, *, weights: bool) -> nn
     known, name = known_of(config), config.pretrained or ""
     make = features.pretrained_features if weights else features.empty_features
     network = make(name, known)
+    if config.gradient_checkpointing:
+        model: Any = network.model
+        before = model.gradient_checkpointing_enable  # as transformers called it before
+        getattr(model, "activation_checkpointing_enable", before)({"use_reentrant": False})
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     if known.kind == features.PICTURES:
         pixels = parts["pixels"] = Pixels((3, known.size, known.size))
@@ -72,6 +79,9 @@ def make_pretrained(config: RunConfig, num_classes: int, *, weights: bool) -> nn
     width = network.out_features
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(epoch_seed(config.seed, -1))
+        if config.tune == "lora" and weights:
+            of_texts = known.kind == features.TEXTS
+            network.model = _with_adapters(network.model, of_texts=of_texts)
         backbone = nn.Sequential()
         if config.is_frozen:
             layers = hidden((width,))
@@ -80,6 +90,26 @@ def make_pretrained(config: RunConfig, num_classes: int, *, weights: bool) -> nn
             backbone.append(nn.Dropout(config.dropout))
         head = make_head(config.head, int(width), num_classes)
     return nn.Sequential(OrderedDict(**parts, backbone=backbone, head=head))
+
+
+def _with_adapters(model: nn.Module, *, of_texts: bool) -> nn.Module:
+    """A network of texts whose linear layers have a matrix of low rank beside theirs to train."""
+    with _check.extra("transformers"):
+        import peft
+
+    if not of_texts:
+        must = "be none or all for a network of pictures"
+        _check.fail("tune", must, "lora", "choose one of these")
+    config = peft.LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear")
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of transformers
+        adapted: nn.Module = peft.get_peft_model(model, config)
+    return adapted
+
+
+def merge_adapters(classifier: nn.Module) -> None:
+    """Add what was trained beside the layers of a network to them."""
+    network: Any = classifier.get_submodule("pretrained")
+    network.model = network.model.merge_and_unload()
 
 
 def frozen(

@@ -27,8 +27,8 @@ class DropMaxForClassification(PreTrainedModel):
 
     It takes what the host takes and returns the host's output, in which `logits` are
     log-probabilities and, given labels, `loss` is the head's. Trainer, pipelines and PEFT use it as
-    they use the host. It is saved under a model_type of its own, which the Auto classes refuse.
-    The host within refuses to be called by itself.
+    they use the host. It is saved under a model_type of its own, which the Auto classes for
+    classification know once this module is imported. The host within refuses to be called alone.
 
     Args:
         config: What it is made of. `config.method` and `config.method_options` say how

@@ -210,7 +210,7 @@ def test_a_run_keeps_its_record_and_answers_every_row(trained, tmp_path):
     assert (run.config.drop, run.config.keep) == (("user_id",), ("seen",))
     assert RunConfig.from_dict(json.loads(json.dumps(run.config.to_dict()))) == run.config
     assert run.columns == ("color", "weight", "new", "sold", "seen") == run.record.names
-    described = json.loads((trained / "run" / "config.json").read_text(encoding="utf-8"))
+    described = json.loads((trained / "run" / "run.json").read_text(encoding="utf-8"))
     assert Record.from_dict(described["record"]) == run.record
     assert data_of(run, trained).record == run.record
     new = frame_of(50, seed=3).drop(columns="label").assign(seen=5)
@@ -237,7 +237,7 @@ def test_a_record_that_is_damaged_is_named(trained, tmp_path):
     for file in (trained / "run").iterdir():
         if file.is_file():
             (tmp_path / "run" / file.name).write_bytes(file.read_bytes())
-    config = tmp_path / "run" / "config.json"
+    config = tmp_path / "run" / "run.json"
     described = json.loads(config.read_text(encoding="utf-8"))
     described["record"]["columns"][0]["levels"] = [1]
     config.write_text(json.dumps(described), encoding="utf-8")
@@ -261,9 +261,9 @@ def test_a_run_from_before_there_were_records_predicts_as_it_did(tmp_path):
 
     expected = probabilities(run)
     fitted = [(c.means[0], c.scales[0]) for c in run.record.columns]
-    described = json.loads((run.path / "config.json").read_text(encoding="utf-8"))
+    described = json.loads((run.path / "run.json").read_text(encoding="utf-8"))
     del described["record"]
-    (run.path / "config.json").write_text(json.dumps(described), encoding="utf-8")
+    (run.path / "run.json").write_text(json.dumps(described), encoding="utf-8")
     weights = safetensors.torch.load_file(run.path / "model.safetensors")
     weights["pixels.mean"], weights["pixels.std"] = map(torch.tensor, zip(*fitted, strict=True))
     safetensors.torch.save_file(weights, run.path / "model.safetensors")

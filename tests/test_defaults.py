@@ -124,7 +124,7 @@ def test_the_command_says_how_it_trains(protocol, tmp_path, capsys):
     options = ["--head", "softmax", "--epochs", "2", "--train-per-class", "10", *protocol]
     assert main(["train", "--data", "digits", *options, "--out", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().err
-    described = json.loads((tmp_path / "run" / "config.json").read_text())
+    described = json.loads((tmp_path / "run" / "run.json").read_text())
     assert ("settled" in described) == (not protocol)
     run = load_run(tmp_path / "run")
     steps = -(-100 // run.settled.batch_size)

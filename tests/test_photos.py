@@ -27,7 +27,7 @@ from dropmax.data import (
 from dropmax.data.pictures import Pictures
 from dropmax.data.pixels import centered, pixels
 from dropmax.errors import DropmaxError
-from dropmax.training import RunConfig, classifier, data_of, describe_predictions, load_run, train
+from dropmax.training import RunConfig, data_of, describe_predictions, load_run, train
 from dropmax.training.classifier import BATCH, predict
 from dropmax.training.pixels import Pixels
 
@@ -278,7 +278,7 @@ def test_pictures_too_many_to_hold_train_the_same_run(tmp_path, monkeypatch, pro
     held = train(config, tmp_path / "held", progress=False)
     for module, name in ((images, "AT_ONCE"), (pictures, "AT_ONCE")):
         monkeypatch.setattr(module, name, 6)
-    monkeypatch.setattr(classifier, "FITTED", 10)
+    monkeypatch.setattr("dropmax.training.pixels.FITTED", 10)
     monkeypatch.setattr(images, "HELD", 16 * 16 * 3 * 20)
     live = Live(monkeypatch)
     data = load_data(path, size=16)

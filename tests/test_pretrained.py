@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import onnxruntime
 import pytest
 import torch
 import transformers
+import yaml
 from PIL import Image
 from raised import raises
 from safetensors.torch import load_file
@@ -21,6 +23,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from tolerances import assert_close
 from torch import nn
 
+from dropmax.calibration import TemperatureScaling
 from dropmax.cli import main
 from dropmax.data import load_data
 from dropmax.integrations.transformers import features
@@ -253,7 +256,7 @@ def test_only_what_is_tuned_changes(kind, tmp_path):
     tunes = {None: False, "none": False, "all": True} | ({"lora": True} if kind == "texts" else {})
     for tune, expected in tunes.items():
         run = train(replace(config, tune=tune), tmp_path / str(tune), progress=False)
-        after = load_file(run.path / "model.safetensors")
+        after = run.classifier().state_dict()
         weights = [name for name in before if name.startswith("pretrained")]
         assert weights
         changed = [not torch.equal(before[name], after[name]) for name in weights]
@@ -319,7 +322,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(tune, tmp_path, monkeypatch)
 def test_low_rank_changes_the_layers_of_the_network_by_low_rank(tmp_path):
     config = settings(tmp_path, "texts", tune="lora", epochs=2, batch_size=8)
     before = load_file(tmp_path / "net" / "model.safetensors")
-    after = load_file(train(config, tmp_path / "run", progress=False).path / "model.safetensors")
+    after = train(config, tmp_path / "run", progress=False).classifier().state_dict()
     changes = {name: after[f"pretrained.model.{name}"] - weight for name, weight in before.items()}
     dense = [name for name in changes if "encoder" in name and name.endswith("dense.weight")]
     assert dense
@@ -338,7 +341,10 @@ def test_batches_that_are_accumulated_make_the_step_of_a_large_one(tmp_path):
     one = train(config, tmp_path / "one", progress=False)
     two = train(replace(config, batch_size=4, accumulate=2), tmp_path / "two", progress=False)
     assert one.metrics["steps"] == two.metrics["steps"] == 6
-    weights = [load_file(run.path / "model.safetensors")["head.weight"] for run in (one, two)]
+    weights = [
+        load_file(run.path / "model.safetensors")["host.classifier.head.weight"]
+        for run in (one, two)
+    ]
     assert_close(*weights, "reordered")
     assert two.metrics["test"]["nll"] == pytest.approx(one.metrics["test"]["nll"], rel=1e-4)
 
@@ -395,6 +401,88 @@ def test_a_killed_process_goes_on(tune, tmp_path):
     assert gone_on.metrics["test"] == whole.metrics["test"]
     one, other = (load_file(run.path / "model.safetensors") for run in (whole, gone_on))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+AUTO = {
+    "texts": ("text-classification", "AutoModelForSequenceClassification"),
+    "pictures": ("image-classification", "AutoModelForImageClassification"),
+}
+NEW_PROCESS = """
+import json, sys, torch, transformers, dropmax.integrations.transformers
+folder, task, auto, batch, out, given = sys.argv[1:]
+model = getattr(transformers, auto).from_pretrained(folder)
+logits = model(**torch.load(batch, weights_only=True)).logits
+answer = transformers.pipeline(task, model=folder, device="cpu", top_k=None)(given)
+torch.save({"logits": logits.detach(), "answer": answer}, out)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("tune", ["none", "all", "lora"])
+@pytest.mark.parametrize("kind", AUTO)
+def test_a_run_is_a_folder_of_transformers(kind, tune, tmp_path):
+    """In a new process an Auto class and a pipeline give what the run gives, also a temperature."""
+    if (kind, tune) == ("pictures", "lora"):
+        return  # refused
+    config = settings(tmp_path, kind, tune=tune, epochs=30, batch_size=8, schedule="constant")
+    run = train(replace(config, validation_fraction=0.5), tmp_path / "run", progress=False)
+    run = replace(run, scaling=TemperatureScaling(0.5, None, True, 0.0, 0.0))
+    task, auto = AUTO[kind]
+    if kind == "texts":
+        given = "the wing and leg of a horn"
+        tokenizer = transformers.AutoTokenizer.from_pretrained(run.path)
+        batch = dict(tokenizer([given, "leg"], return_tensors="pt", padding=True))
+        name = str(run.path)
+        inputs = features.tokens([given, "leg"], name=name, length=run.shape[0])
+    else:
+        given = str(tmp_path / "square.png")
+        pixels = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(given)
+        processor = transformers.AutoImageProcessor.from_pretrained(run.path)
+        batch = dict(processor(Image.open(given), return_tensors="pt"))
+        inputs = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    described = json.loads((run.path / "config.json").read_text())
+    (run.path / "config.json").write_text(json.dumps(described | {"scale": 0.5}))
+    torch.save(batch, tmp_path / "batch.pt")
+    places = [run.path, task, auto, tmp_path / "batch.pt", tmp_path / "out.pt", given]
+    subprocess.run([sys.executable, "-c", NEW_PROCESS, *map(str, places)], check=True)
+    found = torch.load(tmp_path / "out.pt", weights_only=True)
+    expected = predict(run.classifier(), inputs, scaling=run.scaling).log_probs
+    assert_close(found["logits"].exp(), expected.exp(), "reordered")
+    answer = found["answer"][0] if isinstance(found["answer"][0], list) else found["answer"]
+    by_name = {one["label"]: one["score"] for one in answer}
+    probs = dict(zip(run.class_names, expected[0].exp().tolist(), strict=True))
+    assert by_name == pytest.approx(probs, abs=1e-5)
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("kind", AUTO)
+def test_its_card_says_the_error_and_its_interval(kind, tmp_path):
+    """Wilson's interval: those errors by which the one seen is 1.96 deviations away."""
+    run = train(settings(tmp_path, kind, epochs=1), tmp_path / "run", progress=False)
+    said = (run.path / "README.md").read_text()
+    found = re.search(r"On (\d+) test rows: error ([\d.]+) % \(([\d.]+) to ([\d.]+),", said)
+    count, error, low, high = map(float, found.groups())
+    assert count == sum(run.metrics["reliability"]["instances"])
+    assert error == pytest.approx(run.metrics["test"]["error"], abs=0.05)
+    for end in (low, high):
+        deviation = (end * (100.0 - end) / count) ** 0.5
+        assert abs(error - end) == pytest.approx(1.96 * deviation, abs=0.3)
+    head, _, _ = said.removeprefix("---\n").partition("---\n")
+    assert yaml.safe_load(head)["pipeline_tag"] == AUTO[kind][0]
+    assert all(name in said for name in run.class_names)
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("kind", AUTO)
+def test_a_run_may_be_trained_further_as_a_network_of_its_own(kind, tmp_path):
+    config = settings(tmp_path, kind, tune="all", epochs=3, batch_size=8)
+    run = train(config, tmp_path / "run", progress=False)
+    again = replace(config, backbone=f"hf:{run.path}", tune=None)
+    further = train(again, tmp_path / "further", progress=False)
+    one, other = (found.classifier().state_dict() for found in (run, further))
+    assert all(torch.equal(one[name], other[name]) for name in one if "pretrained" in name)
 
 
 def refused(tmp_path, capsys, *options):

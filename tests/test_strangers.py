@@ -205,7 +205,7 @@ def test_the_name_of_a_head_is_no_code(name):
 )
 def test_what_a_run_names_elsewhere_is_not_read(setting, place, tmp_path, monkeypatch, capsys):
     run = train(CONFIG, tmp_path / "run", progress=False)
-    described = json.loads((run.path / "config.json").read_text())
+    described = json.loads((run.path / "run.json").read_text())
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home" / "table.csv").write_text("x,label\n1,a\n2,b\n")
@@ -213,7 +213,7 @@ def test_what_a_run_names_elsewhere_is_not_read(setting, place, tmp_path, monkey
     monkeypatch.chdir(tmp_path / "here")
     (tmp_path / "here" / "link").symlink_to(tmp_path)
     described["config"][setting] = place
-    (run.path / "config.json").write_text(json.dumps(described))
+    (run.path / "run.json").write_text(json.dumps(described))
     assert main(["evaluate", str(run.path)]) == 2
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith("dropmax evaluate: run must name")

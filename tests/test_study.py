@@ -74,7 +74,7 @@ def test_a_part_may_have_other_settings(ran):
     (line,) = read_lines(root / "studies/results/digits/classes/results.jsonl")
     assert line["config"]["num_classes"] == 4
     run = root / "studies/results/digits/classes/runs/softmax-seed0"
-    assert len(json.loads((run / "config.json").read_text())["class_names"]) == 4
+    assert len(json.loads((run / "run.json").read_text())["class_names"]) == 4
 
 
 def test_a_study_goes_on_where_lines_are_missing(ran, tmp_path):

@@ -355,9 +355,9 @@ def test_a_run_of_texts_from_before_columns_were_written_goes_on(tmp_path, monke
     file = write(tmp_path / "a.csv", rows, ["text", "label"])
     config = RunConfig(file, "softmax", epochs=1, encoder="x")
     train(config, tmp_path / "run", progress=False)
-    described = json.loads((tmp_path / "run" / "config.json").read_text())
+    described = json.loads((tmp_path / "run" / "run.json").read_text())
     assert described.pop("columns") == ["text"]
-    (tmp_path / "run" / "config.json").write_text(json.dumps(described))
+    (tmp_path / "run" / "run.json").write_text(json.dumps(described))
     assert train(config, tmp_path / "run", progress=False).columns == ()
 
 
@@ -485,7 +485,7 @@ def test_texts_of_a_csv_file_from_end_to_end(tmp_path, monkeypatch, capsys):
 def test_a_run_without_columns_is_the_run_it_was(tmp_path):
     config = RunConfig("digits", "softmax", train_per_class=3, epochs=1)
     train(config, tmp_path, data=load_data("digits"), progress=False)
-    assert "columns" not in json.loads((tmp_path / "config.json").read_text())
+    assert "columns" not in json.loads((tmp_path / "run.json").read_text())
     assert load_run(tmp_path).columns == ()
 
 

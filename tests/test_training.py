@@ -59,7 +59,7 @@ def test_every_head_trains_and_its_run_is_complete_in_itself(head, tmp_path):
     made = run(tmp_path / "run", head, validation_per_class=5, epochs=20)
     files = {file.name for file in (tmp_path / "run").iterdir()}
     weights = {"model.safetensors", "examples.safetensors"}
-    assert files == {"config.json", "metrics.json", "epochs.jsonl"} | weights
+    assert files == {"run.json", "metrics.json", "epochs.jsonl"} | weights
     loaded = load_run(tmp_path / "run")
     assert loaded == made
     assert loaded.class_names == DIGITS.class_names
@@ -312,7 +312,7 @@ def test_a_state_that_cannot_be_read_is_named(tmp_path):
         run(tmp_path)
 
 
-@pytest.mark.parametrize("file", ["config.json", "metrics.json", "epochs.jsonl"])
+@pytest.mark.parametrize("file", ["run.json", "metrics.json", "epochs.jsonl"])
 def test_a_broken_file_of_a_run_is_named(file, tmp_path):
     run(tmp_path)
     (tmp_path / file).write_text("{")
@@ -329,8 +329,8 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
 
 def test_a_later_format_is_named(tmp_path):
     run(tmp_path)
-    described = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(described | {"format": 99}))
+    described = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(described | {"format": 99}))
     with raises(ValueError, "load_run: format"):
         load_run(tmp_path)
 
@@ -348,7 +348,7 @@ def test_prediction_leaves_the_mode_and_reads_batches_alike():
 def test_a_run_that_was_written_under_older_names_is_read_and_goes_on(tmp_path):
     options = {"head": "dropmax", "method": "exact", "epochs": 1, "protocol": "paper"}
     trained = run(tmp_path, **options)
-    file = tmp_path / "config.json"
+    file = tmp_path / "run.json"
     described = json.loads(file.read_text())
     settings = described["config"]
     assert (settings.pop("method"), settings["protocol"]) == ("exact", "paper")

@@ -22,7 +22,7 @@ def test_a_walk_ends_in_a_run_predictions_and_a_file_with_its_recipe(name, tmp_p
         [*command, "--out", str(tmp_path)], capture_output=True, text=True, encoding="utf-8"
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    described = json.loads((tmp_path / name / "run" / "config.json").read_text())
+    described = json.loads((tmp_path / name / "run" / "run.json").read_text())
     kinds = {
         column["name"]: column["kind"] for column in described.get("record", {}).get("columns", ())
     }

@@ -21,10 +21,11 @@ from dropmax.data import DataSet
 from dropmax.data.pictures import Inputs
 from dropmax.errors import TrainingError
 from dropmax.metrics import reliability
+from dropmax.training.card import CARD, card
 from dropmax.training.classifier import class_weights, method_of, predict
 from dropmax.training.config import RunConfig
 from dropmax.training.defaults import settled
-from dropmax.training.pretrained import frozen, merge_adapters, save_description
+from dropmax.training.pretrained import as_transformers, frozen, merge_adapters, save_reader
 from dropmax.training.rows import (
     check_digest,
     check_settings,
@@ -40,6 +41,7 @@ from dropmax.training.run import (
     EXAMPLES,
     HISTORY,
     METRICS,
+    OF_TRANSFORMERS,
     RESUME,
     SELECTION,
     WEIGHTS,
@@ -139,7 +141,7 @@ def train(
         make_folder(folder)
         write_whole(folder / CONFIG, to_json(description))
         if config.pretrained is not None:
-            save_description(config, folder)
+            save_reader(config, folder)
         chosen = planned = None
         if config.refit:
             alone = replace(config, refit=False)
@@ -172,7 +174,7 @@ def train(
             raise TrainingError(f"train: {few}; try {ways}.") from error
         if trainer.is_global_zero:
             kept = inputs if examples else None
-            _finish(folder, module, classifier, data.digest, kept, chosen, trainer.global_step)
+            _finish(folder, module, classifier, data, kept, chosen, trainer.global_step)
         trainer.strategy.barrier()
     run = load_run(folder)
     if progress and (falls := still_falls(run)):
@@ -305,8 +307,8 @@ def _resume_state(folder: Path) -> Path | None:
 def _finish(
     folder: Path,
     module: Any,
-    classifier: nn.Module,
-    digest: str,
+    classifier: nn.Sequential,
+    data: DataSet,
     inputs: Inputs | None,
     chosen: Run | None,
     steps: int,
@@ -323,8 +325,18 @@ def _finish(
     if module.config.tune == "lora":
         merge_adapters(classifier)
     scaling = _temperature(module) if chosen is None else chosen.scaling
-    state = {name: t.cpu().contiguous() for name, t in classifier.state_dict().items()}
-    write_whole(folder / WEIGHTS, safetensors.torch.save(state))
+    state = classifier.state_dict()
+    if module.config.pretrained is not None:
+        described, state = as_transformers(
+            classifier,
+            module.config,
+            data.class_names,
+            method=method_of(classifier, module.config),
+            scale=1.0 if scaling is None else float(scaling.scale),
+        )
+        write_whole(folder / OF_TRANSFORMERS, described)
+    state = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
+    write_whole(folder / WEIGHTS, safetensors.torch.save(state, {"format": "pt"}))
     write_whole(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in module.history))
     if inputs is not None:
         evenly = torch.linspace(0, len(inputs) - 1, min(len(inputs), NUM_EXAMPLES)).long()
@@ -347,11 +359,16 @@ def _finish(
             module.seconds + (0.0 if chosen is None else chosen.metrics["seconds"]), 3
         ),
         "threads": torch.get_num_threads(),
-        "digest": digest,
+        "digest": data.digest,
         "versions": versions(),
     }
     if scaling is not None:
         metrics["temperature"] = scaling._asdict()
+    if module.config.pretrained is not None:
+        sizes = {name: len(split) for name, split in module.splits._asdict().items()}
+        of_texts = len(data.shape) == 1
+        about = card(module.config, data.class_names, sizes, metrics, of_texts=of_texts)
+        write_whole(folder / CARD, about)
     write_whole(folder / METRICS, to_json(metrics))
     _remove_states(folder)
 

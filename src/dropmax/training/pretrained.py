@@ -3,7 +3,7 @@
 import hashlib
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,12 +17,14 @@ from dropmax.data import Splits
 from dropmax.data.cache import cached, identity
 from dropmax.heads import make_head
 from dropmax.training.config import PRETRAINED, RunConfig, epoch_seed
-from dropmax.training.networks import hidden
 from dropmax.training.pixels import Pixels
 
-DESCRIPTION = "pretrained"
-"""The folder in a run with the configuration of its network, and its tokenizer or processor."""
-
+OF_TRANSFORMERS = {
+    "pretrained.": "host.features.",
+    "backbone.": "host.backbone.",
+    "head.": "host.classifier.head.",
+}
+"""How names of parameters start in a classifier, and in the model of Transformers made of it."""
 RANK = 8
 """Of the matrices that LoRA trains."""
 BATCH = 32
@@ -76,19 +78,17 @@ def make_pretrained(config: RunConfig, num_classes: int, *, weights: bool) -> nn
         for buffer, values in ((pixels.mean, known.mean), (pixels.std, known.deviation)):
             buffer.copy_(torch.tensor(values).view_as(buffer))
     parts["pretrained"] = network
-    width = network.out_features
+    width = int(network.out_features)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(epoch_seed(config.seed, -1))
         if config.tune == "lora" and weights:
             of_texts = known.kind == features.TEXTS
             network.model = _with_adapters(network.model, of_texts=of_texts)
-        backbone = nn.Sequential()
-        if config.is_frozen:
-            layers = hidden((width,))
-            backbone, width = nn.Sequential(Pixels((width,)), *layers), layers[1].out_features
+        backbone = features.hidden_layer(width) if config.is_frozen else nn.Sequential()
+        width = features.HIDDEN if config.is_frozen else width
         if config.dropout:
             backbone.append(nn.Dropout(config.dropout))
-        head = make_head(config.head, int(width), num_classes)
+        head = make_head(config.head, width, num_classes)
     return nn.Sequential(OrderedDict(**parts, backbone=backbone, head=head))
 
 
@@ -125,9 +125,8 @@ def frozen(
     tail = nn.Sequential(OrderedDict([backbone, head]))
     kind = hashlib.sha256(f"{known_of(config)}".encode()).hexdigest()[:16]
     maker = f"{identity(config.pretrained or '')}-{kind}"
-    pixels = classifier.get_submodule("backbone.0")
-    assert isinstance(pixels, Pixels)
-    width, whole = len(pixels.mean), {}
+    standardize: Any = classifier.get_submodule("backbone.0")
+    width, whole = len(standardize.mean), {}
     for name, split in splits._asdict().items():
         if not len(split):
             whole[name] = replace(split, inputs=torch.empty(0, width))
@@ -141,19 +140,74 @@ def frozen(
 
         whole[name] = replace(split, inputs=cached(maker, split.keys, make, "features"))
         whole[name].__dict__["keys"] = split.keys
-    pixels.fit(whole["train"].inputs)
+    standardize.fit(whole["train"].inputs)
     return tail, Splits(**whole)
 
 
 def within(config: RunConfig, folder: Path) -> RunConfig:
-    """The settings of a run, whose pretrained network is described in its own folder."""
+    """The settings of a run, whose pretrained network is that in its own folder."""
     if config.pretrained is None:
         return config
-    return replace(config, backbone=f"{PRETRAINED}{folder / DESCRIPTION}")
+    return replace(config, backbone=f"{PRETRAINED}{folder}")
 
 
-def save_description(config: RunConfig, folder: Path) -> None:
-    """Write what is needed to make the network of a run again, but for its weights."""
+def save_reader(config: RunConfig, folder: Path) -> None:
+    """Write the tokenizer or the image processor of a run's network."""
     from dropmax.integrations.transformers import features
 
-    features.save_description(config.pretrained or "", known_of(config), folder / DESCRIPTION)
+    features.save_reader(config.pretrained or "", known_of(config), folder)
+
+
+def as_transformers(
+    classifier: nn.Sequential,
+    config: RunConfig,
+    class_names: Sequence[str],
+    *,
+    method: str,
+    scale: float,
+) -> tuple[str, dict[str, Tensor]]:
+    """What a folder of Transformers holds of a trained classifier: configuration and weights.
+
+    Args:
+        classifier: Of a run on a pretrained network.
+        config: The settings of the run.
+        class_names: In the order of the class indices.
+        method: How it predicts.
+        scale: One over the temperature of its predictions.
+    """
+    from dropmax.integrations.transformers import DropMaxConfig, DropMaxForClassification
+
+    network: Any = classifier.get_submodule("pretrained")
+    made = DropMaxConfig(
+        network.model.config,
+        layer="classifier",
+        head=config.head,
+        method=method,
+        scale=scale,
+        features=known_of(config)._asdict(),
+        hidden=config.is_frozen,
+        architectures=[DropMaxForClassification.__name__],
+        id2label=dict(enumerate(class_names)),
+        label2id={name: k for k, name in enumerate(class_names)},
+        dtype="float32",
+    )
+    weights = {
+        ours + name.removeprefix(its): weight
+        for name, weight in classifier.state_dict().items()
+        for its, ours in OF_TRANSFORMERS.items()
+        if name.startswith(its)
+    }
+    return made.to_json_string(), weights
+
+
+def from_transformers(
+    classifier: nn.Sequential, weights: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The weights of a classifier, of those in a folder of Transformers."""
+    own = classifier.state_dict()
+    found = {name: own[name] for name in own if name.startswith("pixels.")}
+    for name, weight in weights.items():
+        for its, ours in OF_TRANSFORMERS.items():
+            if name.startswith(ours):
+                found[its + name.removeprefix(ours)] = weight
+    return found

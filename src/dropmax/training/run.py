@@ -22,18 +22,22 @@ from dropmax.errors import DropmaxFileNotFoundError
 from dropmax.training.classifier import make_classifier, method_of
 from dropmax.training.config import RunConfig
 from dropmax.training.pixels import Pixels
-from dropmax.training.pretrained import known_of, within
+from dropmax.training.pretrained import from_transformers, known_of, within
 
 FORMAT = 1
 """The version of the directory's layout."""
 
 CONFIG, METRICS, HISTORY, WEIGHTS, EXAMPLES = (
-    "config.json",
+    "run.json",
     "metrics.json",
     "epochs.jsonl",
     "model.safetensors",
     "examples.safetensors",
 )
+FORMER_CONFIG = "config.json"
+"""What CONFIG was called in the first runs; Transformers calls its own so."""
+OF_TRANSFORMERS = "config.json"
+"""The configuration by which Transformers loads a run on a pretrained network."""
 RESUME, BEST = "resume.ckpt", "best.ckpt"
 """What an unfinished run goes on from, and its weights of least validation NLL; deleted at its end.
 """
@@ -87,7 +91,10 @@ class Run:
         classifier = make_classifier(config, self.shape, len(self.class_names), weights=False)
         file = self.path / WEIGHTS
         try:
-            classifier.load_state_dict(safetensors.torch.load_file(file))
+            weights = safetensors.torch.load_file(file)
+            if config.pretrained is not None:
+                weights = from_transformers(classifier, weights)
+            classifier.load_state_dict(weights)
         except (OSError, SafetensorError, RuntimeError) as error:
             _broken(file, error)
         return classifier.eval()
@@ -218,9 +225,10 @@ def _record(folder: Path, described: Mapping[str, Any]) -> Record | None:
 
 def read_description(folder: Path) -> dict[str, Any] | None:
     """What `describe` wrote, its settings under the names of today, or None if there is none."""
-    file = folder / CONFIG
-    if not file.is_file():
+    names = (name for name in (CONFIG, FORMER_CONFIG) if (folder / name).is_file())
+    if (name := next(names, None)) is None:
         return None
+    file = folder / name
     try:
         described = json.loads(file.read_text(encoding="utf-8"))
         version = described["format"]

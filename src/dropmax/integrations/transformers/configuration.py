@@ -30,6 +30,11 @@ class DropMaxConfig(PreTrainedConfig):
         method: How logits are computed, a method of `Head.log_probs`: "plugin", "exact" or
             "monte_carlo".
         method_options: Of the method.
+        scale: What log-probabilities are multiplied by, and normalized anew: one over a
+            temperature.
+        features: For a host that is a pretrained network with a classifier on its features: the
+            fields of `Pretrained`, by which they are made.
+        hidden: Whether there is a hidden layer on these features.
         **kwargs: Of every configuration of transformers, such as id2label.
     """
 
@@ -49,6 +54,9 @@ class DropMaxConfig(PreTrainedConfig):
         options: dict[str, Any] | None = None,
         method: str = "plugin",
         method_options: dict[str, Any] | None = None,
+        scale: float = 1.0,
+        features: dict[str, Any] | None = None,
+        hidden: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -59,6 +67,9 @@ class DropMaxConfig(PreTrainedConfig):
         self.options = options or {}
         self.method = method
         self.method_options = method_options or {}
+        self.scale = scale
+        self.features = features
+        self.hidden = hidden
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         return self if self.host is None else self.host.get_text_config(*args, **kwargs)

@@ -14,7 +14,7 @@ from transformers.models.auto import image_processing_auto, tokenization_auto
 from transformers.utils import hub, logging
 
 from dropmax import _check
-from dropmax._files import make_folder, write_whole
+from dropmax.integrations.transformers.configuration import DropMaxConfig
 
 PICTURES, TEXTS = "pictures", "texts"
 STATED = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max"}
@@ -60,21 +60,31 @@ class Features(nn.Module):
         super().__init__()
         self.model = model
         self.pooling = known.pooling
-        size = known.size or 0
-        blank = torch.ones(1, 2).long() if known.kind == TEXTS else torch.zeros(1, 3, size, size)
-        with torch.no_grad():
-            self.out_features = self.eval()(blank).shape[1]
+        if known.size is None:
+            self.out_features: int = model.config.hidden_size
+        else:
+            with torch.no_grad():
+                blank = torch.zeros(1, 3, known.size, known.size)
+                self.out_features = self.eval()(blank).shape[1]
         self.train()
 
     def forward(self, inputs: Tensor) -> Tensor:
         if inputs.is_floating_point():
-            return self._pooled(self.model(pixel_values=inputs), None)
+            return self.of_pixels(inputs)
         mask = inputs >= 0
-        if not inputs.is_cuda and not torch.compiler.is_exporting():  # elsewhere it would wait
+        if inputs.device.type == "cpu" and not torch.compiler.is_exporting():  # others would wait
             longest = int(mask.sum(1).max()) if len(mask) else 1
             inputs, mask = inputs[:, :longest], mask[:, :longest]
-        ids = inputs.long().where(mask, self.model.config.pad_token_id or 0)
-        return self._pooled(self.model(input_ids=ids, attention_mask=mask.long()), mask)
+        return self.of_tokens(inputs.long().where(mask, self.model.config.pad_token_id or 0), mask)
+
+    def of_pixels(self, pixel_values: Tensor) -> Tensor:
+        """The features of pixels, shifted and scaled."""
+        return self._pooled(self.model(pixel_values=pixel_values), None)
+
+    def of_tokens(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """The features of token ids, of which only those in the mask count."""
+        output = self.model(input_ids=input_ids, attention_mask=mask.long())
+        return self._pooled(output, mask.bool())
 
     def _pooled(self, output: Any, mask: Tensor | None) -> Tensor:
         if self.pooling == "pooled":
@@ -93,6 +103,36 @@ class Features(nn.Module):
         return (hidden * weight).sum(1) / weight.sum(1)
 
 
+class Standardize(nn.Module):
+    """Features shifted and scaled a column, as they were fitted."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.ones(width))
+
+    def fit(self, rows: Tensor) -> None:
+        """Take the mean and deviation of the columns; a constant one is shifted only."""
+        varies = rows.amax(0) > rows.amin(0)
+        deviation = rows.double().std(0).where(varies, 1.0)
+        self.mean.copy_(rows.double().mean(0))
+        self.deviation.copy_(deviation)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return (rows - self.mean) / self.deviation
+
+
+HIDDEN = 512
+
+
+def hidden_layer(width: int) -> nn.Sequential:
+    """What stands on features of a network that is not trained."""
+    return nn.Sequential(Standardize(width), nn.Linear(width, HIDDEN), nn.ReLU())
+
+
 def known_of(name: str) -> Pretrained:
     """What a folder, or a model of the hub, says of itself.
 
@@ -100,6 +140,8 @@ def known_of(name: str) -> Pretrained:
         ValueError: If there is none, or it lacks a tokenizer or an image processor.
     """
     config = _read(AutoConfig, name)
+    if isinstance(config, DropMaxConfig) and config.features:
+        return Pretrained(**config.features)
     processors: Any = image_processing_auto
     of_pictures = config.model_type in processors.IMAGE_PROCESSOR_MAPPING_NAMES
     of_texts = config.model_type in tokenization_auto.TOKENIZER_MAPPING_NAMES
@@ -150,6 +192,11 @@ def pretrained_features(name: str, known: Pretrained) -> Features:
         ValueError: If weights are missing or cannot be read.
     """
     config = _read(AutoConfig, name)
+    if isinstance(config, DropMaxConfig):
+        from dropmax.integrations.transformers.model import DropMaxForClassification
+
+        found: Features = _read(DropMaxForClassification, name).host.features
+        return found.train()
     options = {**_without_pooler(config, known), "use_safetensors": True}
     model, report = _read(AutoModel, name, output_loading_info=True, **options)
     if missing := sorted(report["missing_keys"]):
@@ -166,26 +213,27 @@ def pretrained_features(name: str, known: Pretrained) -> Features:
 def empty_features(name: str, known: Pretrained) -> Features:
     """A network that is described in a folder, without its weights."""
     config = _read(AutoConfig, name)
+    config = config.host if isinstance(config, DropMaxConfig) else config
+    return made_features(config, known)
+
+
+def made_features(config: Any, known: Pretrained) -> Features:
+    """A network of a configuration, without weights."""
     return Features(AutoModel.from_config(config, **_without_pooler(config, known)), known)
 
 
-def save_description(name: str, known: Pretrained, folder: Path) -> None:
-    """Write what `known_of` reads: of the network all but its weights."""
+def save_reader(name: str, known: Pretrained, folder: Path) -> None:
+    """Write the tokenizer or the image processor of a network into a folder."""
     reader: Any = AutoTokenizer if known.kind == TEXTS else AutoImageProcessor
     with _without_reports():
-        for one in (_read(AutoConfig, name), _read(reader, name)):
-            one.save_pretrained(folder)
-    for file in (POOLING, LENGTH):
-        if stated := _stated(name, file):
-            make_folder((folder / file).parent)
-            write_whole(folder / file, json.dumps(stated))
+        _read(reader, name).save_pretrained(folder)
 
 
 def _read(reader: Any, name: str, **options: Any) -> Any:
     """What a reader of Transformers makes of a folder or a name, without code of strangers."""
     place = Path(name).expanduser()
     source = {"pretrained_model_name_or_path": str(place) if place.is_dir() else name}
-    if reader is not AutoModel:
+    if reader in (AutoConfig, AutoTokenizer, AutoImageProcessor):
         options["trust_remote_code"] = False
     try:
         with _without_reports():

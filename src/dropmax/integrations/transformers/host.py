@@ -15,6 +15,8 @@ from transformers import PreTrainedModel
 from dropmax import _check
 from dropmax.errors import DropmaxTypeError
 from dropmax.heads import Head, make_head
+from dropmax.integrations.transformers.features import Pretrained
+from dropmax.integrations.transformers.pooled import PooledForClassification
 
 
 def checked_num_labels(model: Any, options: dict[str, Any]) -> int:
@@ -54,13 +56,21 @@ def made_host(config: Any) -> PreTrainedModel:
     if config.host is None:
         remedy = "load what save_pretrained of a converted model wrote"
         _check.fail("config.host", "be given", None, remedy)
+    config.host.num_labels = config.num_labels
+    if config.features:
+        known = Pretrained(**config.features)
+        made = PooledForClassification(config.host, config.num_labels, known, hidden=config.hidden)
+        return _with_head(made, config)
     architecture = _classifier_class(config.architecture)
     if architecture is None:
         must = "be one of the models for classification in transformers"
         remedy = "install the version of transformers that has it"
         _check.fail("config.architecture", must, config.architecture, remedy)
-    config.host.num_labels = config.num_labels
-    host = architecture(config.host)
+    return _with_head(architecture(config.host), config)
+
+
+def _with_head(host: PreTrainedModel, config: Any) -> PreTrainedModel:
+    """A host whose classifier becomes the head of a configuration."""
     linear: Any = host.get_submodule(config.layer)
     made = make_head(
         config.head,

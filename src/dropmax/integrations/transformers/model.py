@@ -126,6 +126,8 @@ class DropMaxForClassification(PreTrainedModel):
         log_probs = self.head.log_probs(
             scores, method=self.config.method, **self.config.method_options
         )
+        if self.config.scale != 1.0:
+            log_probs = (self.config.scale * log_probs).log_softmax(-1)
         replaced: ModelOutput = replace(output, loss=loss, logits=log_probs)
         return replaced
 

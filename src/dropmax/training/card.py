@@ -71,7 +71,8 @@ You need the package `dropmax` with its extra `transformers`.
 ## How it was made
 
 The network {network} {TUNED[config.tune or "none"]}.
-Its head is `{config.head}`, and the seed {config.seed}. `run.json` has all settings, and the digest of the data.
+Its head is `{config.head}`, and the seed {config.seed}.
+`run.json` has all settings, and the digest of the data.
 
 ## Limits
 

@@ -18,7 +18,7 @@ import transformers
 import yaml
 from PIL import Image
 from raised import raises
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tolerances import assert_close
 from torch import nn
@@ -403,6 +403,20 @@ def test_a_killed_process_goes_on(tune, tmp_path):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("finished", [False, True])
+def test_another_network_at_the_same_place_does_not_go_on(finished, tmp_path):
+    config = settings(tmp_path, "texts", epochs=1)
+    run = train(config, tmp_path / "run", progress=False)
+    if not finished:
+        (run.path / "metrics.json").unlink()
+    weights = load_file(tmp_path / "net" / "model.safetensors")
+    weights = {name: weight + 1.0 for name, weight in weights.items()}
+    save_file(weights, tmp_path / "net" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"another experiment \(network\)"):
+        train(config, run.path, progress=False)
+
+
 AUTO = {
     "texts": ("text-classification", "AutoModelForSequenceClassification"),
     "pictures": ("image-classification", "AutoModelForImageClassification"),
@@ -529,8 +543,6 @@ def test_a_network_whose_weights_are_missing_is_not_taken_for_pretrained(tmp_pat
     folder = language(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     del weights[next(name for name in weights if "layer.1" in name)]
-    from safetensors.torch import save_file
-
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with raises(ValueError, "dropmax: backbone"):
         features.pretrained_features(folder, features.known_of(folder))

@@ -162,7 +162,7 @@ def train(
         weight = class_weights(config, data.class_names, splits.train.target)
         inputs, trained = splits.train.inputs, classifier
         if config.is_frozen:
-            trained, splits = frozen(classifier, config, splits)
+            trained, splits = frozen(classifier, config, splits, trainer.strategy.root_device)
         module = RunModule(config, trained, splits, weight, planned)
         try:
             trainer.fit(module, ckpt_path=resume, weights_only=True)

@@ -58,7 +58,7 @@ def reads_texts(config: RunConfig) -> Callable[[Sequence[str]], Tensor] | None:
 def make_pretrained(config: RunConfig, num_classes: int, *, weights: bool) -> nn.Sequential:
     """The classifier of a run on a pretrained network, with its pretrained weights or without.
 
-    On a frozen network stands one hidden layer, as the features are no one's own.
+    On a frozen network stands one hidden layer, as only what comes after its features can learn.
 
     Raises:
         ValueError: If the network or the head cannot be made.
@@ -113,15 +113,15 @@ def merge_adapters(classifier: nn.Module) -> None:
 
 
 def frozen(
-    classifier: nn.Sequential, config: RunConfig, splits: Splits
+    classifier: nn.Sequential, config: RunConfig, splits: Splits, device: torch.device
 ) -> tuple[nn.Sequential, Splits]:
     """What of a classifier is trained, and the splits as the features that it takes.
 
-    Features are computed once for each picture or text, and kept in the cache. The trained part
-    has the same parameters as the classifier.
+    Features are computed once for each picture or text, on a device, and kept in the cache. The
+    trained part has the same parameters as the classifier.
     """
     *first, backbone, head = classifier.named_children()
-    network = nn.Sequential(OrderedDict(first)).eval()
+    network = nn.Sequential(OrderedDict(first)).eval().to(device)
     tail = nn.Sequential(OrderedDict([backbone, head]))
     kind = hashlib.sha256(f"{known_of(config)}".encode()).hexdigest()[:16]
     maker = f"{identity(config.pretrained or '')}-{kind}"
@@ -136,10 +136,12 @@ def frozen(
         @torch.no_grad()
         def make(places: Sequence[int], inputs: Any = inputs) -> Tensor:
             parts = [places[start : start + BATCH] for start in range(0, len(places), BATCH)]
-            return torch.cat([network(inputs[torch.tensor(part)]) for part in parts])
+            rows = (inputs[torch.tensor(part)].to(device) for part in parts)
+            return torch.cat([network(row).cpu() for row in rows])
 
         whole[name] = replace(split, inputs=cached(maker, split.keys, make, "features"))
         whole[name].__dict__["keys"] = split.keys
+    network.cpu()
     standardize.fit(whole["train"].inputs)
     return tail, Splits(**whole)
 

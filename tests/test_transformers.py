@@ -1,9 +1,12 @@
 """Classifiers of Hugging Face Transformers with a head: Trainer, pipeline, saving, PEFT."""
 
 import copy
+import os
 import pickle
+import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import datasets
@@ -298,6 +301,46 @@ def test_the_auto_classes_and_pipelines_load_it_in_a_new_process(
     refused = in_a_new_process(tmp_path, task, auto, imports="")
     assert refused.returncode == 1
     assert "model type `dropmax`" in refused.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["push_to_hub", "save_pretrained"])
+def test_what_goes_to_the_hub_is_loaded_without_an_import_where_it_is_trusted(
+    by, tmp_path, monkeypatch
+):
+    """Only the package has to be there."""
+    from transformers.utils import hub
+
+    hosted = tmp_path / "hosted"
+    card = types.SimpleNamespace(save=lambda _: None)
+    repository = types.SimpleNamespace(repo_id="any/one")
+    api = types.SimpleNamespace(create_repo=lambda *_, **__: repository)
+    monkeypatch.setattr(hub, "hf_api", lambda: api)
+    monkeypatch.setattr(hub, "create_and_tag_model_card", lambda *_, **__: card)
+    for module in (hub, sys.modules["transformers.modeling_utils"]):
+        monkeypatch.setattr(module, "hf_api", lambda: api, raising=False)
+        monkeypatch.setattr(module, "create_and_tag_model_card", lambda *_, **__: card)
+    monkeypatch.setattr(
+        hub.PushToHubMixin,
+        "_upload_modified_files",
+        lambda _, folder, *__, **___: shutil.copytree(folder, hosted),
+    )
+    model, batch = convert(host()).eval(), inputs()
+    if by == "push_to_hub":
+        model.push_to_hub("any/one")
+    else:
+        model.save_pretrained(tmp_path / "saved", push_to_hub=True, repo_id="any/one")
+    torch.save(dict(batch), hosted / "batch.pt")
+    code = NEW_PROCESS.replace(
+        "from_pretrained(folder)", "from_pretrained(folder, trust_remote_code=True)"
+    )
+    auto = "AutoModelForSequenceClassification"
+    command = [sys.executable, "-c", code, str(hosted), "", auto, ""]
+    environment = os.environ | {"HF_HOME": str(tmp_path / "home")}
+    subprocess.run(command, check=True, env=environment)
+    with torch.no_grad():
+        expected = model(**batch).logits
+    assert torch.equal(torch.load(hosted / "out.pt", weights_only=True), expected)
 
 
 def test_a_head_that_a_checkpoint_lacks_starts_anew(tmp_path):

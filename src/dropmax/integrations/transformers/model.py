@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -20,6 +21,7 @@ from dropmax.integrations.transformers.host import (
     made_host,
     only_called_within,
 )
+from dropmax.integrations.transformers.hub import add_code
 
 
 class DropMaxForClassification(PreTrainedModel):
@@ -82,6 +84,11 @@ class DropMaxForClassification(PreTrainedModel):
         super().initialize_weights()
         with guard_torch_init_functions(), torch.no_grad():
             self.head.reset_parameters()
+
+    def _upload_modified_files(self, working_dir: Any, *args: Any, **kwargs: Any) -> Any:
+        """Whatever goes to the hub holds code by which the Auto classes load it, if trusted."""
+        add_code(Path(working_dir))
+        return super()._upload_modified_files(working_dir, *args, **kwargs)
 
     @WithHostArguments
     @can_return_tuple

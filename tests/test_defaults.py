@@ -52,6 +52,12 @@ def test_steps_grow_with_the_square_root_of_the_rows(config, shape, at_rows, row
         assert epochs * of_epoch == pytest.approx(steps, abs=of_epoch / 2 * (1 + 1e-9))
 
 
+def test_accumulated_batches_make_the_same_steps():
+    plain = settled(replace(AUTO, batch_size=32), (5,), 640)
+    parts = settled(replace(AUTO, batch_size=8, accumulate=4), (5,), 640)
+    assert parts.epochs == plain.epochs
+
+
 GIVEN = {
     "backbone": "identity",
     "epochs": 3,

@@ -372,7 +372,7 @@ def test_an_exported_file_states_how_an_image_becomes_its_input(trained, tmp_pat
     short = min(image.size)
     width, height = (recipe["size"] * side // short for side in image.size)
     image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (round((side - recipe["size"]) / 2) for side in image.size)
+    left, top = ((side - recipe["size"]) // 2 for side in image.size)
     image = image.crop((left, top, left + recipe["size"], top + recipe["size"]))
     array = np.asarray(image).transpose(2, 0, 1)[None]
     (log_probs,) = session.run(["log_probs"], {"input": array})

@@ -41,8 +41,8 @@ def test_an_index_gives_what_it_gives_of_the_tensor(described, size, data):
                         [
                             picture[
                                 0,
-                                y + round((picture.shape[1] - size) / 2),
-                                x + round((picture.shape[2] - size) / 2),
+                                y + (picture.shape[1] - size) // 2,
+                                x + (picture.shape[2] - size) // 2,
                             ]
                             for x in range(size)
                         ]

@@ -304,7 +304,7 @@ def test_every_picture_becomes_a_square_of_its_center(width, height, size, gray,
         rows, columns = size * height // short, size * width // short
         down_last = bicubic(bicubic(array.swapaxes(0, 1), columns).swapaxes(0, 1), rows)
         down_first = bicubic(bicubic(array, rows).swapaxes(0, 1), columns).swapaxes(0, 1)
-        top, left = round((rows - size) / 2), round((columns - size) / 2)
+        top, left = (rows - size) // 2, (columns - size) // 2
         center = np.s_[top : top + size, left : left + size]
         # Releases of Pillow differ in which axis comes first, which matters where values are cut.
         assert (

@@ -26,6 +26,8 @@ from torch import nn
 from dropmax.calibration import TemperatureScaling
 from dropmax.cli import main
 from dropmax.data import load_data
+from dropmax.data.pixels import centered
+from dropmax.data.pixels import pixels as read_pixels
 from dropmax.integrations.transformers import features
 from dropmax.training import RunConfig, describe_predictions, load_run, train
 from dropmax.training.classifier import predict
@@ -285,7 +287,7 @@ def test_features_are_computed_once_for_each_content(tmp_path, monkeypatch):
     other = replace(config, head="softmax", seed=1)
     train(other, tmp_path / "second", data=data, progress=False)
     again = train(config, tmp_path / "third", data=data, progress=False)
-    assert sum(seen) == 2, "of each network one blank, to know its width"
+    assert set(seen) == {1}, "each network is tried on one blank"
     assert again.metrics["test"] == first.metrics["test"]
 
 
@@ -452,16 +454,18 @@ def test_a_run_is_a_folder_of_transformers(kind, tune, tmp_path):
     if kind == "texts":
         given = "the wing and leg of a horn"
         tokenizer = transformers.AutoTokenizer.from_pretrained(run.path)
+        assert tokenizer.model_max_length == run.shape[0]
         batch = dict(tokenizer([given, "leg"], return_tensors="pt", padding=True))
         name = str(run.path)
         inputs = features.tokens([given, "leg"], name=name, length=run.shape[0])
     else:
         given = str(tmp_path / "square.png")
-        pixels = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
+        pixels = np.random.default_rng(1).integers(0, 256, (20, 24, 3)).astype(np.uint8)
         Image.fromarray(pixels).save(given)
         processor = transformers.AutoImageProcessor.from_pretrained(run.path)
         batch = dict(processor(Image.open(given), return_tensors="pt"))
-        inputs = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+        made = read_pixels(given, run.size, 3)
+        inputs = centered(made, run.size)[None]
     described = json.loads((run.path / "config.json").read_text())
     (run.path / "config.json").write_text(json.dumps(described | {"scale": 0.5}))
     torch.save(batch, tmp_path / "batch.pt")
@@ -541,6 +545,14 @@ def test_what_cannot_be_used_is_one_line_and_leaves_nothing(tmp_path, capsys, mo
     assert "--tune must" in refused(*say.values(), *of_sight, "--tune", "lora")
     line = refused(*say.values(), *of_sight, "--gradient-checkpointing")
     assert "--gradient-checkpointing must" in line
+    pooling = vision(tmp_path / "pooling", "resnet")
+    of_pooling = ["--data", photos, "--backbone", f"hf:{pooling}", "--tune", "all"]
+    line = refused(*say.values(), *of_pooling, "--gradient-checkpointing")
+    assert "--gradient-checkpointing must" in line
+    (tmp_path / "pooling" / "model.safetensors").write_bytes(b"damaged")
+    assert "--backbone must" in refused(*say.values(), *of_pooling)
+    (tmp_path / "net" / "sentence_bert_config.json").write_text("{bad")
+    assert "--backbone must" in refused(*say.values(), "--data", data, "--backbone", f"hf:{net}")
     line = refused(*say.values(), "--data", data, "--backbone", f"hf:{net}", "--encoder", net)
     assert "--encoder must" in line
 
@@ -552,6 +564,80 @@ def test_a_network_whose_weights_are_missing_is_not_taken_for_pretrained(tmp_pat
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with raises(ValueError, "dropmax: backbone"):
         features.pretrained_features(folder, features.known_of(folder))
+
+
+@pytest.mark.parametrize("stated", ["cls", "max", "lasttoken"])
+def test_the_pooling_of_later_releases_is_read_or_refused(stated, tmp_path):
+    folder = language(tmp_path)
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": stated}))
+    if stated == "lasttoken":
+        with raises(ValueError, "dropmax: backbone"):
+            features.known_of(folder)
+    else:
+        assert features.known_of(folder).pooling == stated
+
+
+def test_a_processor_that_scales_otherwise_is_heeded(tmp_path):
+    """Features of pixels as we give them are those of what the processor makes of the picture."""
+    pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
+    for n, options in enumerate(({"do_normalize": False}, {"rescale_factor": 1.0 / 100.0}, {})):
+        folder = tmp_path / str(n)
+        NETWORKS["vit"][0].save_pretrained(folder)
+        side = {"height": SIDE, "width": SIDE}
+        processor = transformers.ViTImageProcessorPil(size=side, **options)
+        processor.save_pretrained(folder)
+        config = RunConfig("any", "softmax", backbone=f"hf:{folder}")
+        made = make_pretrained(config, 2, weights=True).eval()
+        expected = processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"]
+        found = made[0](torch.from_numpy(pixels).permute(2, 0, 1)[None])
+        assert_close(found, expected, "reordered")
+
+
+def test_networks_that_give_no_features_are_refused(tmp_path):
+    side = {"height": SIDE, "width": SIDE}
+    config = transformers.ViTMAEConfig(
+        **OF_SIDE, decoder_hidden_size=8, decoder_num_hidden_layers=1
+    )
+    transformers.ViTMAEModel(config).save_pretrained(tmp_path / "masking")
+    transformers.ViTImageProcessorPil(size=side).save_pretrained(tmp_path / "masking")
+    folder = str(tmp_path / "masking")
+    with raises(ValueError, "dropmax: backbone"):
+        features.pretrained_features(folder, features.known_of(folder))
+    config = transformers.T5Config(
+        vocab_size=20, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2
+    )
+    transformers.T5Model(config).save_pretrained(tmp_path / "decoding")
+    with raises(ValueError, "dropmax: backbone"):
+        features.known_of(str(tmp_path / "decoding"))
+
+
+def test_positions_that_start_after_the_padding_are_not_exceeded(tmp_path):
+    language(tmp_path)
+    config = transformers.RobertaConfig(
+        vocab_size=12, max_position_embeddings=14, pad_token_id=1, **SMALL
+    )
+    transformers.RobertaModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
+    known = features.known_of(str(tmp_path))
+    assert known.length == 12
+    network = features.pretrained_features(str(tmp_path), known)
+    ids = features.tokens(["leg " * 40], name=str(tmp_path), length=known.length)
+    assert network(ids).isfinite().all()
+
+
+def test_a_model_of_transformers_is_no_run(tmp_path):
+    with raises(FileNotFoundError, "load_run: path"):
+        load_run(vision(tmp_path, "vit"))
+
+
+def test_a_commit_of_the_hub_is_part_of_what_a_network_is_known_by(tmp_path, monkeypatch):
+    config = transformers.AutoConfig.from_pretrained(vision(tmp_path, "vit"))
+    monkeypatch.setattr(features, "_read", lambda *_: config)
+    found = []
+    for commit in ("one", "other", "one"):
+        config._commit_hash = commit
+        found.append(features.identity_of("any/network"))
+    assert found[0] == found[2] != found[1]
 
 
 def test_digits_are_enlarged_for_a_network_of_pictures(tmp_path, monkeypatch):

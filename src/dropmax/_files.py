@@ -1,6 +1,7 @@
 """Files and folders that are written whole or not at all."""
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -77,3 +78,15 @@ def holds_something(folder: Path) -> bool:
     """
     with writing(folder):
         return folder.is_dir() and any(folder.iterdir())
+
+
+def identity(name: str) -> str:
+    """A hash of what a model is known by: the files of a folder, wherever it lies, or a name."""
+    folder = Path(name).expanduser()
+    digest = hashlib.sha256()
+    if not folder.is_dir():
+        digest.update(name.encode())
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{file.relative_to(folder)}:{file.stat().st_size}:".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -63,7 +63,7 @@ Epochs = Annotated[
 BatchSize = Annotated[
     int | None,
     typer.Option(
-        help="The number of images or rows in a training step, on each device. If not given: as "
+        help="The number of images or rows in a batch, on each device. If not given: as "
         "the protocol says.",
         rich_help_panel=TRAINING_PANEL,
     ),

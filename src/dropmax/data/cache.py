@@ -53,18 +53,6 @@ def cached(
     return torch.stack([found[key] for key in keys])
 
 
-def identity(name: str) -> str:
-    """A hash of what a model is known by: the files of a folder, wherever it lies, or a name."""
-    folder = Path(name).expanduser()
-    digest = hashlib.sha256()
-    if not folder.is_dir():
-        digest.update(name.encode())
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{file.relative_to(folder)}:{file.stat().st_size}:".encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
 def _kept(folder: Path, wanted: Set[bytes]) -> dict[bytes, Tensor]:
     """The rows that a folder of the cache has, by key."""
     found: dict[bytes, Tensor] = {}

@@ -143,7 +143,7 @@ def load_data(
         _check.fail(argument, "take what the data hold", got, "choose another")
     if size is not None and (of_texts or not of_images):
         got = _check.Verbatim(f"the columns {', '.join(features)}")
-        remedy = "leave out the size, or the backbone that takes images"
+        remedy = "leave out the size, or choose a backbone that takes what the data hold"
         _check.fail("source", f"hold images, to have {size} x {size} pixels", got, remedy)
     for argument, names in (("drop", drop), ("keep", keep)):
         if names and (of_texts or of_images):

@@ -82,7 +82,7 @@ def centered(picture: UInt8[Tensor, "C H W"], size: int | None) -> UInt8[Tensor,
     """The middle of a picture, `size` pixels a side; all of it if None."""
     if size is None:
         return picture
-    top, left = (round((side - size) / 2) for side in picture.shape[1:])
+    top, left = ((side - size) // 2 for side in picture.shape[1:])
     return picture[:, top : top + size, left : left + size]
 
 

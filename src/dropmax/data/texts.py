@@ -17,8 +17,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from dropmax import _check
+from dropmax._files import identity
 from dropmax.data import tables
-from dropmax.data.cache import cached, identity
+from dropmax.data.cache import cached
 from dropmax.data.labeled import DataWarning, LabeledData
 from dropmax.data.record import kind_of
 

@@ -11,7 +11,7 @@ NORMAL = 1.96
 """Standard deviations of a 95 % interval."""
 SHOWN = 20
 """Classes that are named, at most."""
-OF_TEXTS = "text-classification", "texts", '"a text"'
+OF_TEXTS = "text-classification", "texts", '"a text", truncation=True'
 OF_PICTURES = "image-classification", "pictures", '"a picture.jpg"'
 TUNED = {
     "none": "stayed as it was, with a hidden layer on its features",

@@ -69,7 +69,8 @@ def settled(config: RunConfig, shape: Shape, num_rows: int) -> RunConfig:
         default = DEFAULTS[FEATURES if config.is_frozen else TUNED]
     batch_size = config.batch_size or BATCH_SIZE
     steps = default.steps * (num_rows / ROWS) ** 0.5
-    epochs = max(FEWEST_EPOCHS, round(steps / -(-num_rows // batch_size)))
+    of_epoch = -(-num_rows // (batch_size * config.accumulate))
+    epochs = max(FEWEST_EPOCHS, round(steps / of_epoch))
     return replace(
         config,
         protocol="modern",
@@ -105,7 +106,7 @@ def described(config: RunConfig, shape: Shape, num_rows: int) -> str:
     """In a line, what a run is trained with; its protocol is not "auto"."""
     backbone = config.backbone or backbone_for(shape)
     how = config.resolved
-    steps = -(-num_rows // config.resolved.batch_size)
+    steps = -(-num_rows // (config.resolved.batch_size * config.accumulate))
     colored = len(shape) == 3 and shape[0] == 3 and not config.is_frozen
     augmented = ", crops and flips" if how.augment and colored else ""
     origin = "from scratch"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dropmax import _check
 from dropmax.data import Splits
-from dropmax.data.cache import cached, identity
+from dropmax.data.cache import cached
 from dropmax.data.texts import PACKAGED, packaged
 from dropmax.heads import make_head
 from dropmax.training.config import PRETRAINED, RunConfig, epoch_seed
@@ -39,6 +39,13 @@ def place_of(config: RunConfig) -> str:
     """
     name = config.pretrained or ""
     return str(packaged() or name) if name == PACKAGED else name
+
+
+def identity_of(config: RunConfig) -> str:
+    """A hash of what a run's pretrained network is known by, its weights too."""
+    from dropmax.integrations.transformers import features
+
+    return features.identity_of(place_of(config))
 
 
 def known_of(config: RunConfig) -> Any:
@@ -79,6 +86,9 @@ def make_pretrained(config: RunConfig, num_classes: int, *, weights: bool) -> nn
     network = make(name, known)
     if config.gradient_checkpointing:
         model: Any = network.model
+        if not model.supports_gradient_checkpointing:
+            must = "be left out for a network that can't do it"
+            _check.fail("gradient_checkpointing", must, name, "leave it out, or accumulate batches")
         before = model.gradient_checkpointing_enable  # as transformers called it before
         getattr(model, "activation_checkpointing_enable", before)({"use_reentrant": False})
     parts: OrderedDict[str, nn.Module] = OrderedDict()
@@ -133,7 +143,7 @@ def frozen(
     network = nn.Sequential(OrderedDict(first)).eval().to(device)
     tail = nn.Sequential(OrderedDict([backbone, head]))
     kind = hashlib.sha256(f"{known_of(config)}".encode()).hexdigest()[:16]
-    maker = f"{identity(place_of(config))}-{kind}"
+    maker = f"{identity_of(config)}-{kind}"
     standardize: Any = classifier.get_submodule("backbone.0")
     width, whole = len(standardize.mean), {}
     for name, split in splits._asdict().items():

@@ -18,12 +18,11 @@ import dropmax
 from dropmax import _check
 from dropmax.calibration import TemperatureScaling
 from dropmax.data import DataSet, Record
-from dropmax.data.cache import identity
 from dropmax.errors import DropmaxFileNotFoundError
 from dropmax.training.classifier import make_classifier, method_of
 from dropmax.training.config import RunConfig
 from dropmax.training.pixels import Pixels
-from dropmax.training.pretrained import from_transformers, known_of, place_of, within
+from dropmax.training.pretrained import from_transformers, identity_of, known_of, within
 
 FORMAT = 1
 """The version of the directory's layout."""
@@ -232,6 +231,8 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     file = folder / name
     try:
         described = json.loads(file.read_text(encoding="utf-8"))
+        if "model_type" in described:  # a model of Transformers that is no run
+            return None
         version = described["format"]
         if version == FORMAT:
             described["config"] = RunConfig.from_dict(described["config"]).to_dict()
@@ -257,7 +258,7 @@ def describe(config: RunConfig, settled: RunConfig, data: DataSet) -> dict[str, 
     if settled != config:
         described["settled"] = settled.to_dict()
     if config.pretrained is not None:
-        described["network"] = identity(place_of(config))
+        described["network"] = identity_of(config)
     if data.columns:
         described["columns"] = list(data.columns)
     if data.record is not None:

@@ -1,23 +1,45 @@
 """A pretrained network of Transformers as features: one row of each picture or text."""
 
+import hashlib
 import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
-from transformers.models.auto import image_processing_auto, tokenization_auto
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoTokenizer,
+    BitImageProcessorPil,
+)
+from transformers.image_utils import PILImageResampling
 from transformers.utils import hub, logging
 
 from dropmax import _check
+from dropmax._files import identity
+from dropmax.errors import DropmaxError
 from dropmax.integrations.transformers.configuration import DropMaxConfig
 
 PICTURES, TEXTS = "pictures", "texts"
-STATED = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max"}
+READING = (
+    *(OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, AttributeError),
+    SafetensorError,
+)
+"""What Transformers raises where a folder is none of its own, or damaged."""
+STATED = {
+    "cls_token": "cls",
+    "mean_tokens": "mean",
+    "max_tokens": "max",
+    "cls": "cls",
+    "mean": "mean",
+    "max": "max",
+}
 """Poolings as a folder of Sentence Transformers states them, and ours."""
 POOLING, LENGTH = "1_Pooling/config.json", "sentence_bert_config.json"
 """Where a folder of Sentence Transformers states them."""
@@ -36,7 +58,7 @@ class Pretrained(NamedTuple):
             the tokens; or "pooled", what it pools itself.
         size: Pixels of a side, of pictures; None for texts.
         mean: Of each channel, of pixels from 0 to 1.
-        deviation: Of each channel.
+        deviation: Of each channel, by which pixels less the mean are divided.
         length: Tokens of a text, at most; None for pictures.
     """
 
@@ -87,8 +109,8 @@ class Features(nn.Module):
         return self._pooled(output, mask.bool())
 
     def _pooled(self, output: Any, mask: Tensor | None) -> Tensor:
-        if self.pooling == "pooled":
-            pooled: Tensor = output.pooler_output
+        pooled: Tensor | None = getattr(output, "pooler_output", None)
+        if self.pooling == "pooled" and pooled is not None:
             return pooled.flatten(1)
         hidden: Tensor = output.last_hidden_state
         if hidden.ndim == 4:
@@ -142,24 +164,46 @@ def known_of(name: str) -> Pretrained:
     config = _read(AutoConfig, name)
     if isinstance(config, DropMaxConfig) and config.features:
         return Pretrained(**config.features)
-    processors: Any = image_processing_auto
-    of_pictures = config.model_type in processors.IMAGE_PROCESSOR_MAPPING_NAMES
-    of_texts = config.model_type in tokenization_auto.TOKENIZER_MAPPING_NAMES
-    if of_pictures == of_texts:
+    model: Any = AutoModel._model_mapping.get(type(config), None)
+    takes = getattr(model, "main_input_name", None)
+    if takes not in ("pixel_values", "input_ids") or config.is_encoder_decoder or _sees(config):
         got = _check.Verbatim(f"{name!r}, which is a {config.model_type}")
-        must = "name a network of Transformers for pictures or for texts"
+        must = "name a network of Transformers for pictures or for texts alone"
         _check.fail("backbone", must, got, "choose another")
-    if of_texts:
-        tokenizer = tokenizer_of(name)
-        stated = _stated(name, LENGTH).get("max_seq_length")
-        positions = getattr(config, "max_position_embeddings", None)
-        lengths = (tokenizer.model_max_length, stated, positions, LONGEST)
-        length = int(min(one for one in lengths if one))
-        return Pretrained(TEXTS, _pooling_of_texts(name), length=length)
+    try:
+        return _of_texts(name, config) if takes == "input_ids" else _of_pictures(name, config)
+    except (TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, DropmaxError):
+            raise
+        got = _check.Verbatim(f"{name!r} ({type(error).__name__}: {error})")
+        _check.fail("backbone", "be described as Transformers does", got, "choose another")
+
+
+def _sees(config: Any) -> bool:
+    """Whether a network takes pictures and texts."""
+    return hasattr(config, "vision_config") and hasattr(config, "text_config")
+
+
+def _of_texts(name: str, config: Any) -> Pretrained:
+    stated, positions = _stated(name, LENGTH).get("max_seq_length"), None
+    if positions := getattr(config, "max_position_embeddings", None):
+        pad = config.pad_token_id  # RoBERTa and its kin count positions from the one after it
+        positions -= pad + 1 if pad in (1, 2) else 0
+    lengths = (tokenizer_of(name).model_max_length, stated, positions, LONGEST)
+    length = int(min(one for one in lengths if one and one > 0))
+    return Pretrained(TEXTS, _pooling_of_texts(name), length=length)
+
+
+def _of_pictures(name: str, config: Any) -> Pretrained:
+    """As the image processor says; pixels are those from 0 to 1."""
     processor = _read(AutoImageProcessor, name)
-    mean, deviation = processor.image_mean or [0.0] * 3, processor.image_std or [1.0] * 3
+    mean, deviation = [0.0] * 3, [1.0] * 3
+    if getattr(processor, "do_normalize", True):
+        mean, deviation = list(processor.image_mean), list(processor.image_std)
+    unit = 255.0 * (processor.rescale_factor if getattr(processor, "do_rescale", True) else 1.0)
+    mean, deviation = [one / unit for one in mean], [one / unit for one in deviation]
     pooling = "cls" if _has_class_token(config) else "pooled"
-    return Pretrained(PICTURES, pooling, _size(processor), tuple(mean), tuple(deviation))
+    return Pretrained(PICTURES, pooling, _size(name, processor), tuple(mean), tuple(deviation))
 
 
 def tokenizer_of(name: str) -> Any:
@@ -176,9 +220,18 @@ def tokenizer_of(name: str) -> Any:
     return tokenizer
 
 
+def identity_of(name: str) -> str:
+    """A hash of the files of a folder, or of a name on the hub and its commit there."""
+    if Path(name).expanduser().is_dir():
+        return identity(name)
+    commit = _read(AutoConfig, name)._commit_hash
+    return hashlib.sha256(f"{name}@{commit}".encode()).hexdigest()
+
+
 def tokens(texts: Sequence[str], *, name: str, length: int) -> Tensor:
     """Token ids of texts, int32 `[N, length]`, -1 after the end of each."""
-    found = tokenizer_of(name)(list(texts), truncation=True, max_length=length)["input_ids"]
+    options = {"truncation": True, "max_length": length}
+    found = tokenizer_of(name)(list(texts), **options)["input_ids"]
     ids = torch.full((len(found), length), -1, dtype=torch.int32)
     for row, one in zip(ids, found, strict=True):
         row[: len(one)] = torch.tensor(one, dtype=torch.int32)
@@ -195,19 +248,41 @@ def pretrained_features(name: str, known: Pretrained) -> Features:
     if isinstance(config, DropMaxConfig):
         from dropmax.integrations.transformers.model import DropMaxForClassification
 
-        found: Features = _read(DropMaxForClassification, name).host.features
-        return found.train()
+        return _tried(_read(DropMaxForClassification, name).host.features.model, name, known)
     options = {**_without_pooler(config, known), "use_safetensors": True}
     model, report = _read(AutoModel, name, output_loading_info=True, **options)
     if missing := sorted(report["missing_keys"]):
         got = _check.Verbatim(f"{len(missing)} missing, such as {missing[0]}")
         _check.fail("backbone", "have all of its weights", got, "choose another network")
+    return _tried(model, name, known)
+
+
+@torch.no_grad()
+def _tried(model: Any, name: str, known: Pretrained) -> Features:
+    """The features of a network, which it gives, and of the same input the same ones."""
+    if known.size is None:
+        inputs = torch.zeros(1, known.length or 1, dtype=torch.int32)
+    else:
+        inputs = torch.linspace(-1.0, 1.0, 3 * known.size**2).view(1, 3, known.size, known.size)
     try:
-        return Features(model, known)
-    except (ValueError, RuntimeError) as error:
-        got = _check.Verbatim(f"{known.size} ({' '.join(str(error).split())[:200]})")
+        found = Features(model, known).eval()
+        same = torch.equal(found(inputs), found(inputs))
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        _without_features(name, known, f"{type(error).__name__}: {reason}")
+    if not same:
+        _without_features(name, known, "others each time")
+    return found.train()
+
+
+def _without_features(name: str, known: Pretrained, reason: str) -> NoReturn:
+    own = known_of(name).size
+    if known.size != own:
+        got = _check.Verbatim(f"{known.size} ({reason})")
         must = "be one that the pretrained network takes"
-        _check.fail("size", must, got, f"leave it out for {known_of(name).size}")
+        _check.fail("size", must, got, f"leave it out for {own}")
+    must = "give the features of a picture or a text"
+    _check.fail("backbone", must, _check.Verbatim(f"{name!r} ({reason})"), "choose another network")
 
 
 def empty_features(name: str, known: Pretrained) -> Features:
@@ -223,10 +298,24 @@ def made_features(config: Any, known: Pretrained) -> Features:
 
 
 def save_reader(name: str, known: Pretrained, folder: Path) -> None:
-    """Write the tokenizer or the image processor of a network into a folder."""
-    reader: Any = AutoTokenizer if known.kind == TEXTS else AutoImageProcessor
+    """Write the tokenizer of a network into a folder, or an image processor that does what
+    `dropmax.data` does with pictures.
+    """
+    if known.size is None:
+        reader = tokenizer_of(name)
+        reader.model_max_length = known.length
+    else:
+        side = {"height": known.size, "width": known.size}
+        reader = BitImageProcessorPil(
+            size={"shortest_edge": known.size},
+            crop_size=side,
+            resample=PILImageResampling.BICUBIC,
+            image_mean=list(known.mean),
+            image_std=list(known.deviation),
+            do_convert_rgb=True,
+        )
     with _without_reports():
-        _read(reader, name).save_pretrained(folder)
+        reader.save_pretrained(folder)
 
 
 def _read(reader: Any, name: str, **options: Any) -> Any:
@@ -238,7 +327,10 @@ def _read(reader: Any, name: str, **options: Any) -> Any:
     try:
         with _without_reports():
             return reader.from_pretrained(**source, local_files_only=place.is_dir(), **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except READING as error:
+        if not place.exists() and (place.parent.is_dir() or name.count("/") > 1):
+            must = "be a folder of Transformers, or a model of the hub"
+            _check.fail("backbone", must, f"{name}, which is not there", "check the path")
         reason = " ".join(str(error).split())[:200]
         got = _check.Verbatim(f"{name!r} ({type(error).__name__}: {reason})")
         needs = {AutoTokenizer: "hold a tokenizer", AutoImageProcessor: "hold an image processor"}
@@ -277,6 +369,8 @@ def _pooling_of_texts(name: str) -> str:
     """The pooling that a folder of Sentence Transformers states, else the mean."""
     stated = _stated(name, POOLING)
     chosen = [key for key, value in stated.items() if value is True and "pooling_mode" in key]
+    if named := stated.get("pooling_mode"):  # how its later releases state it
+        chosen = list(named) if isinstance(named, list | tuple) else [str(named)]
     known = [STATED.get(key.removeprefix("pooling_mode_"), "") for key in chosen]
     if len(known) > 1 or not all(known):
         got = _check.Verbatim(", ".join(chosen))
@@ -295,17 +389,22 @@ def _stated(name: str, file: str) -> Mapping[str, Any]:
     found = place / file if place.is_dir() else hub.cached_file(name, file, **quietly)
     if found is None or not Path(found).is_file():
         return {}
-    stated = json.loads(Path(found).read_text(encoding="utf-8"))
+    try:
+        stated = json.loads(Path(found).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        got = _check.Verbatim(f"{file} of {name!r} ({type(error).__name__}: {error})")
+        _check.fail("backbone", "be readable", got, "restore it")
     return stated if isinstance(stated, dict) else {}
 
 
-def _size(processor: Any) -> int:
+def _size(name: str, processor: Any) -> int:
     """Pixels of a side of what a processor gives."""
     crops = getattr(processor, "do_center_crop", False)
-    sizes = [getattr(processor, "crop_size", None) if crops else None, processor.size]
-    for size in sizes:
-        for side in ("height", "shortest_edge"):
-            found = size and (size.get(side) if hasattr(size, "get") else getattr(size, side, None))
-            if found:
-                return int(found)
-    return SIZE
+    stated: Any = (crops and getattr(processor, "crop_size", None)) or processor.size or {}
+    found = {
+        side: stated[side] for side in ("height", "width", "shortest_edge") if stated.get(side)
+    }
+    if len(set(found.values())) > 1:
+        got = _check.Verbatim(f"{name!r}, of {found}")
+        _check.fail("backbone", "take square pictures", got, "choose another network")
+    return int(next(iter(found.values()), SIZE))

@@ -25,6 +25,7 @@ from torch import nn
 
 from dropmax.calibration import TemperatureScaling
 from dropmax.cli import main
+from dropmax.compare import Comparison, compare
 from dropmax.data import load_data
 from dropmax.data.pixels import centered
 from dropmax.data.pixels import pixels as read_pixels
@@ -423,6 +424,21 @@ def test_another_network_at_the_same_place_does_not_go_on(finished, tmp_path):
     save_file(weights, tmp_path / "net" / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=r"another experiment \(network\)"):
         train(config, run.path, progress=False)
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_comparison_mixes_no_networks(tmp_path):
+    config = settings(tmp_path, "texts", epochs=1)
+    one = compare(Comparison(config, ("softmax",), (0,)), tmp_path / "out", progress=False)
+    more = Comparison(config, ("softmax", "dropmax"), (0,))
+    weights = load_file(tmp_path / "net" / "model.safetensors")
+    changed = {name: weight + 1.0 for name, weight in weights.items()}
+    save_file(changed, tmp_path / "net" / "model.safetensors", {"format": "pt"})
+    with raises(ValueError, "compare: out"):
+        compare(more, tmp_path / "out", progress=False)
+    save_file(weights, tmp_path / "net" / "model.safetensors", {"format": "pt"})
+    lines = compare(more, tmp_path / "out", progress=False)
+    assert {line["network"] for line in lines} == {one[0]["network"]}
 
 
 AUTO = {

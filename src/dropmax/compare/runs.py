@@ -18,6 +18,7 @@ from dropmax.data import DataSet
 from dropmax.heads import register_head
 from dropmax.heads.registry import own_heads
 from dropmax.training import RunConfig, splits_and_classifier, train
+from dropmax.training.pretrained import identity_of
 from dropmax.training.rows import check_digest, check_settings, of_classes
 from dropmax.training.run import METRICS
 
@@ -64,6 +65,7 @@ def complete(
     if missing:
         loaded = data()
         check_lines(done.values(), loaded)
+        check_networks(done.values(), configs[0])
         for config in missing:
             splits, _ = splits_and_classifier(config, loaded)
             check_settings(config, of_classes(config, loaded), splits)
@@ -102,6 +104,19 @@ def check_lines(lines: Iterable[Mapping[str, Any]], data: DataSet) -> None:
     """
     for digest in {line.get("digest") for line in lines}:
         check_digest("out", digest, data)
+
+
+def check_networks(lines: Iterable[Mapping[str, Any]], config: RunConfig) -> None:
+    """The lines are of the pretrained network that settings name, if they name one.
+
+    Raises:
+        ValueError: If one is of another, which was at the same place.
+    """
+    network = None if config.pretrained is None else identity_of(config)
+    if any(line.get("network") != network for line in lines):
+        got = _check.Verbatim(f"lines of another that was at {config.pretrained}")
+        must = "be of one pretrained network"
+        _check.fail("out", must, got, "restore it, or name another directory")
 
 
 def restore(

@@ -25,7 +25,13 @@ from dropmax.training.card import CARD, card
 from dropmax.training.classifier import class_weights, method_of, predict
 from dropmax.training.config import RunConfig
 from dropmax.training.defaults import settled
-from dropmax.training.pretrained import as_transformers, frozen, merge_adapters, save_reader
+from dropmax.training.pretrained import (
+    as_transformers,
+    frozen,
+    identity_of,
+    merge_adapters,
+    save_reader,
+)
 from dropmax.training.rows import (
     check_digest,
     check_settings,
@@ -362,6 +368,8 @@ def _finish(
         "digest": data.digest,
         "versions": versions(),
     }
+    if module.config.pretrained is not None:
+        metrics["network"] = identity_of(module.config)
     if scaling is not None:
         metrics["temperature"] = scaling._asdict()
     if module.config.pretrained is not None:

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,15 +33,8 @@ READING = (
     SafetensorError,
 )
 """What Transformers raises where a folder is none of its own, or damaged."""
-STATED = {
-    "cls_token": "cls",
-    "mean_tokens": "mean",
-    "max_tokens": "max",
-    "cls": "cls",
-    "mean": "mean",
-    "max": "max",
-}
-"""Poolings as a folder of Sentence Transformers states them, and ours."""
+POOLINGS = ("mean", "cls", "max")
+"""Of texts, as Sentence Transformers calls them, too."""
 POOLING, LENGTH = "1_Pooling/config.json", "sentence_bert_config.json"
 """Where a folder of Sentence Transformers states them."""
 LONGEST = 512
@@ -148,6 +142,7 @@ class Standardize(nn.Module):
 
 
 HIDDEN = 512
+"""The width of that layer, as that of the small network `hidden`."""
 
 
 def hidden_layer(width: int) -> nn.Sequential:
@@ -185,10 +180,10 @@ def _sees(config: Any) -> bool:
 
 
 def _of_texts(name: str, config: Any) -> Pretrained:
-    stated, positions = _stated(name, LENGTH).get("max_seq_length"), None
-    if positions := getattr(config, "max_position_embeddings", None):
-        pad = config.pad_token_id  # RoBERTa and its kin count positions from the one after it
-        positions -= pad + 1 if pad in (1, 2) else 0
+    stated = _stated(name, LENGTH).get("max_seq_length")
+    pad = config.pad_token_id  # RoBERTa and its kin count positions from the one after it
+    positions = getattr(config, "max_position_embeddings", None) or 0
+    positions -= pad + 1 if pad in (1, 2) else 0
     lengths = (tokenizer_of(name).model_max_length, stated, positions, LONGEST)
     length = int(min(one for one in lengths if one and one > 0))
     return Pretrained(TEXTS, _pooling_of_texts(name), length=length)
@@ -214,7 +209,7 @@ def tokenizer_of(name: str) -> Any:
     """
     tokenizer = _read(AutoTokenizer, name)
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # what it makes of no file
-        got = _check.Verbatim(f"{name!r}, without")
+        got = _check.Verbatim(f"{name!r}, which has none")
         must = "hold a tokenizer"
         _check.fail("backbone", must, got, "save one with its save_pretrained beside the network")
     return tokenizer
@@ -368,15 +363,15 @@ def _has_class_token(config: Any) -> bool:
 def _pooling_of_texts(name: str) -> str:
     """The pooling that a folder of Sentence Transformers states, else the mean."""
     stated = _stated(name, POOLING)
-    chosen = [key for key, value in stated.items() if value is True and "pooling_mode" in key]
+    modes = [key for key, value in stated.items() if value is True and "pooling_mode_" in key]
+    chosen = [re.sub(r"pooling_mode_|_tokens?$", "", mode) for mode in modes]
     if named := stated.get("pooling_mode"):  # how its later releases state it
         chosen = list(named) if isinstance(named, list | tuple) else [str(named)]
-    known = [STATED.get(key.removeprefix("pooling_mode_"), "") for key in chosen]
-    if len(known) > 1 or not all(known):
+    if len(chosen) > 1 or not set(chosen) <= set(POOLINGS):
         got = _check.Verbatim(", ".join(chosen))
         must = "state one pooling: the mean, the maximum or the class token"
         _check.fail("backbone", must, got, "choose another network")
-    return known[0] if known else "mean"
+    return chosen[0] if chosen else POOLINGS[0]
 
 
 def _stated(name: str, file: str) -> Mapping[str, Any]:

@@ -19,7 +19,6 @@ from transformers import (
     AutoTokenizer,
     BitImageProcessorPil,
 )
-from transformers.image_utils import PILImageResampling
 from transformers.utils import hub, logging
 
 from dropmax import _check
@@ -39,6 +38,8 @@ POOLING, LENGTH = "1_Pooling/config.json", "sentence_bert_config.json"
 """Where a folder of Sentence Transformers states them."""
 LONGEST = 512
 """Tokens of a text, at most."""
+BICUBIC = 3
+"""How pictures are resized, by the number that Pillow gives it."""
 SIZE = 224
 """Pixels of a side, where a processor does not say."""
 
@@ -304,7 +305,7 @@ def save_reader(name: str, known: Pretrained, folder: Path) -> None:
         reader = BitImageProcessorPil(
             size={"shortest_edge": known.size},
             crop_size=side,
-            resample=PILImageResampling.BICUBIC,
+            resample=BICUBIC,
             image_mean=list(known.mean),
             image_std=list(known.deviation),
             do_convert_rgb=True,

@@ -41,10 +41,10 @@ LONGEST = 2**31 - 1
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A row that is none: what is wrong with it, and what separators make of its first line."""
+    """A row that is none: what is wrong with it, and the number of its first line."""
 
     why: str
-    fields: list[str]
+    line: int
 
 
 Read = tuple[list[str], list[Any], dict[int, str]]
@@ -145,16 +145,20 @@ def _row_by_row(text: str, separator: str) -> Read:
     columns = [
         [None if row is None else _readable(row[place]) for row in whole] for place in range(count)
     ]
-    others = [n for n, row in enumerate(whole) if row is None]
+    others = {
+        n: lines[row.line].split(separator) if isinstance(row, Unreadable) else row
+        for n, row in enumerate(rows)
+        if whole[n] is None
+    }
     for place in {0, count - 1} if header else ():
-        for n, cell in _repeated({n: _end(rows[n], place) for n in others}):
+        for n, cell in _repeated({n: _end(row, place) for n, row in others.items()}):
             columns[place][n] = cell
     return header, [pyarrow.array(column, pyarrow.string()) for column in columns], broken
 
 
-def _end(row: list[str] | Unreadable, place: int) -> str:
+def _end(row: list[str], place: int) -> str:
     """The first field of a row, or the last from a place on that is not empty."""
-    fields = row.fields if isinstance(row, Unreadable) else row
+    fields = [field.strip().strip('"') for field in row]
     return fields[0] if place == 0 else next(filter(None, reversed(fields[place:])), "")
 
 
@@ -234,8 +238,7 @@ def _records(lines: Sequence[str], separator: str) -> Iterator[list[str] | Unrea
                 return
             except csv.Error as error:
                 why = f"{error}: a quote that does not end, or ends early"
-                fields = lines[start + read].split(separator)
-                yield Unreadable(why, [field.strip().strip('"') for field in fields])
+                yield Unreadable(why, start + read)
                 start += read + 1
     finally:
         csv.field_size_limit(limit)

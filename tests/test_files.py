@@ -43,6 +43,13 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_a_run_that_was_killed_before_it_was_described_goes_on(tmp_path):
+    (tmp_path / "run.json.partial").write_text('{"config": {')
+    train(RunConfig("digits", "softmax", train_per_class=2, epochs=1), tmp_path)
+    assert load_run(tmp_path).metrics["epochs"] == 1
+    assert not (tmp_path / "run.json.partial").exists()
+
+
 class Half:
     """A file on a disk that is full once half of what is written at first is on it."""
 

@@ -173,10 +173,11 @@ def test_features_of_texts_are_pooled_as_the_folder_states_whatever_stands_besid
     folder = language(tmp_path, pooling=pooling)
     known = features.known_of(folder)
     assert (known.kind, known.length) == ("texts", 12)
-    given = ["wing", "the fur of a beak and horn", "leg " * 30]
+    lengths = (9, 2, 7, 1, 5, 3, 8, 6, 4, 10)  # in any order, and more than are taken at once
+    given = ["wing", "the fur of a beak and horn", "leg " * 30, *("a tail " * n for n in lengths)]
     network = features.pretrained_features(folder, known).eval()
     ids = features.tokens(given, name=folder, length=known.length)
-    assert ids.shape == (3, 12)
+    assert ids.shape == (13, 12)
     model, tokenizer = transformers.BertModel.from_pretrained(folder, add_pooling_layer=False), None
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     with torch.no_grad():

@@ -10,6 +10,9 @@ from pathlib import Path
 from dropmax import _check
 from dropmax.errors import DropmaxOSError
 
+PARTIAL = ".partial"
+"""How the name ends of a file that is not whole yet."""
+
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
@@ -35,7 +38,7 @@ def whole(file: Path) -> Iterator[Path]:
     Raises:
         DropmaxOSError: If it cannot be written; what stood there before still does.
     """
-    partial = file.with_name(file.name + ".partial")
+    partial = file.with_name(file.name + PARTIAL)
     with writing(file):
         try:
             partial.unlink(missing_ok=True)  # what a stranger may have linked to another file
@@ -71,13 +74,13 @@ def make_folder(folder: Path) -> Path:
 
 
 def holds_something(folder: Path) -> bool:
-    """Whether a folder is there and not empty.
+    """Whether a folder is there and not empty; what a kill left of `whole` does not count.
 
     Raises:
         DropmaxOSError: If it may not be looked into.
     """
     with writing(folder):
-        return folder.is_dir() and any(folder.iterdir())
+        return folder.is_dir() and any(file.suffix != PARTIAL for file in folder.iterdir())
 
 
 def identity(name: str) -> str:

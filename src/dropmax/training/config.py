@@ -224,7 +224,7 @@ class RunConfig:
                 _check.fail("tune", "be None for a network from scratch", self.tune, remedy)
         _check.integer("accumulate", self.accumulate, low=1)
         _check.boolean("gradient_checkpointing", self.gradient_checkpointing)
-        if self.gradient_checkpointing and (self.pretrained is None or self.is_frozen):
+        if self.gradient_checkpointing and not self.is_tuned:
             must = "be left out where no pretrained network is trained"
             _check.fail("gradient_checkpointing", must, True, "leave it out, or say what to tune")
         for argument in ("drop", "keep"):
@@ -295,6 +295,11 @@ class RunConfig:
     def is_frozen(self) -> bool:
         """Whether it has a pretrained network that is not trained."""
         return self.pretrained is not None and self.tune in (None, "none")
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether it has a pretrained network that is trained further."""
+        return self.pretrained is not None and not self.is_frozen
 
     @property
     def resolved(self) -> Protocol:

@@ -22,8 +22,9 @@ from dropmax.training.config import RunConfig, epoch_seed
 from dropmax.training.optimization import make_optimizer, make_schedule
 from dropmax.wrap import find_head
 
-CURVE_POINTS = 10
-"""How often, about, a run is evaluated for its learning curve."""
+CURVE_POINTS, TUNED_CURVE_POINTS = 10, 3
+"""How often, about, a run is evaluated for its learning curve: with few rows to train a pretrained
+network on, evaluation takes longer than training."""
 
 TERMS = Objective._fields
 
@@ -160,7 +161,8 @@ class RunModule(LightningModule):
         self.seconds += time.perf_counter() - self._started
         epochs = self.trainer.max_epochs
         assert epochs is not None
-        every = -(-epochs // CURVE_POINTS)
+        points = TUNED_CURVE_POINTS if self.config.is_tuned else CURVE_POINTS
+        every = -(-epochs // points)
         if row["epoch"] % every == 0 or row["epoch"] == epochs:
             row["curve"] = self.evaluate()
         if self.config.patience is not None and len(self.splits.validation):

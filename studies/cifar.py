@@ -19,7 +19,7 @@ import hashlib
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -102,19 +102,30 @@ def rebuild(name: str, out: Path, source: str | None) -> None:
         got = _check.Verbatim(f"{len(missing):,} missing, the first {' '.join(missing[0])}")
         must = f"hold the {len(wanted):,} listed images"
         _check.fail(f"--source {source}", must, got, "pass them as they are")
+    photos = {
+        split: (pool[[row[key] for key in keys]], [label for label, _ in keys])
+        for split, keys in listed.items()
+    }
+    write_photos(out, photos, class_names(listed))
+
+
+def write_photos(
+    out: Path, splits: Mapping[str, tuple[torch.Tensor, Sequence[str]]], names: Sequence[str]
+) -> None:
+    """Write photos uint8 `[N, 3, H, W]` and their labels, by split, as a folder of parquet files.
+
+    It is written whole or not at all.
+    """
     features = datasets.Features(
-        image=datasets.Image(), label=datasets.ClassLabel(names=list(class_names(listed)))
+        image=datasets.Image(), label=datasets.ClassLabel(names=list(names))
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{out.name}.", dir=out.parent) as place:
         folder = Path(place, out.name)
         folder.mkdir()
-        for split, keys in listed.items():
-            pixels = pool[[row[key] for key in keys]].permute(0, 2, 3, 1).numpy()
-            columns = {
-                "image": [Image.fromarray(image) for image in pixels],
-                "label": [label for label, _ in keys],
-            }
+        for split, (photos, labels) in splits.items():
+            pixels = photos.permute(0, 2, 3, 1).numpy()
+            columns = {"image": [Image.fromarray(image) for image in pixels], "label": labels}
             table = datasets.Dataset.from_dict(columns, features=features)
             table.to_parquet(str(folder / f"{split}-00000-of-00001.parquet"))
         folder.rename(out)

@@ -25,6 +25,7 @@ from studies.classes import by_classes_figure
 from studies.gates import GATES
 from studies.known import known_figure
 from studies.poster import GATE_FIGURES, gates_figure
+from studies.rates import chosen_lines, lines_of, rates_table
 from studies.study import load_study
 from studies.tables import COLUMNS, INFERENCE, brief_table, inference_table, uncertainty_table
 from studies.verdict import verdict_figure
@@ -121,6 +122,18 @@ def brief_block(studies: Path, part: str, *words: str) -> str:
     """`brief: STUDY/PART HEAD ... [SPLIT]`: what matters of some heads."""
     lines, heads = _lines_and_heads(studies, part, words)
     return f"\n\n{brief_table(lines, heads, _names(studies, part))}\n"
+
+
+def chosen_block(studies: Path, study: str, data: str, *heads: str) -> str:
+    """`chosen: STUDY DATA HEAD ...`: what matters of heads at the learning rates of their own."""
+    lines = chosen_lines(lines_of(studies / "results" / study, data))
+    return f"\n\n{brief_table(lines, heads, _names(studies, study))}\n"
+
+
+def rates_block(studies: Path, study: str, data: str) -> str:
+    """`rates: STUDY DATA`: how these learning rates were chosen."""
+    lines = lines_of(studies / "results" / study, data)
+    return f"\n\n{rates_table(lines, _names(studies, study))}\n"
 
 
 def names_block(studies: Path, study: str) -> str:
@@ -258,6 +271,8 @@ QUANTITIES: Mapping[str, Callable[..., str]] = {
 BLOCKS: Mapping[str, Callable[..., str]] = {
     "compare": compare_block,
     "brief": brief_block,
+    "chosen": chosen_block,
+    "rates": rates_block,
     "names": names_block,
     "inference": inference_block,
     "uncertainty": uncertainty_block,

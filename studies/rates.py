@@ -1,7 +1,7 @@
 """Heads whose learning rate was chosen on the validation rows of one seed, for each by itself.
 
-A study of them has a part for each rate of a data set, DATA-RATE: every head with the seed `CHOICE`,
-and with the other seeds the heads for which that rate was best.
+A study of them has a part for each rate of a data set, DATA-RATE, with every head of the seed
+`CHOICE`, and of the other seeds the heads for which that rate was best.
 """
 
 from collections.abc import Mapping, Sequence

@@ -128,8 +128,9 @@ def _part(name: str, described: Any, named: Mapping[str, str]) -> Part:
         twice = next(run for run in runs if runs.count(run) > 1)
         got = _check.Verbatim(f"{twice[1]!r} with seed {twice[0]} twice")
         _check.fail(f"runs of {name}", "stand once each", got, "remove one")
+    now = {"split": "fraction", "calibrate": True}  # what `from_dict` takes for older lines differs
     configs = [
-        RunConfig.from_dict({"split": "fraction", **settings, "head": head, "seed": seed})
+        RunConfig.from_dict({**now, **settings, "head": head, "seed": seed})
         for seed, head in sorted(runs, key=lambda run: run[0])
     ]
     tested_on = tuple(described.get("tested_on", ()))

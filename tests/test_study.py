@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from raised import raises
 
-from dropmax.compare import read_lines
+from dropmax._files import make_folder
+from dropmax.compare import append_line, read_lines
 from studies import load_study, progress_of, run_study, update_pages, with_blocks
 from studies.__main__ import main
 
@@ -260,3 +261,53 @@ def test_pages_that_ask_for_what_is_not_there(block, kind, where, ran):
     root, _ = ran
     with raises(kind, where):
         with_blocks(f"<!-- {block} --><!-- end -->", root / "studies")
+
+
+def rated(head, seed, rate, *, validation, test):
+    """A line of a network that was trained at a rate, with errors of 0 to 1."""
+    config = {"head": head, "seed": seed, "tune": "all", "backbone_lr": rate}
+    metrics = {
+        split: {"error": 100 * error, "nll": error, "ece": error, "brier": error}
+        for split, error in (("validation", validation), ("test", test))
+    }
+    return {"config": config, "seconds": 1.0, "jobs": 1, **metrics}
+
+
+CHOSEN = [
+    rated("softmax", 100, 1e-4, validation=0.2, test=0.9),
+    rated("softmax", 100, 1e-3, validation=0.3, test=0.1),
+    rated("dropmax", 100, 1e-4, validation=0.4, test=0.9),
+    rated("dropmax", 100, 1e-3, validation=0.1, test=0.9),
+    rated("softmax", 0, 1e-4, validation=0.9, test=0.25),
+    rated("softmax", 1, 1e-4, validation=0.9, test=0.35),
+    rated("softmax", 0, 1e-3, validation=0.1, test=0.0),
+    rated("dropmax", 0, 1e-3, validation=0.9, test=0.20),
+    rated("dropmax", 1, 1e-3, validation=0.9, test=0.28),
+]
+
+
+def write_rated(root, lines):
+    for line in lines:
+        rate = line["config"]["backbone_lr"]
+        folder = root / "studies/results/rated" / f"digits-{rate:.0e}"
+        append_line(make_folder(folder) / "results.jsonl", line)
+
+
+def test_a_heads_rate_is_that_of_its_lowest_validation_nll(tmp_path):
+    write_rated(tmp_path, CHOSEN)
+    page = "<!-- chosen: rated digits softmax dropmax --><!-- end -->"
+    made = with_blocks(page, tmp_path / "studies")
+    assert "| softmax | 30.00 ± 7.07 | baseline |" in made
+    assert "| DropMax | 24.00 ± 5.66 | -6.00 |" in made
+    made = with_blocks("<!-- rates: rated digits --><!-- end -->", tmp_path / "studies")
+    assert "| head | 1e-4 | 1e-3 |" in made
+    assert "| softmax | **20.00 %, 0.200** | 30.00 %, 0.300 |" in made
+    assert "| DropMax | 40.00 %, 0.400 | **10.00 %, 0.100** |" in made
+
+
+def test_heads_at_their_rates_have_the_same_seeds(tmp_path):
+    write_rated(tmp_path, CHOSEN[:-1])
+    with raises(ValueError, "with_blocks: lines"):
+        with_blocks("<!-- chosen: rated digits dropmax --><!-- end -->", tmp_path / "studies")
+    with raises(ValueError, "with_blocks: folder"):
+        with_blocks("<!-- rates: rated letters --><!-- end -->", tmp_path / "studies")

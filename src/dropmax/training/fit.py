@@ -16,6 +16,7 @@ from torch import nn
 
 from dropmax import _check
 from dropmax._files import holds_something, make_folder, write_whole
+from dropmax.analysis.conformal import scores_of_target
 from dropmax.calibration import TemperatureScaling, fit_temperature
 from dropmax.data import DataSet
 from dropmax.data.pictures import Inputs
@@ -44,6 +45,7 @@ from dropmax.training.rows import (
 from dropmax.training.run import (
     BEST,
     CONFIG,
+    CONFORMAL,
     EXAMPLES,
     HISTORY,
     METRICS,
@@ -319,7 +321,8 @@ def _finish(
     chosen: Run | None,
     steps: int,
 ) -> None:
-    """Write weights, history and, last, the metrics, by which a run is known to be finished.
+    """Write weights, history, what sets are fitted to and, last, the metrics, by which a run is
+    known to be finished.
 
     What the module trains is the classifier or the end of it. Some of the inputs are kept.
     """
@@ -330,6 +333,7 @@ def _finish(
         epochs, steps = kept["epoch"] + 1, kept["global_step"]
     if module.config.tune == "lora":
         merge_adapters(classifier)
+    method = method_of(module.classifier, module.config)
     scaling = _temperature(module) if chosen is None else chosen.scaling
     state = classifier.state_dict()
     if module.config.pretrained is not None:
@@ -337,7 +341,7 @@ def _finish(
             classifier,
             module.config,
             data.class_names,
-            method=method_of(classifier, module.config),
+            method=method,
             scale=1.0 if scaling is None else float(scaling.scale),
         )
         write_whole(folder / OF_TRANSFORMERS, described)
@@ -347,10 +351,14 @@ def _finish(
     if inputs is not None:
         evenly = torch.linspace(0, len(inputs) - 1, min(len(inputs), NUM_EXAMPLES)).long()
         write_whole(folder / EXAMPLES, safetensors.torch.save({"inputs": inputs[evenly]}))
+    if len(validation := module.splits.validation):
+        held_out = predict(module.classifier, validation.inputs, method=method, scaling=scaling)
+        generator = torch.Generator().manual_seed(module.config.seed)
+        scores = scores_of_target(held_out.log_probs, validation.target, generator=generator)
+        write_whole(folder / CONFORMAL, safetensors.torch.save({"scores": scores.float()}))
     test = module.splits.test
     judged = {}
     if len(test):
-        method = method_of(module.classifier, module.config)
         found = predict(module.classifier, test.inputs, method=method, scaling=scaling)
         judged = {"reliability": reliability(found.log_probs, test.target)._asdict()}
     as_trained = scaling is None and not best.is_file()

@@ -12,7 +12,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dropmax import _check
 from dropmax._files import holds_something, make_folder, write_whole
@@ -334,7 +334,12 @@ def _finish(
     if module.config.tune == "lora":
         merge_adapters(classifier)
     method = method_of(module.classifier, module.config)
-    scaling = _temperature(module) if chosen is None else chosen.scaling
+    held_out, validation = None, module.splits.validation
+    if len(validation):
+        held_out = predict(module.classifier, validation.inputs, method=method).log_probs
+    scaling = None if chosen is None else chosen.scaling
+    if held_out is not None and module.config.calibrate:
+        scaling = _temperature(held_out, validation.target, module.config.seed)
     state = classifier.state_dict()
     if module.config.pretrained is not None:
         described, state = as_transformers(
@@ -351,10 +356,10 @@ def _finish(
     if inputs is not None:
         evenly = torch.linspace(0, len(inputs) - 1, min(len(inputs), NUM_EXAMPLES)).long()
         write_whole(folder / EXAMPLES, safetensors.torch.save({"inputs": inputs[evenly]}))
-    if len(validation := module.splits.validation):
-        held_out = predict(module.classifier, validation.inputs, method=method, scaling=scaling)
+    if held_out is not None:
+        log_probs = held_out if scaling is None else scaling.log_probs(held_out)
         generator = torch.Generator().manual_seed(module.config.seed)
-        scores = scores_of_target(held_out.log_probs, validation.target, generator=generator)
+        scores = scores_of_target(log_probs, validation.target, generator=generator)
         write_whole(folder / CONFORMAL, safetensors.torch.save({"scores": scores.float()}))
     test = module.splits.test
     judged = {}
@@ -395,13 +400,9 @@ def _remove_states(folder: Path) -> None:
         (folder / file).unlink(missing_ok=True)
 
 
-def _temperature(module: Any) -> TemperatureScaling | None:
+def _temperature(log_probs: Tensor, target: Tensor, seed: int) -> TemperatureScaling | None:
     """The temperature of a trained run by its validation rows, if it helps."""
-    rows, config = module.splits.validation, module.config
-    if not config.calibrate or len(rows) < 2:
+    if len(target) < 2:
         return None
-    method = method_of(module.classifier, config)
-    log_probs = predict(module.classifier, rows.inputs, method=method).log_probs
-    generator = torch.Generator().manual_seed(config.seed)
-    found = fit_temperature(log_probs, rows.target, generator=generator)
+    found = fit_temperature(log_probs, target, generator=torch.Generator().manual_seed(seed))
     return found if found.kept else None

@@ -1,16 +1,20 @@
 """`dropmax predict`: what it takes, what a line says, sets that hold the true class, and files."""
 
 import csv
+import datetime
 import io
 import json
 import math
 import shutil
 import sys
+from pathlib import Path
 
+import pyarrow
 import pytest
 import safetensors.torch
 import torch
 from PIL import Image
+from pyarrow import parquet
 from raised import raises
 
 from dropmax.analysis import fit_conformal
@@ -32,7 +36,7 @@ def table(file, rows, header):
 
 
 def read(file, delimiter=","):
-    with open(file, newline="", encoding="utf-8") as stream:
+    with Path(file).open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream, delimiter=delimiter, strict=True))
 
 
@@ -166,6 +170,33 @@ def test_lines_of_json_in_a_file_are_those_that_are_printed(zoo, tmp_path, capsy
     assert printed[0] == next(describe_predictions(load_run(zoo), [file]))
 
 
+def test_cells_of_any_type_are_carried(zoo, tmp_path, capsys):
+    columns = {
+        "x": pyarrow.array([0.5, math.nan]),
+        "y": pyarrow.array([-1, None]),
+        "day": pyarrow.array([datetime.date(2024, 1, 31), None]),
+        "sold": pyarrow.array([True, False]),
+        "tags": pyarrow.array([["=a"], []]),
+    }
+    file = str(tmp_path / "new.parquet")
+    parquet.write_table(pyarrow.table(columns), file)
+    assert main(["predict", str(zoo), file]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    whole = {"x": 0.5, "y": -1, "day": "2024-01-31", "sold": True, "tags": "['=a']"}
+    assert first["columns"] == whole
+    assert second["columns"] == whole | {
+        "x": None,
+        "y": None,
+        "day": None,
+        "sold": False,
+        "tags": "[]",
+    }
+    assert main(["predict", str(zoo), file, "--out", str(tmp_path / "a.csv"), "--quiet"]) == 0
+    first, second = read(tmp_path / "a.csv")
+    assert [first[name] for name in whole] == ["0.5", "-1", "2024-01-31", "True", "['=a']"]
+    assert [second[name] for name in whole] == ["", "", "", "False", "[]"]
+
+
 def test_a_broken_row_has_its_reason_in_a_table_too(zoo, tmp_path, capsys):
     content = b"x,y,z\n0,1,a\n2\n1,1,\xff\n2,0,b\n2,1,\xc3\xa9\n"
     (tmp_path / "new.csv").write_bytes(content)
@@ -215,9 +246,10 @@ def test_texts_come_by_the_standard_input_and_one_by_one(talk, tmp_path, capsys,
     assert broken["error"] == "bytes that are not UTF-8"
 
 
-def test_a_text_in_place_of_a_file_is_told_of_the_option(talk, zoo, digits, capsys):
+def test_a_text_in_place_of_a_file_is_told_of_the_option(talk, zoo, digits, tmp_path, capsys):
+    (tmp_path / "a.csv").touch()
     for said in ("a bee", "a bee " * 999):
-        assert main(["predict", str(talk), said]) == 2
+        assert main(["predict", str(talk), said, "--out", str(tmp_path / "a.csv")]) == 2
         (message,) = capsys.readouterr().err.splitlines()
         assert "--text" in message
         assert "on texts" in message

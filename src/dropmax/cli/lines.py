@@ -26,7 +26,7 @@ def check_file(out: Path, files: Iterable[Path]) -> None:
         _check.fail("out", must, str(out), "name another file")
     if out.is_dir():
         _check.fail("out", "be a file", str(out), "name another")
-    if out.exists() and any(file.exists() and out.samefile(file) for file in files):
+    if out.resolve() in map(Path.resolve, files):
         _check.fail("out", "be another file than those to predict", str(out), "name another")
 
 
@@ -74,6 +74,7 @@ def flat(line: Mapping[str, Any]) -> dict[str, Any]:
     """A line with a cell for each field: the likeliest classes by their place, and several as one.
 
     Examples:
+        >>> from dropmax.cli.lines import flat
         >>> top = [{"class": "ant", "probability": 0.7}, {"class": "bee", "probability": 0.2}]
         >>> line = {"file": "a.png", "answer": "ant", "probability": 0.7, "top": top}
         >>> flat({**line, "set": ["ant", "bee"]})["top2"]
@@ -90,6 +91,7 @@ def guarded(text: str) -> str:
     """A text with an apostrophe before it where a spreadsheet would run it.
 
     Examples:
+        >>> from dropmax.cli.lines import guarded
         >>> [guarded(text) for text in ("=cmd()", " @x", "-2", "+1+1", "a=b")]
         ["'=cmd()", "' @x", '-2', "'+1+1", 'a=b']
     """

@@ -210,6 +210,16 @@ def test_a_broken_row_has_its_reason_in_a_table_too(zoo, tmp_path, capsys):
     assert [line["z"] for line in written] == ["a", "", "\ufffd", "b", "é"]
 
 
+def test_answers_are_those_of_their_rows_whatever_is_broken_between(zoo, tmp_path, monkeypatch):
+    monkeypatch.setattr("dropmax.training.instances.AT_ONCE", 3)
+    rows = [[str(n % 3), "1"] if n % 4 else ["broken"] for n in range(20)]
+    file = table(tmp_path / "new.csv", rows, ["x", "y"])
+    found = list(describe_predictions(load_run(zoo), [file]))
+    expected = [NAMES[n % 3] if n % 4 else None for n in range(20)]
+    assert [line.get("answer") for line in found] == expected
+    assert [line["row"] for line in found] == list(range(20))
+
+
 def test_a_table_comes_by_the_standard_input(zoo, tmp_path, capsys, monkeypatch):
     file = table(tmp_path / "new.csv", [["0", "1"], ["2", "3"]], ["x", "y"])
     stdin(monkeypatch, (tmp_path / "new.csv").read_bytes())
@@ -344,13 +354,15 @@ def test_sets_hold_the_true_class_as_often_as_they_say(digits, level, monkeypatc
 
 
 def test_the_draws_of_sets_are_not_those_of_their_fit(digits):
-    files = sorted((digits.parent / "new").iterdir())[:5]
+    files = sorted((digits.parent / "new").iterdir())[:200]
     run = load_run(digits)
-    test = load_data("digits").test.inputs[:5]
+    test = load_data("digits").test.inputs[:200]
     log_probs = predict(run.classifier(), test, scaling=run.scaling).log_probs
     conformal = run.conformal(0.7)
     generator = torch.Generator().manual_seed(run.config.seed + 1)
     expected = conformal.sets(log_probs, generator=generator)
+    others = conformal.sets(log_probs, generator=generator.manual_seed(run.config.seed))
+    assert not torch.equal(expected, others), "or the test says nothing"
     lines_of = describe_predictions(run, files, level=0.7)
     for line, members in zip(lines_of, expected, strict=True):
         assert set(line["set"]) == {run.class_names[k] for k in members.nonzero().flatten()}

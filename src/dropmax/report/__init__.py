@@ -1,7 +1,10 @@
-"""What the lines of a comparison come to: a table and figures."""
+"""What the lines of a comparison come to, and what a classifier confuses: tables, figures, pages."""
 
 from dropmax.report.figures import draw
 from dropmax.report.gate import draw_gate, draw_posterior
+from dropmax.report.runs import write_report
 from dropmax.report.tables import table
+from dropmax.report.verdict import verdict
+from dropmax.report.write import write
 
-__all__ = ["draw", "draw_gate", "draw_posterior", "table"]
+__all__ = ["draw", "draw_gate", "draw_posterior", "table", "verdict", "write", "write_report"]

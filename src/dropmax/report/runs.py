@@ -1,0 +1,104 @@
+"""The reports of finished runs: of one, and of the comparison that it is a part of."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dropmax import _check
+from dropmax.data import DataSet, LabeledData, Splits
+from dropmax.report.rows import TEST, VALIDATION, Rows
+from dropmax.report.write import write_rows
+from dropmax.training import Run, draw
+from dropmax.training.classifier import predict
+
+REPORT = "report.html"
+
+
+def write_report(run: Run, data: DataSet, path: str | Path | None = None) -> Path | None:
+    """Write the report of a run, on its validation and test rows, and the spreadsheets beside it.
+
+    Args:
+        run: A finished run.
+        data: The data set it was trained on.
+        path: The HTML file; report.html in the folder of the run if None.
+
+    Returns:
+        The file; None where neither a validation nor a test row is there.
+
+    Raises:
+        ValueError: If the run does not fit the data.
+
+    Examples:
+        >>> import tempfile
+        >>> from dropmax.data import load_data
+        >>> from dropmax.report import write_report
+        >>> from dropmax.training import RunConfig, train
+        >>> config = RunConfig("digits", "dropmax", train_per_class=5, epochs=1)
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     run = train(config, out, progress=False)
+        ...     write_report(run, load_data("digits")).name
+        'report.html'
+    """
+    if (run.shape, run.class_names) != (data.shape, data.class_names):
+        got = _check.Verbatim(f"{data.name}, of other classes or sizes")
+        _check.fail("data", "be those of the run", got, "load its data set")
+    splits = draw(run.config, data)
+    rows = rows_of(run, splits)
+    if rows is None:
+        return None
+    about = {
+        "data": Path(run.config.data).name,
+        "head": run.config.head,
+        "network": run.settled.backbone or "",
+        "trained on": f"{len(splits.train):,} rows in {run.metrics['seconds']:.0f} seconds",
+        "seed": str(run.config.seed),
+    }
+    title = f"{run.config.head} on {Path(run.config.data).name}"
+    file = run.path / REPORT if path is None else Path(path)
+    return write_rows(file, rows, title=title, about={k: v for k, v in about.items() if v})
+
+
+def rows_of(run: Run, splits: Splits) -> Rows | None:
+    """The rows that a run was not trained on, as it sees them; None if there are none."""
+    judged = [
+        (name, split) for name, split in splits._asdict().items() if name in (VALIDATION, TEST)
+    ]
+    judged = [(name, split) for name, split in judged if len(split)]
+    if not judged:
+        return None
+    classifier = run.classifier()
+    method, scaling = run.method_and_scaling(classifier)
+    found = [predict(classifier, split.inputs, method=method) for _, split in judged]
+    log_probs = torch.cat([one.log_probs for one in found]).float()
+    gates = [one.scores.retain_logits for one in found]
+    retain_probs = None
+    if all(gate is not None for gate in gates):
+        retain_probs = torch.cat([gate.float().sigmoid() for gate in gates if gate is not None])
+    whole = judged[0][1]
+    for _, split in judged[1:]:
+        whole = whole.joined(split)
+    return Rows(
+        log_probs if scaling is None else scaling.log_probs(log_probs),
+        whole.target,
+        run.class_names,
+        whole.ids,
+        tuple(name for name, split in judged for _ in range(len(split))),
+        **_seen(run, whole),
+        keys=whole.keys,
+        retain_probs=retain_probs,
+        before=None if scaling is None else log_probs,
+    )
+
+
+def _seen(run: Run, data: LabeledData) -> dict[str, Any]:
+    """Pictures, texts, or the cells of the columns that a table's rows were learned from."""
+    if data.inputs.ndim == 4:
+        return {"pictures": data.inputs}
+    if run.record is None:
+        return {"columns": ("text",), "cells": [(text,) for text in data.texts]}
+    cells = [
+        [str("" if cell is None else cell) for cell in json.loads(text)] for text in data.texts
+    ]
+    return {"columns": tuple(run.record.kinds), "cells": cells}

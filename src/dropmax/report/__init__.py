@@ -1,4 +1,4 @@
-"""What the lines of a comparison come to, and what a classifier confuses: tables, figures, pages."""
+"""What a comparison comes to, and what a classifier confuses: tables, figures and pages."""
 
 from dropmax.report.figures import draw
 from dropmax.report.gate import draw_gate, draw_posterior

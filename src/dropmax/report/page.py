@@ -1,4 +1,4 @@
-"""The report: one HTML file that shows what a classifier confuses, and how far it can be trusted."""
+"""The report, one HTML file: what a classifier confuses, and how far it can be trusted."""
 
 import base64
 import hashlib

@@ -51,7 +51,7 @@ def write_spreadsheets(
 
 
 def _predictions(rows: Rows) -> Iterator[Line]:
-    """Every row: what it is called, what it says, its label, the answer, and what else is likely."""
+    """Every row: what it is, its label, the answer, and what else is likely."""
     probs, classes = (found.tolist() for found in rows.likeliest)
     gated = rows.retain_probs is not None
     others = [

@@ -84,7 +84,7 @@ def test_predict_prints_a_json_line_an_image(trained, capsys):
     assert len(first["top"]) == 2
     assert first["top"][0]["probability"] >= first["top"][1]["probability"]
     assert {one["class"] for one in first["top"]} <= set("0123456789")
-    assert all(one["probability"] >= 0.5 for one in first["retained"])
+    assert all(one["retain_probability"] >= 0.5 for one in first["retained"])
 
 
 def test_a_head_without_gate_retains_nothing_to_name(tmp_path, trained, capsys):

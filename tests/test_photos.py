@@ -235,11 +235,11 @@ def test_a_run_on_pictures_as_they_are_refuses_others_one_by_one(tmp_path):
 def test_many_files_are_read_a_part_at_a_time(trained, monkeypatch):
     run, folder = trained
     files = run_files(folder)
-    monkeypatch.setattr("dropmax.training.predictions.AT_ONCE", 5)
+    monkeypatch.setattr("dropmax.training.instances.AT_ONCE", 5)
     read = []
     keep = pixels
     monkeypatch.setattr(
-        "dropmax.training.predictions.pixels", lambda *a: read.append(a[0]) or keep(*a)
+        "dropmax.training.instances.pixels", lambda *a: read.append(a[0]) or keep(*a)
     )
     lines = describe_predictions(run, files)
     next(lines)

@@ -144,6 +144,7 @@ def test_patience_ends_the_run_and_keeps_the_weights_of_the_best_epoch(tmp_path)
     (run.path / "best.ckpt").write_bytes(b"left by a kill after the metrics")
     train(config, run.path, data=DIGITS, progress=False)
     assert sorted(file.name for file in run.path.iterdir()) == [
+        "conformal.safetensors",
         "epochs.jsonl",
         "examples.safetensors",
         "metrics.json",

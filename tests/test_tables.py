@@ -418,7 +418,7 @@ def test_predict_says_what_is_wrong_with_a_row_in_its_place(trained, tmp_path, c
 
 @pytest.mark.xdist_group("table")
 def test_predictions_of_many_rows_are_those_of_few(trained, tmp_path, monkeypatch):
-    from dropmax.training import predictions
+    from dropmax.training import instances
 
     file = write(tmp_path / "new.csv", cells(10, seed=5))
     run = load_run(
@@ -434,7 +434,7 @@ def test_predictions_of_many_rows_are_those_of_few(trained, tmp_path, monkeypatc
         return [one["class"] for one in top], [one["probability"] for one in top]
 
     classes, probabilities = described()
-    monkeypatch.setattr(predictions, "AT_ONCE", 3)
+    monkeypatch.setattr(instances, "AT_ONCE", 3)
     assert described() == (classes, pytest.approx(probabilities, abs=2e-6))
 
 
@@ -474,7 +474,12 @@ def test_texts_of_a_csv_file_from_end_to_end(tmp_path, monkeypatch, capsys):
     assert (load_run(out).columns, load_run(out).config.encoder) == (("query",), text.PACKAGED)
     assert main(["predict", str(out), file, "--top", "1"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert lines[7] == {"file": file, "row": 7, "error": "column 'query' is empty"}
+    assert lines[7] == {
+        "file": file,
+        "row": 7,
+        "columns": {"query": " ", "label": "bee"},
+        "error": "column 'query' is empty",
+    }
     named = [line["top"][0]["class"] for line in lines if "top" in line]
     assert named == [NAMES[n % 3] for n in range(60) if n != 7]
     with pytest.warns(BrokenRows):

@@ -58,7 +58,7 @@ def assert_same_run(one, other):
 def test_every_head_trains_and_its_run_is_complete_in_itself(head, tmp_path):
     made = run(tmp_path / "run", head, validation_per_class=5, epochs=20)
     files = {file.name for file in (tmp_path / "run").iterdir()}
-    weights = {"model.safetensors", "examples.safetensors"}
+    weights = {f"{name}.safetensors" for name in ("model", "examples", "conformal")}
     assert files == {"run.json", "metrics.json", "epochs.jsonl"} | weights
     loaded = load_run(tmp_path / "run")
     assert loaded == made

@@ -79,14 +79,35 @@ def fit_conformal(
         >>> abs(sets.gather(1, target[1_500:, None]).float().mean().item() - 0.9) < 0.03
         True
     """
+    return sets_at(level, scores_of_target(log_probs, target, generator=generator))
+
+
+def scores_of_target(
+    log_probs: Float[Tensor, "N K"],
+    target: Int[Tensor, " N"],
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, " N"]:
+    """The scores `[N]` of the true classes, in order: all that sets of any level are fitted to.
+
+    Raises:
+        ValueError: If a shape, dtype or value does not fit.
+    """
     _check_rows(log_probs)
     _check.class_target(target, log_probs, log_probs.shape[-1])
-    _check.number("level", level, low=0.0, high=1.0, open_low=True, open_high=True)
     scores = _scores(log_probs, _uniforms(log_probs, generator))
-    of_target = LOCAL.pick(scores, target.long()).sort().values
-    rank = math.ceil(level * (len(target) + 1))
-    threshold = math.inf if rank > len(target) else of_target[rank - 1].item()
-    return ConformalSets(level, threshold)
+    return LOCAL.pick(scores, target.long()).sort().values
+
+
+def sets_at(level: float, scores: Float[Tensor, " N"]) -> ConformalSets:
+    """The sets of a level by the ordered scores `[N]` of true classes.
+
+    Raises:
+        ValueError: If the level is not in (0, 1).
+    """
+    _check.number("level", level, low=0.0, high=1.0, open_low=True, open_high=True)
+    rank = math.ceil(level * (len(scores) + 1))
+    return ConformalSets(level, math.inf if rank > len(scores) else scores[rank - 1].item())
 
 
 def _scores(log_probs: Tensor, uniforms: Float[Tensor, "N 1"]) -> Float[Tensor, "N K"]:

@@ -17,7 +17,7 @@ __all__ = ["main"]
 DEBUG = "--debug"
 OF_FUNCTION = re.compile(r"[A-Za-z]\w*(\.\w+)?: ")
 """How an error or a warning of a function starts."""
-OTHERWISE = {"source": "data", "root": "data_root"}
+OTHERWISE = {"source": "data", "root": "data_root", "texts": "text", "level": "sets"}
 """Arguments of functions that options are called otherwise for."""
 INTERRUPTED = 130
 """The exit code of a command that was interrupted, as shells have it; typer has it, too."""

@@ -1,7 +1,7 @@
 """What the commands do. Imported late, as it needs typer; heavy imports stand in the commands."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -263,28 +263,91 @@ def compare(
 def predict(
     run: options.RunPath,
     files: Annotated[
-        list[Path], typer.Argument(help="Images or folders of them; CSV, TSV or parquet files.")
-    ],
+        list[Path] | None,
+        typer.Argument(
+            help="Images or folders of them; CSV, TSV or parquet files; or - for the standard "
+            "input: CSV, or one text a line.",
+        ),
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help="A text to predict. May be given more than once."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file to write, which ends in .csv, .tsv, .jsonl or .json. If not given: "
+            "lines of JSON are printed."
+        ),
+    ] = None,
     top: Annotated[int, typer.Option(help="The number of likeliest classes to name.")] = 3,
+    threshold: Annotated[
+        float,
+        typer.Option(help="Leave the answer empty where its probability is less, such as 0.9."),
+    ] = 0.0,
+    sets: Annotated[
+        float | None,
+        typer.Option(
+            help="Give sets of classes, too, that hold the right one with this probability, "
+            "such as 0.9."
+        ),
+    ] = None,
     method: options.RunMethod = None,
     data_root: options.DataRoot = None,
     imports: options.Import = None,  # noqa: ARG001
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress bar.")] = False,
 ) -> None:
-    """Predict images or rows.
+    """Predict images, rows or texts.
 
-    For each it prints a line of JSON, with the likeliest classes and those that the gate keeps.
+    Each has a line with its answer, the likeliest classes and those that the gate keeps.
     """
-    from dropmax import training
+    from dropmax import _check, training
+    from dropmax._progress import progress_bar
+    from dropmax.cli import lines
+    from dropmax.training.predictions import predictions_of
 
+    given = files or []
+    if not given and not text:
+        nothing = _check.Verbatim("none")
+        _check.fail("files", "be named where there is no --text", nothing, "name some, or -")
+    if out is not None:
+        lines.check_file(out, given)
     loaded = training.load_run(run)
-    broken, count = 0, 0
-    for line in training.describe_predictions(loaded, files, top, method=method, root=data_root):
-        typer.echo(json.dumps(line))
-        broken, count = broken + ("error" in line), count + 1
+    found = predictions_of(
+        loaded,
+        given,
+        top,
+        texts=text or [],
+        threshold=threshold,
+        level=sets,
+        method=method,
+        root=data_root,
+    )
+    broken = 0
+
+    def counted() -> Iterator[dict[str, Any]]:
+        nonlocal broken
+        with progress_bar(found.total, "rows", shown=out is not None and not quiet) as advance:
+            for line in found.lines:
+                broken += "error" in line
+                advance()
+                yield line
+
+    if out is None:
+        for line in counted():
+            typer.echo(json.dumps(line))
+    else:
+        fields = lines.fields_of(
+            min(top, len(loaded.class_names)),
+            with_rows=len(loaded.shape) == 1,
+            with_sets=sets is not None,
+        )
+        lines.write_lines(out, counted(), found.columns, fields)
+        typer.echo(f"The predictions are in {out}.")
     if broken:
-        message = f"predict: {broken} of {count} rows are broken; their lines say why."
+        message = f"predict: {broken} of {found.total} rows are broken; their lines say why."
         typer.echo(message, err=True)
-        raise typer.Exit(2 if broken == count else 0)
+        raise typer.Exit(2 if broken == found.total else 0)
 
 
 @app.command()

@@ -6,13 +6,14 @@ import hashlib
 import io
 import itertools
 import re
+import sys
 import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dropmax import _check
 from dropmax.data.labeled import DataWarning
@@ -37,6 +38,11 @@ LONGEST_HEADER = 10_000
 """Bytes in which a zero says that the file is no CSV file in UTF-8."""
 LONGEST = 2**31 - 1
 """Characters of a field, at most: what the reader takes."""
+STANDARD_INPUT = Path("-")
+"""What stands for the standard input in place of a file."""
+NOT_UTF8 = "bytes that are not UTF-8"
+MARK = "\ufffd"
+"""What stands where such bytes were."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,22 @@ Read = tuple[list[str], list[Any], dict[int, str]]
 """The fields of the first line, the columns below as arrays of pyarrow, and what is wrong."""
 
 
-def read(argument: str, file: Path) -> tuple[Any, dict[int, str]]:
+class Delimited(NamedTuple):
+    """A CSV file.
+
+    Attributes:
+        rows: A `datasets.Dataset` of texts.
+        broken: What is wrong with which row.
+        cells: A `pyarrow.Table` of the fields as they stand in the file, None where a row has too
+            few or too many.
+    """
+
+    rows: Any
+    broken: dict[int, str]
+    cells: Any
+
+
+def read(argument: str, file: Path) -> Delimited:
     """Columns of texts by the names in the first line; and what is wrong with which row.
 
     Spaces around names and fields do not count. A column without a name is called as pandas calls
@@ -64,7 +85,9 @@ def read(argument: str, file: Path) -> tuple[Any, dict[int, str]]:
     import datasets
     import pyarrow
 
-    text = _text(argument, file)
+    text = text_of(argument, file)
+    blank = BLANK.match(text)
+    text = text if blank is None else text[blank.end() :]
     if stated := STATED.match(text):
         text = text[stated.end() :]
     first = list(io.StringIO(text[:FIRST], newline=""))
@@ -73,22 +96,39 @@ def read(argument: str, file: Path) -> tuple[Any, dict[int, str]]:
     count = len(head) if isinstance(head, list) else 0
     found = _sound(text, separator, count)
     header, columns, broken = _row_by_row(text, separator) if found is None else found
+    header = [name.strip() for name in header]
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice or not any(header):
         got = _check.Verbatim(f"{twice[0]!r} twice" if twice else "none")
-        must = f"stand in the first line of {file.name}, each once"
+        must = f"stand in the first line of {_name_of(file)}, each once"
         _check.fail("names of columns", must, got, "add or rename them")
     if (example := _number_in(header)) is not None:
-        taken = f"the first line of {file.name} is taken for names of columns, such as {example!r}"
+        first_line = f"the first line of {_name_of(file)}"
+        taken = f"{first_line} is taken for names of columns, such as {example!r}"
         message = f"{_check.caller(argument)}: {taken}; if it is a row, put names above it."
         warnings.warn(message, DataWarning, stacklevel=4)
     names = []
     for place, name in enumerate(header):
         unnamed = f"Unnamed: {place}"
         names.append(name or (f"{unnamed}.1" if unnamed in header else unnamed))
-    table = pyarrow.table(columns, names=names)
+    table = pyarrow.table(list(map(_trimmed, columns)), names=names)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return datasets.Dataset(table, fingerprint=fingerprint), broken
+    rows = datasets.Dataset(table, fingerprint=fingerprint)
+    return Delimited(rows, broken, pyarrow.table(columns, names=names))
+
+
+def _name_of(file: Path) -> str:
+    return "the standard input" if file == STANDARD_INPUT else file.name
+
+
+def _trimmed(column: Any) -> Any:
+    """Fields without the spaces around them; None where nothing is left, or nothing readable."""
+    import pyarrow
+    from pyarrow import compute
+
+    cells = compute.utf8_trim_whitespace(column)
+    unread = compute.or_(compute.equal(cells, ""), compute.match_substring(cells, MARK))
+    return compute.if_else(unread, pyarrow.scalar(None, pyarrow.string()), cells)
 
 
 def _number_in(header: Sequence[str]) -> str | None:
@@ -105,10 +145,10 @@ def _sound(text: str, separator: str, count: int) -> Read | None:
     None if one has not, or if quotes stand elsewhere than around fields: readers differ on these.
     """
     import pyarrow
-    from pyarrow import compute, csv
+    from pyarrow import csv
 
     within = re.compile(QUOTED.format(re.escape(separator)))
-    if "\ufffd" in text or ('"' in text and '"' in within.sub("", text)):
+    if MARK in text or ('"' in text and '"' in within.sub("", text)):
         return None
     texts = {f"f{place}": pyarrow.string() for place in range(count)}
     try:
@@ -120,17 +160,14 @@ def _sound(text: str, separator: str, count: int) -> Read | None:
         )
     except pyarrow.ArrowInvalid:
         return None
-    columns = [compute.utf8_trim_whitespace(column.combine_chunks()) for column in table.columns]
-    header = [column[0].as_py() for column in columns]
-    if len(header) != count:
+    columns = [column.combine_chunks() for column in table.columns]
+    if len(columns) != count:
         return None
-    nothing = pyarrow.scalar(None, pyarrow.string())
-    cells = [column.slice(1) for column in columns]
-    return header, [compute.if_else(compute.equal(c, ""), nothing, c) for c in cells], {}
+    return [column[0].as_py() for column in columns], [column.slice(1) for column in columns], {}
 
 
 def _row_by_row(text: str, separator: str) -> Read:
-    """The rows of a text, of which some are broken. Those with all fields keep what can be read.
+    """The rows of a text, of which some are broken. Those with all fields keep them.
 
     Of the others some keep their first or last field: it may be a label that no other row has.
     """
@@ -142,9 +179,7 @@ def _row_by_row(text: str, separator: str) -> Read:
     count = len(header)
     broken = {n: why for n, row in enumerate(rows) if (why := _fault(row, count))}
     whole = [row if isinstance(row, list) and len(row) == count else None for row in rows]
-    columns = [
-        [None if row is None else _readable(row[place]) for row in whole] for place in range(count)
-    ]
+    columns = [[None if row is None else row[place] for row in whole] for place in range(count)]
     others = {
         n: lines[row.line].split(separator) if isinstance(row, Unreadable) else row
         for n, row in enumerate(rows)
@@ -165,18 +200,18 @@ def _end(row: list[str], place: int) -> str:
 def _repeated(cells: Mapping[int, str]) -> Iterator[tuple[int, str]]:
     """Those that can be read and are not the only one: one alone is likely no label."""
     count = Counter(cells.values())
-    return ((n, cell) for n, cell in cells.items() if count[cell] > 1 and _readable(cell))
+    return ((n, cell) for n, cell in cells.items() if count[cell] > 1 and cell and MARK not in cell)
 
 
-def _text(argument: str, file: Path) -> str:
-    """The text of a file from the first line that is not blank, as UTF-8 or as cp1252.
+def text_of(argument: str, file: Path) -> str:
+    """The text of a file, or of the standard input, as UTF-8 or as cp1252.
 
     A file in which no character beyond ASCII is sound UTF-8 is read as cp1252, as spreadsheets
     save, and a warning says so. In any other file a line that is no UTF-8 keeps a mark where its
     bytes were. What gzip has packed is known by its first bytes.
     """
     try:
-        content = file.read_bytes()
+        content = sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
         if content.startswith(GZIP):
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
@@ -185,19 +220,17 @@ def _text(argument: str, file: Path) -> str:
         must = "be a readable file"
         _check.fail(argument, must, got, "check the file", error=_check.kind_of(error))
     if b"\0" in content[:LONGEST_HEADER]:
-        got = _check.Verbatim(f"zeros in {file.name}, as UTF-16 has")
+        got = _check.Verbatim(f"zeros in {_name_of(file)}, as UTF-16 has")
         _check.fail(argument, "be a CSV file in UTF-8", got, "save it as UTF-8")
     encoding = "utf-8-sig"
     beyond = [] if content.isascii() else content.splitlines()
     beyond = [line for line in beyond if not line.isascii()]
     if beyond and not any(map(_is_utf8, beyond)):
         encoding = "cp1252"
-        read_as = f"{file.name} is no UTF-8 and was read as cp1252"
+        read_as = f"{_name_of(file)} is no UTF-8 and was read as cp1252"
         message = f"{_check.caller(argument)}: {read_as}; if that's wrong, save it as UTF-8."
         warnings.warn(message, DataWarning, stacklevel=4)
-    text = content.decode(encoding, errors="replace")
-    blank = BLANK.match(text)
-    return text if blank is None else text[blank.end() :]
+    return content.decode(encoding, errors="replace")
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -234,7 +267,7 @@ def _records(lines: Sequence[str], separator: str) -> Iterator[list[str] | Unrea
                 for record in reader:
                     read = reader.line_num
                     if record:  # a blank line is none
-                        yield [cell.strip() for cell in record]
+                        yield record
                 return
             except csv.Error as error:
                 why = f"{error}: a quote that does not end, or ends early"
@@ -244,14 +277,10 @@ def _records(lines: Sequence[str], separator: str) -> Iterator[list[str] | Unrea
         csv.field_size_limit(limit)
 
 
-def _readable(cell: str) -> str | None:
-    return cell if cell and "\ufffd" not in cell else None
-
-
 def _fault(row: list[str] | Unreadable, count: int) -> str:
     """What is wrong with a row; nothing if it is sound."""
     if isinstance(row, Unreadable):
         return row.why
     if len(row) != count:
         return f"{len(row)} fields in place of {count}"
-    return "bytes that are not UTF-8" if any("\ufffd" in cell for cell in row) else ""
+    return NOT_UTF8 if any(MARK in cell for cell in row) else ""

@@ -101,10 +101,22 @@ def read(argument: str, file: Path) -> Table:
     Raises:
         ValueError: If it is none of `SUFFIXES`, or cannot be read.
     """
+    return read_with_cells(argument, file)[0]
+
+
+def read_with_cells(argument: str, file: Path) -> tuple[Table, Any]:
+    """The table in a file, and its cells as they stand there: a `pyarrow.Table` of the same names.
+
+    The standard input is a CSV file.
+
+    Raises:
+        ValueError: If it is none of `SUFFIXES`, or cannot be read.
+    """
     name = file.name.lower()
-    if name.endswith(DELIMITED):
+    if name.endswith(DELIMITED) or file == delimited.STANDARD_INPUT:
         with _check.extra("train"):
-            return Table(*delimited.read(argument, file))
+            rows, broken, cells = delimited.read(argument, file)
+        return Table(rows, broken), cells
     if not name.endswith(SUFFIXES):
         reader = READERS.get(file.suffix.lower(), "").format(str(file))
         must = "be a CSV or TSV file, packed by gzip or not, or a parquet file"
@@ -113,7 +125,7 @@ def read(argument: str, file: Path) -> Table:
     return _parquet(argument, file)
 
 
-def _parquet(argument: str, file: Path) -> Table:
+def _parquet(argument: str, file: Path) -> tuple[Table, Any]:
     with _check.extra("train"):
         import datasets
         import pyarrow
@@ -128,6 +140,7 @@ def _parquet(argument: str, file: Path) -> Table:
         _check.fail(argument, must, got, "check the file", error=_check.kind_of(error))
     of_pandas = (found.schema.pandas_metadata or {}).get("columns", ())
     levels = {one["name"] for one in of_pandas if one["pandas_type"] == "categorical"}
+    cells = found
     for place, field in enumerate(found.schema):
         column = found.column(place)
         if pyarrow.types.is_dictionary(field.type):
@@ -135,7 +148,8 @@ def _parquet(argument: str, file: Path) -> Table:
             column = column.cast(field.type.value_type)
         if field.name in levels:
             found = found.set_column(place, field.name, column.cast(pyarrow.string()))
-    return Table(datasets.Dataset(datasets.table.InMemoryTable(found)), {}, frozenset(levels))
+    rows = datasets.Dataset(datasets.table.InMemoryTable(found))
+    return Table(rows, {}, frozenset(levels)), cells
 
 
 def first(splits: Mapping[str, Table]) -> Table:

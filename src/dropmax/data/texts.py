@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax._files import identity
-from dropmax.data import tables
+from dropmax.data import delimited, tables
 from dropmax.data.cache import cached
 from dropmax.data.labeled import DataWarning, LabeledData
 from dropmax.data.record import kind_of
@@ -124,6 +124,28 @@ def packaged() -> Path | None:
     except ModuleNotFoundError:
         return None
     return Path(get_model_path())
+
+
+def lines_of(argument: str, file: Path) -> list[str]:
+    """The lines of a file, or of the standard input.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    *lines, last = delimited.text_of(argument, file).replace("\r\n", "\n").split("\n")
+    return [*lines, last] if last else lines
+
+
+def as_table(column: str, texts: Sequence[str]) -> tuple[tables.Table, Any]:
+    """Texts as a table of one column, and its cells as `tables.read_with_cells` gives them."""
+    with _check.extra("train"):
+        import datasets
+        import pyarrow
+
+    sound = [text.encode(errors="surrogatepass").decode(errors="replace") for text in texts]
+    cells = pyarrow.table({column: pyarrow.array(sound, pyarrow.string())})
+    broken = {n: delimited.NOT_UTF8 for n, text in enumerate(sound) if delimited.MARK in text}
+    return tables.Table(datasets.Dataset(cells), broken), cells
 
 
 def column_of_texts(argument: str, known: str | None, rows: Any, label_column: str) -> str:

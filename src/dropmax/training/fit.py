@@ -12,10 +12,11 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dropmax import _check
 from dropmax._files import holds_something, make_folder, write_whole
+from dropmax.analysis.conformal import scores_of_target
 from dropmax.calibration import TemperatureScaling, fit_temperature
 from dropmax.data import DataSet
 from dropmax.data.pictures import Inputs
@@ -44,6 +45,7 @@ from dropmax.training.rows import (
 from dropmax.training.run import (
     BEST,
     CONFIG,
+    CONFORMAL,
     EXAMPLES,
     HISTORY,
     METRICS,
@@ -319,7 +321,8 @@ def _finish(
     chosen: Run | None,
     steps: int,
 ) -> None:
-    """Write weights, history and, last, the metrics, by which a run is known to be finished.
+    """Write weights, history, what sets are fitted to and, last, the metrics, by which a run is
+    known to be finished.
 
     What the module trains is the classifier or the end of it. Some of the inputs are kept.
     """
@@ -330,14 +333,20 @@ def _finish(
         epochs, steps = kept["epoch"] + 1, kept["global_step"]
     if module.config.tune == "lora":
         merge_adapters(classifier)
-    scaling = _temperature(module) if chosen is None else chosen.scaling
+    method = method_of(module.classifier, module.config)
+    held_out, validation = None, module.splits.validation
+    if len(validation):
+        held_out = predict(module.classifier, validation.inputs, method=method).log_probs
+    scaling = None if chosen is None else chosen.scaling
+    if held_out is not None and module.config.calibrate:
+        scaling = _temperature(held_out, validation.target, module.config.seed)
     state = classifier.state_dict()
     if module.config.pretrained is not None:
         described, state = as_transformers(
             classifier,
             module.config,
             data.class_names,
-            method=method_of(classifier, module.config),
+            method=method,
             scale=1.0 if scaling is None else float(scaling.scale),
         )
         write_whole(folder / OF_TRANSFORMERS, described)
@@ -347,10 +356,14 @@ def _finish(
     if inputs is not None:
         evenly = torch.linspace(0, len(inputs) - 1, min(len(inputs), NUM_EXAMPLES)).long()
         write_whole(folder / EXAMPLES, safetensors.torch.save({"inputs": inputs[evenly]}))
+    if held_out is not None:
+        log_probs = held_out if scaling is None else scaling.log_probs(held_out)
+        generator = torch.Generator().manual_seed(module.config.seed)
+        scores = scores_of_target(log_probs, validation.target, generator=generator)
+        write_whole(folder / CONFORMAL, safetensors.torch.save({"scores": scores.float()}))
     test = module.splits.test
     judged = {}
     if len(test):
-        method = method_of(module.classifier, module.config)
         found = predict(module.classifier, test.inputs, method=method, scaling=scaling)
         judged = {"reliability": reliability(found.log_probs, test.target)._asdict()}
     as_trained = scaling is None and not best.is_file()
@@ -387,13 +400,9 @@ def _remove_states(folder: Path) -> None:
         (folder / file).unlink(missing_ok=True)
 
 
-def _temperature(module: Any) -> TemperatureScaling | None:
+def _temperature(log_probs: Tensor, target: Tensor, seed: int) -> TemperatureScaling | None:
     """The temperature of a trained run by its validation rows, if it helps."""
-    rows, config = module.splits.validation, module.config
-    if not config.calibrate or len(rows) < 2:
+    if len(target) < 2:
         return None
-    method = method_of(module.classifier, config)
-    log_probs = predict(module.classifier, rows.inputs, method=method).log_probs
-    generator = torch.Generator().manual_seed(config.seed)
-    found = fit_temperature(log_probs, rows.target, generator=generator)
+    found = fit_temperature(log_probs, target, generator=torch.Generator().manual_seed(seed))
     return found if found.kept else None

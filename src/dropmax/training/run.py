@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import dropmax
 from dropmax import _check
+from dropmax.analysis.conformal import ConformalSets, sets_at
 from dropmax.calibration import TemperatureScaling
 from dropmax.data import DataSet, Record
 from dropmax.errors import DropmaxFileNotFoundError
@@ -27,12 +28,13 @@ from dropmax.training.pretrained import from_transformers, identity_of, known_of
 FORMAT = 1
 """The version of the directory's layout."""
 
-CONFIG, METRICS, HISTORY, WEIGHTS, EXAMPLES = (
+CONFIG, METRICS, HISTORY, WEIGHTS, EXAMPLES, CONFORMAL = (
     "run.json",
     "metrics.json",
     "epochs.jsonl",
     "model.safetensors",
     "examples.safetensors",
+    "conformal.safetensors",
 )
 FORMER_CONFIG = "config.json"
 """What CONFIG was called in the first runs; Transformers calls its own so."""
@@ -122,6 +124,38 @@ class Run:
             return safetensors.torch.load_file(file)["inputs"]
         except (OSError, SafetensorError, KeyError) as error:
             _broken(file, error)
+
+    def conformal(self, level: float) -> ConformalSets:
+        """Sets of classes that hold the true one with a probability of `level`.
+
+        They are of the run's own method, and fitted to the scores that it keeps of its validation
+        rows: on these its network was not trained.
+
+        Raises:
+            ValueError: If the level is not in (0, 1); if the run keeps no scores, or they cannot be
+                read.
+        """
+        file = self.path / CONFORMAL
+        if not file.is_file():
+            _check.fail("run", "keep scores of validation rows, for sets", *self._no_scores())
+        try:
+            scores = safetensors.torch.load_file(file)["scores"]
+            if scores.ndim != 1 or not len(scores):
+                raise ValueError(f"scores {list(scores.shape)}")
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            _broken(file, error)
+        return sets_at(level, scores)
+
+    def _no_scores(self) -> tuple[str, str]:
+        """Why it keeps no scores of validation rows, and what to do."""
+        if self.config.refit:
+            why = f"{self.path}, whose network was trained on them by --refit"
+            return _check.Verbatim(why), f"ask {self.path / SELECTION}, which was not"
+        if "validation" not in self.metrics:
+            why = f"{self.path}, which has no validation rows"
+            return _check.Verbatim(why), "train again, with some (--validation-fraction)"
+        why = f"{self.path}, written before runs kept them"
+        return _check.Verbatim(why), "train again, into another folder"
 
     def recipe(self, classifier: nn.Sequential) -> dict[str, Any]:
         """What makes an input of an instance, as JSON takes it; an exported file states it.

@@ -116,7 +116,7 @@ def test_its_numbers_are_those_of_the_rows(tmp_path):
     assert [row["label"] for row in rows] == [f"class {k}" for k in target.tolist()]
     for row, probs in zip(rows, log_probs.exp().tolist(), strict=True):
         assert float(row["probability"]) == pytest.approx(max(probs), abs=1e-6)
-        assert float(row["probability2"]) == pytest.approx(sorted(probs)[-2], abs=1e-6)
+        assert float(row["top2_probability"]) == pytest.approx(sorted(probs)[-2], abs=1e-6)
     suspects = lines(tmp_path / "suspects.csv")
     assert len(suspects) == wrong
     of_label = [float(row["probability of the given"]) for row in suspects]

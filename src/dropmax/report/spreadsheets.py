@@ -7,32 +7,13 @@ from pathlib import Path
 
 from dropmax._files import write_whole
 from dropmax.analysis import Confusion
+from dropmax.data.cells import JOINT, guarded
 from dropmax.report.classes import ClassCount
 from dropmax.report.rows import Rows
 
 PREDICTIONS, CONFUSIONS = "predictions.csv", "confusions.csv"
 CLASSES, SUSPECTS = "classes.csv", "suspects.csv"
-RUN = tuple("=+-@\t\r")
-"""How a text starts that a spreadsheet would take for a formula."""
-
 Line = Sequence[str]
-
-
-def guarded(cell: str) -> str:
-    """A cell that no spreadsheet runs: an apostrophe stands before what it would.
-
-    Examples:
-        >>> from dropmax.report.spreadsheets import guarded
-        >>> guarded("=1+1"), guarded("-2.5"), guarded("1 - 2")
-        ("'=1+1", '-2.5', '1 - 2')
-    """
-    if not cell.lstrip(" ").startswith(RUN):
-        return cell
-    try:
-        float(cell)
-    except ValueError:
-        return f"'{cell}"
-    return cell
 
 
 def write_spreadsheets(
@@ -54,9 +35,8 @@ def _predictions(rows: Rows) -> Iterator[Line]:
     """Every row: what it is, its label, the answer, and what else is likely."""
     probs, classes = (found.tolist() for found in rows.likeliest)
     gated = rows.retain_probs is not None
-    others = [
-        f"{name}{k}" for k in range(2, len(classes[0]) + 1) for name in ("top", "probability")
-    ]
+    places = range(2, len(classes[0]) + 1)
+    others = [f"top{place}{of}" for place in places for of in ("", "_probability")]
     ours = ["label", "answer", "probability", *others, *["retained"] * gated, "tags"]
     yield ["id", "split", *rows.columns, *ours]
     tags = rows.tags()
@@ -67,12 +47,12 @@ def _predictions(rows: Rows) -> Iterator[Line]:
             for cell in (rows.class_names[k], f"{p:.6f}")
         ]
         of_row = [name for name, has in tags.items() if has[n]]
-        retained = "; ".join(rows.class_names[k] for k in rows.retained(n)) if gated else ""
+        retained = JOINT.join(rows.class_names[k] for k in rows.retained(n)) if gated else ""
         yield [
             *(rows.ids[n], rows.splits[n], *_cells(rows, n)),
             *(rows.class_names[int(rows.target[n])], *likely),
             *[retained] * gated,
-            "; ".join(of_row),
+            JOINT.join(of_row),
         ]
 
 

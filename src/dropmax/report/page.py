@@ -32,6 +32,30 @@ SHARES = (100, 95, 90, 80, 70, 50)
 """Of the rows that are answered, in percent, as a table shows them."""
 
 
+class Compared(NamedTuple):
+    """A comparison, and what two of its heads say of the same rows.
+
+    Attributes:
+        verdict: Sentences.
+        table: Cells, the heading first.
+        figures: Data URIs by their names.
+        names: Of the two heads.
+        counts: How many rows the first alone is right on, and how many the second.
+        p_value: Of as different counts where both heads are equally good (McNemar, exact).
+        here: Rows that the first head alone is right on.
+        there: Rows that the second head alone is right on.
+    """
+
+    verdict: Sequence[str]
+    table: Sequence[Sequence[str]]
+    figures: Mapping[str, str]
+    names: tuple[str, str]
+    counts: tuple[int, int]
+    p_value: float
+    here: Sequence[int]
+    there: Sequence[int]
+
+
 class Likely(NamedTuple):
     """A class for a row: its name, its probability, and whether it is the label."""
 
@@ -64,6 +88,7 @@ def page(
     *,
     title: str,
     about: Mapping[str, str],
+    comparison: Compared | None = None,
 ) -> str:
     """The HTML of a report.
 
@@ -75,6 +100,7 @@ def page(
         classes: Of `dropmax.report.classes.class_counts`.
         title: What was trained on what.
         about: More of it, by its name.
+        comparison: That the classifier is a part of; None if of none.
     """
     with _check.extra("train"):
         import jinja2
@@ -117,10 +143,12 @@ def page(
         table=[curve[100 - share] for share in SHARES],
         sizes=sizes,
         figures={
-            "reliability": _uri(trust.reliability_figure(judging)),
-            "coverage": _uri(trust.coverage_figure(curve)),
-            **({"sizes": _uri(trust.sizes_figure(sizes))} if sizes else {}),
+            "reliability": figure_uri(trust.reliability_figure(judging)),
+            "coverage": figure_uri(trust.coverage_figure(curve)),
+            **({"sizes": figure_uri(trust.sizes_figure(sizes))} if sizes else {}),
         },
+        comparison=comparison,
+        versus=comparison and [shown.some(comparison.here), shown.some(comparison.there)],
         thumbnails=shown.thumbnails,
         gated=rows.retain_probs is not None,
     )
@@ -233,7 +261,7 @@ def _matrix(rows: Rows, pairs: Sequence[Confusion]) -> Matrix:
     return Matrix(names, counts.tolist(), int(apart.max()))
 
 
-def _uri(figure: Any) -> str:
+def figure_uri(figure: Any) -> str:
     """A figure as a data URI, light or dark as the page."""
     from matplotlib import rc_context
 

@@ -14,7 +14,7 @@ from dropmax._files import make_folder, write_whole
 from dropmax.analysis import confusions
 from dropmax.heads import Scores
 from dropmax.report.classes import class_counts
-from dropmax.report.page import page
+from dropmax.report.page import Compared, page
 from dropmax.report.rows import Rows
 from dropmax.report.spreadsheets import write_spreadsheets
 
@@ -109,12 +109,19 @@ def write(
     return write_rows(Path(path), rows, title=title, about={})
 
 
-def write_rows(path: Path, rows: Rows, *, title: str, about: Mapping[str, str]) -> Path:
+def write_rows(
+    path: Path,
+    rows: Rows,
+    *,
+    title: str,
+    about: Mapping[str, str],
+    comparison: Compared | None = None,
+) -> Path:
     """Write the page of rows, and the spreadsheets beside it."""
     make_folder(path.parent)
     pairs = confusions(rows.answer, rows.target)
     classes = class_counts(rows.answer, rows.target, len(rows.class_names), pairs)
-    made = page(rows, pairs, classes, title=title, about=about)
+    made = page(rows, pairs, classes, title=title, about=about, comparison=comparison)
     write_spreadsheets(path.parent, rows, pairs, classes)
     write_whole(path, made.encode("utf-8", "replace"))
     return path

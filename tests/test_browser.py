@@ -1,4 +1,4 @@
-"""The report in a browser: Chromium, where it is installed (apt install chromium), without a network."""
+"""The report in a browser without a network: Chromium, where it is installed (apt)."""
 
 import shutil
 

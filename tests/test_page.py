@@ -2,6 +2,7 @@
 
 import csv
 import html.parser
+import math
 import re
 from collections import Counter
 
@@ -11,9 +12,12 @@ from hostile import HOSTILE, MARK
 from raised import raises
 
 from dropmax import Scores, report
+from dropmax.cli import main
 from dropmax.data import load_data
 from dropmax.metrics import error_interval
-from dropmax.training import RunConfig, train
+from dropmax.report.runs import mcnemar
+from dropmax.training import RunConfig, load_run, train
+from dropmax.training.classifier import predict
 
 VOID = {"meta", "br", "img", "input", "link", "hr", "wbr"}
 
@@ -227,3 +231,73 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(change, argument, t
     with raises(ValueError, f"write: {argument}"):
         report.write(tmp_path / "report.html", given.pop("log_probs"), given.pop("target"), **given)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_comparison_shows_what_one_head_alone_is_right_on(tmp_path, capsys):
+    small = ["--data", "digits", "--train-per-class", "5", "--epochs", "5", "--quiet"]
+    command = ["compare", *small, "--heads", "softmax,dropmax", "--seeds", "2"]
+    assert main([*command, "--out", str(tmp_path), "--no-report"]) == 0
+    assert not (tmp_path / "report.html").exists()
+    assert main(["report", str(tmp_path)]) == 0
+    assert f"{tmp_path / 'report.html'}" in capsys.readouterr().out
+    page = Parsed((tmp_path / "report.html").read_text(encoding="utf-8"))
+    data = load_data("digits")
+    right = {}
+    for head in ("dropmax", "softmax"):
+        run = load_run(tmp_path / "runs" / f"{head}-seed0")
+        answers = predict(run.classifier(), data.test.inputs).log_probs.argmax(1)
+        right[head] = answers == data.test.target
+    here = int((right["dropmax"] & ~right["softmax"]).sum())
+    there = int((right["softmax"] & ~right["dropmax"]).sum())
+    said = page.text()
+    assert f"DropMax alone is right on {here} rows, and softmax alone on {there}" in said
+    assert "DropMax makes" in said
+    assert "not settled by 2 seeds" in said
+
+
+def test_mcnemar_is_the_binomial_tail_summed_by_hand():
+    for first, second in ((0, 0), (3, 3), (1, 9), (12, 30)):
+        count = first + second
+        tail = sum(math.comb(count, k) for k in range(min(first, second) + 1)) / 2**count
+        assert mcnemar(first, second) == pytest.approx(min(1.0, 2 * tail))
+
+
+def seeds_of(head, errors):
+    return [
+        {
+            "config": {"head": head, "seed": seed},
+            "test": {"error": error, "nll": 1.0, "ece": 1.0, "brier": 1.0},
+            "seconds": 1.0,
+            "jobs": 1,
+        }
+        for seed, error in enumerate(errors)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ([5.0, 6.1, 7.0], "4.0 points fewer"),
+        ([13.0, 14.0, 15.1], "4.0 points more"),
+        ([5.0, 20.0, 5.0], "not settled"),
+    ],
+)
+def test_a_difference_is_settled_where_its_interval_leaves_out_zero(errors, expected):
+    (sentence,) = report.verdict(
+        [*seeds_of("softmax", [9.0, 10.0, 11.0]), *seeds_of("dropmax", errors)]
+    )
+    assert expected in sentence
+    assert ("not settled" in sentence) == (expected == "not settled")
+
+
+def test_train_writes_a_report_unless_it_is_told_not_to(tmp_path, capsys):
+    small = ["--data", "digits", "--train-per-class", "5", "--epochs", "1", "--quiet"]
+    assert main(["train", *small, "--out", str(tmp_path / "a")]) == 0
+    assert (tmp_path / "a" / "report.html").is_file()
+    assert main(["train", *small, "--out", str(tmp_path / "b"), "--no-report"]) == 0
+    assert not (tmp_path / "b" / "report.html").exists()
+    capsys.readouterr()
+    file = tmp_path / "other" / "page.html"
+    assert main(["report", str(tmp_path / "b"), "--out", str(file)]) == 0
+    assert file.read_bytes() == (tmp_path / "a" / "report.html").read_bytes()
+    assert main(["report", str(tmp_path)]) == 2

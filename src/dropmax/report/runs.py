@@ -12,12 +12,12 @@ from dropmax.compare import run_folder
 from dropmax.compare.summary import BASELINE
 from dropmax.data import DataSet, LabeledData, Splits
 from dropmax.report.figures import FIGURES
+from dropmax.report.files import write_rows
 from dropmax.report.names import NAMES
 from dropmax.report.page import Compared, figure_uri
 from dropmax.report.rows import TEST, VALIDATION, Rows
+from dropmax.report.sentences import verdict
 from dropmax.report.tables import table_rows
-from dropmax.report.verdict import verdict
-from dropmax.report.write import write_rows
 from dropmax.training import Run, RunConfig, draw, load_run
 from dropmax.training.classifier import predict
 

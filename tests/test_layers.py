@@ -49,7 +49,7 @@ OPTIONAL_DEPENDENCIES = {
     "metrics": {"torchmetrics"},
     "training": {"PIL", "lightning", "peft"},
     "compare": {"scipy"},
-    "report": {"PIL", "matplotlib"},
+    "report": {"PIL", "jinja2", "markupsafe", "matplotlib", "scipy"},
     "cli": {"typer"},
 }
 # Modules that subclass what an optional dependency defines; imported inside functions.

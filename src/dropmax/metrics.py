@@ -19,6 +19,7 @@ __all__ = [
     "Reliability",
     "coverage",
     "detection",
+    "error_interval",
     "evaluate",
     "gate_health",
     "reliability",
@@ -28,6 +29,9 @@ PROB_FLOOR = 1e-12
 """The least probability that the NLL gives a target: an exact zero has no finite logarithm."""
 
 CALIBRATION_BINS = 15
+
+NORMAL = 1.959963984540054
+"""Standard deviations of a 95 % interval of a normal distribution."""
 
 SATURATED = 0.01
 """A gate is saturated where its retain probability is within this of 0 or 1."""
@@ -188,6 +192,34 @@ def reliability(log_probs: Float[Tensor, "N K"], target: Tensor) -> Reliability:
     return Reliability(
         tuple(count.tolist()), tuple(mean_confidence.tolist()), tuple(accuracy.tolist())
     )
+
+
+def error_interval(error: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of an error over the instances it was measured on, in percent.
+
+    Args:
+        error: In percent, of independent instances.
+        count: The number of instances, at least 1.
+
+    Raises:
+        ValueError: If the error is no percentage, or the count is below 1.
+
+    Source:
+        Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
+
+    Examples:
+        >>> from dropmax.metrics import error_interval
+        >>> low, high = error_interval(10.0, 100)
+        >>> round(low, 1), round(high, 1)
+        (5.5, 17.4)
+    """
+    _check.number("error", error, low=0.0, high=100.0)
+    _check.integer("count", count, low=1)
+    wrong, square = error / 100.0, NORMAL**2
+    middle = (wrong + square / (2 * count)) / (1 + square / count)
+    half = (wrong * (1 - wrong) / count + square / (4 * count**2)) ** 0.5
+    half *= NORMAL / (1 + square / count)
+    return 100.0 * max(middle - half, 0.0), 100.0 * min(middle + half, 1.0)
 
 
 def detection(score: Float[Tensor, " N"], wanted: Tensor) -> Detection:

@@ -1,6 +1,7 @@
-"""What a trained gate does: what it keeps, how good its posterior is, and what it is good for."""
+"""What a classifier confuses; what its gate keeps, how good its posterior is and what it is for."""
 
 from dropmax.analysis.conformal import ConformalSets, fit_conformal
+from dropmax.analysis.confusion import Confusion, confusions
 from dropmax.analysis.gates import Retained, hesitation, kept_for, retained_classes
 from dropmax.analysis.inference import (
     TOLERANCE,
@@ -14,10 +15,12 @@ from dropmax.analysis.suspicion import Suspicion, label_suspicion, scope_suspici
 __all__ = [
     "TOLERANCE",
     "ConformalSets",
+    "Confusion",
     "Retained",
     "Suspicion",
     "Uncertainty",
     "VariationalGap",
+    "confusions",
     "fit_conformal",
     "hesitation",
     "kept_for",

@@ -11,7 +11,7 @@ import typer
 import dropmax
 from dropmax.cli import options
 
-__all__ = ["compare", "evaluate", "export", "predict", "train"]
+__all__ = ["compare", "evaluate", "export", "predict", "report", "train"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -96,17 +96,20 @@ def train(
     threads: options.Threads = None,
     gradient_checkpointing: options.GradientCheckpointing = False,
     no_examples: options.NoExamples = False,
+    no_report: options.NoReport = False,
     imports: options.Import = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Train one classifier. If it was interrupted, the same command resumes it."""
+    from dropmax import report as reports
     from dropmax import training
 
     config = _run_config(locals())
+    data_set = training.data_for(config, data_root)
     run = training.train(
         config,
         out,
-        root=data_root,
+        data=data_set,
         progress=not quiet,
         examples=not no_examples,
         accelerator=accelerator,
@@ -121,6 +124,8 @@ def train(
     if "test" in run.metrics:
         _print_metrics(run.metrics["test"])
     typer.echo(f"The run is in {out}.")
+    if not no_report:
+        _say_report(reports.write_report(run, data_set))
 
 
 @app.command()
@@ -208,6 +213,7 @@ def compare(
     keep: options.Keep = None,
     method: options.Method = "plugin",
     no_examples: options.NoExamples = False,
+    no_report: options.NoReport = False,
     imports: options.Import = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -253,10 +259,48 @@ def compare(
             )
             break
     typer.echo(table)
+    for sentence in report.verdict(lines):
+        typer.echo(sentence)
     typer.echo(f"Lines: {out / RESULTS}")
     for figure in figures:
         if figure.suffix == ".png":
             typer.echo(f"Figure: {figure}")
+    if not no_report:
+        _say_report(report.write_comparison(lines, out, data_set))
+
+
+@app.command()
+def report(
+    folder: Annotated[
+        Path, typer.Argument(help="A run of train, or the results of compare.", metavar="RUN")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The HTML file to write. If not given: report.html in the folder."),
+    ] = None,
+    data_root: options.DataRoot = None,
+    imports: options.Import = None,  # noqa: ARG001
+) -> None:
+    """Write what a run confuses, which labels are suspect, and how far you can trust it.
+
+    Spreadsheets are written beside the page. The data of the run must still be there.
+    """
+    from dropmax import _check, training
+    from dropmax import report as reports
+    from dropmax.compare import RESULTS, read_lines
+    from dropmax.training import RunConfig
+
+    lines = read_lines(folder / RESULTS)
+    if lines:
+        data_set = training.data_for(RunConfig.from_dict(lines[0]["config"]), data_root)
+        file = reports.write_comparison(lines, folder, data_set, out)
+    else:
+        run = training.load_run(folder)
+        file = reports.write_report(run, training.data_of(run, data_root), out)
+    if file is None:
+        must = "have validation or test rows, and a comparison two heads"
+        _check.fail("folder", must, str(folder), "name another")
+    _say_report(file)
 
 
 @app.command()
@@ -419,6 +463,11 @@ def _run_config(given: Mapping[str, Any], **others: Any) -> Any:
         settings.setdefault("encoder", PACKAGED)
     calibrate = not given["no_calibrate"]
     return RunConfig(**{**settings, "calibrate": calibrate, **others})
+
+
+def _say_report(file: Path | None) -> None:
+    if file is not None:
+        typer.echo(f"What it confuses and how far you can trust it: {file}")
 
 
 def _print_metrics(metrics: dict[str, float]) -> None:

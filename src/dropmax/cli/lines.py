@@ -2,21 +2,16 @@
 
 import csv
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dropmax import _check
 from dropmax._files import whole
-from dropmax.data.record import NUMBER
+from dropmax.data.cells import JOINT, guarded
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON = (".jsonl", ".json")
-FORMULA = re.compile(r"\s*[=+\-@\t\r]")
-"""How a cell starts that a spreadsheet would run, unless it is a number."""
-JOINT = "; "
-"""What stands between several classes in a cell."""
 
 
 def check_file(out: Path, files: Iterable[Path]) -> None:
@@ -85,18 +80,6 @@ def flat(line: Mapping[str, Any]) -> dict[str, Any]:
         found |= zip(_top(place), (one["class"], one["probability"]), strict=True)
     found["retained"] = [one["class"] for one in line.get("retained") or ()]
     return found
-
-
-def guarded(text: str) -> str:
-    """A text with an apostrophe before it where a spreadsheet would run it.
-
-    Examples:
-        >>> from dropmax.cli.lines import guarded
-        >>> [guarded(text) for text in ("=cmd()", " @x", "-2", "+1+1", "a=b")]
-        ["'=cmd()", "' @x", '-2', "'+1+1", 'a=b']
-    """
-    is_run = FORMULA.match(text) and not NUMBER.fullmatch(text.strip())
-    return f"'{text}" if is_run else text
 
 
 def _cell(value: Any) -> Any:

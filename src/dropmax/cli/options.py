@@ -246,6 +246,14 @@ TextColumn = Annotated[
         rich_help_panel=DATA_PANEL,
     ),
 ]
+NoReport = Annotated[
+    bool,
+    typer.Option(
+        "--no-report",
+        help="Write no report.html and no spreadsheets beside it.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
 NoExamples = Annotated[
     bool,
     typer.Option(

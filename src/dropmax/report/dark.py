@@ -18,8 +18,11 @@ STYLE = """
 """What is white, black or dark grey in matplotlib's SVG turns round, on the ground of the page."""
 
 
+START = 'version="1.1">'
+"""Where the head of an SVG of matplotlib ends."""
+
+
 def follow_scheme(file: Path) -> None:
     """Let an SVG that matplotlib wrote be light on a dark page; its pictures of data stay."""
-    start = 'version="1.1">'
     text = file.read_text(encoding="utf-8")
-    file.write_text(text.replace(start, start + STYLE, 1), encoding="utf-8")
+    file.write_text(text.replace(START, START + STYLE, 1), encoding="utf-8")

@@ -29,7 +29,11 @@ def table(lines: Sequence[Mapping[str, Any]], names: Mapping[str, str] | None = 
         >>> print(table([line]).splitlines()[2])
         | softmax | 1 | 5.00 |  |  | 0.200 | 1.00 | 0.100 |
     """
-    names = NAMES if names is None else names
+    return markdown(table_rows(lines, NAMES if names is None else names))
+
+
+def table_rows(lines: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list[list[str]]:
+    """The cells of that table, its heading first."""
     summaries = summarize(lines)
     timed = summaries[0].seconds is not None
     gated = any(summary.rivals_retained is not None for summary in summaries)
@@ -56,7 +60,7 @@ def table(lines: Sequence[Mapping[str, Any]], names: Mapping[str, str] | None = 
         if summary.seconds is not None:
             row.append(spread(summary.seconds, 1))
         rows.append(row)
-    return markdown(rows)
+    return rows
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dropmax.metrics import error_interval
 from dropmax.training.config import RunConfig
 
 CARD = "README.md"
-NORMAL = 1.96
-"""Standard deviations of a 95 % interval."""
 SHOWN = 20
 """Classes that are named, at most."""
 OF_TEXTS = "text-classification", "texts", '"a text", truncation=True'
@@ -87,11 +86,7 @@ def _measured(metrics: Mapping[str, Any], count: int) -> str:
     if "test" not in metrics:
         return "Nothing judges it: there were no test rows."
     test = metrics["test"]
-    wrong, square = test["error"] / 100.0, NORMAL**2
-    middle = (wrong + square / (2 * count)) / (1 + square / count)
-    spread = (wrong * (1 - wrong) / count + square / (4 * count**2)) ** 0.5
-    spread *= NORMAL / (1 + square / count)
-    low, high = 100.0 * (middle - spread), 100.0 * (middle + spread)
+    low, high = error_interval(test["error"], count)
     interval = (
         f"{test['error']:.1f} % ({low:.1f} to {high:.1f}, a 95 % interval over the test rows)"
     )

@@ -1,0 +1,136 @@
+"""The report of any classifier: a page, and the spreadsheets beside it."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dropmax import _check
+from dropmax._files import make_folder, write_whole
+from dropmax.analysis import confusions
+from dropmax.heads import Scores
+from dropmax.report.classes import class_counts
+from dropmax.report.page import Compared, page
+from dropmax.report.rows import Rows
+from dropmax.report.spreadsheets import write_spreadsheets
+
+
+def write(
+    path: str | Path,
+    log_probs: Float[Tensor, "N K"],
+    target: Int[Tensor, " N"],
+    *,
+    class_names: Sequence[str],
+    inputs: Tensor | Sequence[str] | None = None,
+    ids: Sequence[str] | None = None,
+    scores: Scores | None = None,
+    title: str = "Report of a classifier",
+) -> Path:
+    """Write what a classifier confuses, suspects and can be trusted in, on one page.
+
+    `predictions.csv`, `confusions.csv`, `classes.csv` and `suspects.csv` are written beside it.
+
+    Args:
+        path: The HTML file.
+        log_probs: Of any classifier, on labeled rows that it was not trained on `[N, K]`.
+        target: Their labels, class indices `[N]`.
+        class_names: The K names.
+        inputs: What a person sees of each row: pictures uint8 `[N, C, H, W]`, C = 1 or 3, or texts.
+        ids: What each row is called; its number, from 0, if None.
+        scores: What a head with a gate returned, each `[N, K]`. Without them the page says nothing
+            of retained classes.
+        title: What the page is called.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: If a shape, dtype or value does not fit, or there is no row.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from dropmax import report
+        >>> log_probs = torch.tensor([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]]).log()
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     file = report.write(
+        ...         Path(out, "report.html"),
+        ...         log_probs,
+        ...         torch.tensor([0, 1, 1]),
+        ...         class_names=["cat", "dog"],
+        ...         inputs=["meow", "purr", "woof"],
+        ...     )
+        ...     print(Path(out, "confusions.csv").read_text().splitlines()[1])
+        dog,cat,1
+    """
+    _check.class_tensors(log_probs)
+    if log_probs.ndim != 2 or not len(log_probs):
+        _check.fail("log_probs", "be rows [N, K], one at least", log_probs, "pass some")
+    count, num_classes = log_probs.shape
+    _check.class_target(target, log_probs, num_classes)
+    if log_probs.isnan().any():
+        _check.fail("log_probs", "hold numbers", log_probs, "leave out what is NaN")
+    names = tuple(str(name) for name in class_names)
+    for argument, given, length in (
+        ("class_names", names, num_classes),
+        ("inputs", inputs, count),
+        ("ids", ids, count),
+    ):
+        if given is not None and len(given) != length:
+            got = _check.Verbatim(f"{len(given)}")
+            _check.fail(argument, f"be {length}", got, "pass one for each")
+    if isinstance(inputs, Tensor) and (inputs.ndim != 4 or inputs.dtype != torch.uint8):
+        must = "be pictures uint8 [N, C, H, W], or texts"
+        _check.fail("inputs", must, inputs, "pass them as they are")
+    retain_probs = None
+    if scores is not None and scores.retain_logits is not None:
+        _check.class_tensors(log_probs, retain_logits=scores.retain_logits)
+        retain_probs = scores.retain_logits.detach().cpu().float().sigmoid()
+    seen: dict[str, Any] = {}
+    if isinstance(inputs, Tensor):
+        seen = {"pictures": inputs, "keys": _keys(inputs)}
+    elif inputs is not None:
+        cells = [(str(text),) for text in inputs]
+        seen = {"columns": ("text",), "cells": cells, "keys": _keys(inputs)}
+    rows = Rows(
+        log_probs.detach().cpu().float(),
+        target.cpu().long(),
+        names,
+        tuple(map(str, range(count) if ids is None else ids)),
+        ("",) * count,
+        **seen,
+        retain_probs=retain_probs,
+    )
+    return write_rows(Path(path), rows, title=title, about={})
+
+
+def write_rows(
+    path: Path,
+    rows: Rows,
+    *,
+    title: str,
+    about: Mapping[str, str],
+    comparison: Compared | None = None,
+) -> Path:
+    """Write the page of rows, and the spreadsheets beside it."""
+    make_folder(path.parent)
+    pairs = confusions(rows.answer, rows.target)
+    classes = class_counts(rows.answer, rows.target, len(rows.class_names), pairs)
+    made = page(rows, pairs, classes, title=title, about=about, comparison=comparison)
+    write_spreadsheets(path.parent, rows, pairs, classes)
+    write_whole(path, made.encode("utf-8", "replace"))
+    return path
+
+
+def _keys(inputs: Tensor | Sequence[str]) -> tuple[bytes, ...]:
+    """Equal for equal rows."""
+    if isinstance(inputs, Tensor):
+        contents = (picture.cpu().contiguous().numpy().tobytes() for picture in inputs)
+    else:
+        contents = (str(text).encode("utf-8", "surrogatepass") for text in inputs)
+    return tuple(hashlib.sha256(content).digest() for content in contents)

@@ -1,0 +1,48 @@
+"""Names and texts that would do something where they are not escaped."""
+
+MARK = "pwned"
+"""What the scripts among them set; no page may have it."""
+
+HOSTILE = (
+    f"<img src=x onerror=window.{MARK}=1>",
+    f"<script>window.{MARK}=1</script>",
+    f"</script><script>window.{MARK}=1</script>",
+    f"</style><script>window.{MARK}=1</script>",
+    f"</title><script>window.{MARK}=1</script>",
+    f"'><script>window.{MARK}=1</script>",
+    f'"><script>window.{MARK}=1</script>',
+    f'" onmouseover="window.{MARK}=1',
+    f"' onfocus='window.{MARK}=1' autofocus='",
+    f"<svg onload=window.{MARK}=1>",
+    f"<body onload=window.{MARK}=1>",
+    f"<iframe src=javascript:window.{MARK}=1>",
+    f"javascript:window.{MARK}=1",
+    f"<a href=javascript:window.{MARK}=1>x</a>",
+    f"<details open ontoggle=window.{MARK}=1>",
+    f"<math><mtext></p><script>window.{MARK}=1</script>",
+    f"<!--><script>window.{MARK}=1</script>-->",
+    "<!--",
+    "-->",
+    "]]>",
+    "<![CDATA[",
+    "{{ 7 * 7 }}",
+    "{% raw %}",
+    "${7*7}",
+    "`${7*7}`",
+    "&lt;b&gt;",
+    "&amp;",
+    "&#x3c;script&#x3e;",
+    "<base href=http://example.com/>",
+    "<link rel=stylesheet href=http://example.com/x.css>",
+    "<meta http-equiv=refresh content=0;url=http://example.com/>",
+    "<style>body{display:none}</style>",
+    "</bdi></details></article></main>",
+    "\u202egnirts\u202c",
+    "a\x00b\x07c",
+    "\ud800",
+    "=cmd|' /C calc'!A1",
+    '+HYPERLINK("http://example.com","x")',
+    "@SUM(1)",
+    "\t=1+1",
+)
+"""The last four are for spreadsheets, which run what looks like a formula."""

@@ -1,0 +1,303 @@
+"""The report: one HTML file and its spreadsheets, of any classifier."""
+
+import csv
+import html.parser
+import math
+import re
+from collections import Counter
+
+import pytest
+import torch
+from hostile import HOSTILE, MARK
+from raised import raises
+
+from dropmax import Scores, report
+from dropmax.cli import main
+from dropmax.data import load_data
+from dropmax.metrics import error_interval
+from dropmax.report.runs import mcnemar
+from dropmax.training import RunConfig, load_run, train
+from dropmax.training.classifier import predict
+
+VOID = {"meta", "br", "img", "input", "link", "hr", "wbr"}
+
+
+class Parsed(html.parser.HTMLParser):
+    """The elements of a page; those that are not closed in their order are an error."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.open, self.words = [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        assert len(dict(attributes)) == len(attributes), f"an attribute of {tag} stands twice"
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def made(count=60, classes=4, *, seed=0, sharpness=3.0):
+    """Log-probabilities of which many are right, and labels."""
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.randint(classes, (count,), generator=generator)
+    logits = torch.randn(count, classes, generator=generator)
+    logits += sharpness * torch.rand(count, 1, generator=generator) * torch.eye(classes)[target]
+    return logits.log_softmax(-1), target
+
+
+def written(tmp_path, log_probs, target, **options):
+    names = options.pop("class_names", [f"class {k}" for k in range(log_probs.shape[1])])
+    file = report.write(tmp_path / "report.html", log_probs, target, class_names=names, **options)
+    return Parsed(file.read_text(encoding="utf-8"))
+
+
+def lines(file):
+    with file.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.parametrize("classes", [2, 4, 77])
+@pytest.mark.parametrize("seen", ["pictures", "texts", "nothing"])
+def test_a_page_stands_by_itself(seen, classes, tmp_path):
+    log_probs, target = made(300, classes)
+    inputs = {
+        "pictures": torch.randint(256, (300, 3, 5, 9), dtype=torch.uint8),
+        "texts": [f"text {n}" for n in range(300)],
+        "nothing": None,
+    }[seen]
+    page = written(tmp_path, log_probs, target, inputs=inputs)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for tag, attributes in page.elements:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), tag
+            if name in ("src", "href", "action", "data"):
+                assert value.startswith(("#", "data:")), value
+            if name == "href":
+                assert value[1:] in ids
+    style = (tmp_path / "report.html").read_text().partition("<style>")[2].partition("</style>")[0]
+    assert all(url.startswith("data:") for url in re.findall(r"url\(([^)]*)", style))
+    assert "@import" not in style
+    thumbnails = [a for a in page.of("span") if a.get("class", "").startswith("thumb")]
+    assert bool(thumbnails) == (seen == "pictures")
+
+
+def test_its_numbers_are_those_of_the_rows(tmp_path):
+    log_probs, target = made()
+    page = written(tmp_path, log_probs, target)
+    answers = log_probs.argmax(1).tolist()
+    counts = Counter(
+        tuple(sorted(pair))
+        for pair in zip(target.tolist(), answers, strict=True)
+        if len({*pair}) > 1
+    )
+    wrong = sum(counts.values())
+    low, high = error_interval(100 * wrong / 60, 60)
+    interval = f"({low:.1f} to {high:.1f}, a 95 % interval"
+    assert f"{wrong} errors, {100 * wrong / 60:.1f} % {interval}" in page.text()
+    pairs = [a["id"] for a in page.of("details") if a.get("class") == "pair"]
+    assert len(pairs) == len(counts)
+    found = [tuple(sorted(map(int, name.split("-")[1:]))) for name in pairs]
+    assert [counts[pair] for pair in found] == sorted(counts.values(), reverse=True)
+    rows = lines(tmp_path / "predictions.csv")
+    assert [row["answer"] for row in rows] == [f"class {k}" for k in answers]
+    assert [row["label"] for row in rows] == [f"class {k}" for k in target.tolist()]
+    for row, probs in zip(rows, log_probs.exp().tolist(), strict=True):
+        assert float(row["probability"]) == pytest.approx(max(probs), abs=1e-6)
+        assert float(row["top2_probability"]) == pytest.approx(sorted(probs)[-2], abs=1e-6)
+    suspects = lines(tmp_path / "suspects.csv")
+    assert len(suspects) == wrong
+    of_label = [float(row["probability of the given"]) for row in suspects]
+    assert of_label == sorted(of_label)
+    confused = lines(tmp_path / "confusions.csv")
+    assert sum(int(row["rows"]) for row in confused) == wrong
+    classes = lines(tmp_path / "classes.csv")
+    assert [int(row["rows"]) for row in classes] == target.bincount(minlength=4).tolist()
+    for k, row in enumerate(classes):
+        right = sum(a == t == k for a, t in zip(answers, target.tolist(), strict=True))
+        assert float(row["recall %"]) == pytest.approx(100 * right / int(row["rows"]), abs=0.01)
+        assert float(row["precision %"]) == pytest.approx(100 * right / answers.count(k), abs=0.01)
+
+
+def test_a_gate_is_told_apart_from_probabilities(tmp_path):
+    log_probs, target = made(classes=3)
+    retain_logits = torch.tensor([[2.0, -1.0, 1.0]]).repeat(60, 1)
+    scores = Scores(torch.zeros(60, 3), retain_logits)
+    page = written(tmp_path, log_probs, target, scores=scores)
+    assert "The gate retains 2" in page.text()
+    assert {row["retained"] for row in lines(tmp_path / "predictions.csv")} == {"class 0; class 2"}
+    page = written(tmp_path, log_probs, target)
+    assert "retains" not in page.text()
+    assert "retained" not in lines(tmp_path / "predictions.csv")[0]
+
+
+def test_rows_are_tagged(tmp_path):
+    probs = torch.tensor(
+        [
+            [0.95, 0.02, 0.01, 0.01, 0.01],  # wrong but sure, and the label is second
+            [0.40, 0.30, 0.10, 0.10, 0.10],  # right but unsure
+            [0.50, 0.30, 0.15, 0.04, 0.01],  # wrong, and the label is fourth
+            [0.60, 0.10, 0.10, 0.10, 0.10],
+            [0.60, 0.10, 0.10, 0.10, 0.10],
+        ]
+    )
+    target = torch.tensor([1, 0, 3, 0, 1])
+    inputs = ["a", "b", "c", "same", "same"]
+    page = written(tmp_path, probs.log(), target, inputs=inputs)
+    tags = [row["tags"] for row in lines(tmp_path / "predictions.csv")]
+    top, equal = "label in the top 3", "equal rows, other labels"
+    assert tags[0] == f"wrong but sure; {top}"
+    assert tags[1] == "right but unsure"
+    assert tags[2] == ""
+    assert tags[3] == equal
+    assert tags[4].endswith(equal)
+    shown = [a["data-tags"] for a in page.of("article") if a.get("id") == "row-0"]
+    assert shown == [f"wrong but sure|{top}"]
+
+
+def test_hostile_names_do_nothing(tmp_path):
+    count = len(HOSTILE)
+    log_probs, target = made(3 * count, count)
+    texts = [HOSTILE[n % count] for n in range(3 * count)]
+    page = written(
+        tmp_path,
+        log_probs,
+        target,
+        class_names=HOSTILE,
+        inputs=texts,
+        ids=texts,
+        title=HOSTILE[0],
+    )
+    assert len(page.of("script")) == 2
+    assert {tag for tag, _ in page.elements} <= {
+        *("html", "head", "meta", "title", "style", "body", "header", "main", "nav", "section"),
+        *("h1", "h2", "h3", "p", "b", "dl", "dt", "dd", "ul", "li", "a", "bdi", "code", "span"),
+        *("details", "summary", "article", "div", "table", "thead", "tbody", "tr", "th", "td"),
+        *("figure", "figcaption", "img", "label", "input", "button", "script"),
+    }
+    assert all(a["src"].startswith("data:image/svg+xml") for a in page.of("img"))
+    assert not any(MARK in value for a in page.of("script") for value in a.values())
+    assert HOSTILE[1] in page.text()
+    for name in ("predictions", "confusions", "classes", "suspects"):
+        with (tmp_path / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
+            for line in csv.reader(stream):
+                assert not any(cell.lstrip().startswith(("=", "+", "@")) for cell in line)
+
+
+def test_a_page_of_a_run_is_of_its_validation_and_test_rows(tmp_path):
+    data = load_data("digits")
+    config = RunConfig("digits", "dropmax", train_per_class=5, validation_per_class=5, epochs=2)
+    run = train(config, tmp_path, data=data, progress=False)
+    file = report.write_report(run, data)
+    assert file == tmp_path / "report.html"
+    splits = Counter(row["split"] for row in lines(tmp_path / "predictions.csv"))
+    assert splits == {"validation": 50, "test": len(data.test)}
+    said = Parsed(file.read_text(encoding="utf-8")).text()
+    error = run.metrics["test"]["error"]
+    assert f"{100 - error:.1f} % right on {len(data.test)} test rows" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "argument"),
+    [
+        ({"class_names": ["a"]}, "class_names"),
+        ({"inputs": ["a"]}, "inputs"),
+        ({"inputs": torch.zeros(60, 3)}, "inputs"),
+        ({"ids": ["a"]}, "ids"),
+        ({"log_probs": torch.zeros(0, 4), "target": torch.zeros(0).long()}, "log_probs"),
+        ({"log_probs": torch.full((60, 4), torch.nan)}, "log_probs"),
+        ({"target": torch.full((60,), 4)}, "target"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_nothing_is_written(change, argument, tmp_path):
+    log_probs, target = made()
+    given = {"log_probs": log_probs, "target": target, "class_names": list("abcd"), **change}
+    with raises(ValueError, f"write: {argument}"):
+        report.write(tmp_path / "report.html", given.pop("log_probs"), given.pop("target"), **given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_comparison_shows_what_one_head_alone_is_right_on(tmp_path, capsys):
+    small = ["--data", "digits", "--train-per-class", "5", "--epochs", "5", "--quiet"]
+    command = ["compare", *small, "--heads", "softmax,dropmax", "--seeds", "2"]
+    assert main([*command, "--out", str(tmp_path), "--no-report"]) == 0
+    assert not (tmp_path / "report.html").exists()
+    assert main(["report", str(tmp_path)]) == 0
+    assert f"{tmp_path / 'report.html'}" in capsys.readouterr().out
+    page = Parsed((tmp_path / "report.html").read_text(encoding="utf-8"))
+    data = load_data("digits")
+    right = {}
+    for head in ("dropmax", "softmax"):
+        run = load_run(tmp_path / "runs" / f"{head}-seed0")
+        answers = predict(run.classifier(), data.test.inputs).log_probs.argmax(1)
+        right[head] = answers == data.test.target
+    here = int((right["dropmax"] & ~right["softmax"]).sum())
+    there = int((right["softmax"] & ~right["dropmax"]).sum())
+    said = page.text()
+    assert f"DropMax alone is right on {here} rows, and softmax alone on {there}" in said
+    assert "DropMax makes" in said
+    assert "not settled by 2 seeds" in said
+
+
+def test_mcnemar_is_the_binomial_tail_summed_by_hand():
+    for first, second in ((0, 0), (3, 3), (1, 9), (12, 30)):
+        count = first + second
+        tail = sum(math.comb(count, k) for k in range(min(first, second) + 1)) / 2**count
+        assert mcnemar(first, second) == pytest.approx(min(1.0, 2 * tail))
+
+
+def seeds_of(head, errors):
+    return [
+        {
+            "config": {"head": head, "seed": seed},
+            "test": {"error": error, "nll": 1.0, "ece": 1.0, "brier": 1.0},
+            "seconds": 1.0,
+            "jobs": 1,
+        }
+        for seed, error in enumerate(errors)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ([5.0, 6.1, 7.0], "4.0 points fewer"),
+        ([13.0, 14.0, 15.1], "4.0 points more"),
+        ([5.0, 20.0, 5.0], "not settled"),
+    ],
+)
+def test_a_difference_is_settled_where_its_interval_leaves_out_zero(errors, expected):
+    (sentence,) = report.verdict(
+        [*seeds_of("softmax", [9.0, 10.0, 11.0]), *seeds_of("dropmax", errors)]
+    )
+    assert expected in sentence
+    assert ("not settled" in sentence) == (expected == "not settled")
+
+
+def test_train_writes_a_report_unless_it_is_told_not_to(tmp_path, capsys):
+    small = ["--data", "digits", "--train-per-class", "5", "--epochs", "1", "--quiet"]
+    assert main(["train", *small, "--out", str(tmp_path / "a")]) == 0
+    assert (tmp_path / "a" / "report.html").is_file()
+    assert main(["train", *small, "--out", str(tmp_path / "b"), "--no-report"]) == 0
+    assert not (tmp_path / "b" / "report.html").exists()
+    capsys.readouterr()
+    file = tmp_path / "other" / "page.html"
+    assert main(["report", str(tmp_path / "b"), "--out", str(file)]) == 0
+    assert file.read_bytes() == (tmp_path / "a" / "report.html").read_bytes()
+    assert main(["report", str(tmp_path)]) == 2

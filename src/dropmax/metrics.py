@@ -126,19 +126,16 @@ def evaluate(log_probs: Float[Tensor, "N K"], target: Tensor) -> Metrics:
     probs = log_probs.detach().double().exp()
     target = target.long()
     num_classes = probs.shape[-1]
-    at_target = LOCAL.pick(probs, target)
+    at_target, bins = LOCAL.pick(probs, target), reliability(log_probs, target)
     *_, missed, support = multiclass_stat_scores(
         probs, target, num_classes, average="micro"
     ).tolist()
-    bins = reliability(log_probs, target)
-    gaps = zip(bins.instances, bins.confidence, bins.accuracy, strict=True)
-    ece = sum(count * abs(accuracy - confidence) for count, confidence, accuracy in gaps) / support
     residual = probs - LOCAL.one_hot(target, probs).double()
     return Metrics(
         error=100.0 * missed / support,
         nll=float(-at_target.clamp(min=PROB_FLOOR).log().mean()),
         floored=100.0 * float((at_target < PROB_FLOOR).double().mean()),
-        ece=100.0 * ece,
+        ece=bins.calibration_error,
         brier=float(residual.square().sum(-1).mean()),
     )
 
@@ -157,6 +154,13 @@ class Reliability(NamedTuple):
     instances: tuple[int, ...]
     confidence: tuple[float, ...]
     accuracy: tuple[float, ...]
+
+    @property
+    def calibration_error(self) -> float:
+        """The mean distance between confidence and accuracy, in percent."""
+        bins = zip(self.instances, self.confidence, self.accuracy, strict=True)
+        far = sum(count * abs(accuracy - confidence) for count, confidence, accuracy in bins)
+        return 100.0 * (far / sum(self.instances))
 
 
 def reliability(log_probs: Float[Tensor, "N K"], target: Tensor) -> Reliability:

@@ -35,8 +35,7 @@ class ConformalSets(NamedTuple):
             log_probs: What the sets were fitted on, of new instances `[N, K]`.
             generator: The source of the randomisation; the default one if None.
         """
-        _check_rows(log_probs)
-        return _scores(log_probs, _uniforms(log_probs, generator)) <= self.threshold
+        return class_scores(log_probs, generator=generator) <= self.threshold
 
 
 def fit_conformal(
@@ -95,7 +94,7 @@ def scores_of_target(
     """
     _check_rows(log_probs)
     _check.class_target(target, log_probs, log_probs.shape[-1])
-    scores = _scores(log_probs, _uniforms(log_probs, generator))
+    scores = class_scores(log_probs, generator=generator)
     return LOCAL.pick(scores, target.long()).sort().values
 
 
@@ -110,18 +109,22 @@ def sets_at(level: float, scores: Float[Tensor, " N"]) -> ConformalSets:
     return ConformalSets(level, math.inf if rank > len(scores) else scores[rank - 1].item())
 
 
-def _scores(log_probs: Tensor, uniforms: Float[Tensor, "N 1"]) -> Float[Tensor, "N K"]:
-    """The probability of the more probable classes and a part of the class's own."""
+def class_scores(
+    log_probs: Float[Tensor, "N K"], *, generator: torch.Generator | None = None
+) -> Float[Tensor, "N K"]:
+    """The probability of the more probable classes, and a random part of the class's own.
+
+    Raises:
+        ValueError: If a shape, dtype or value does not fit.
+    """
+    _check_rows(log_probs)
+    device = log_probs.device if generator is None else generator.device
+    uniforms = torch.rand(len(log_probs), 1, generator=generator, device=device)
     probs = at_least_float32(log_probs).exp()
     ordered, order = probs.sort(dim=-1, descending=True)
     above = ordered.cumsum(-1) - ordered
-    return torch.empty_like(probs).scatter_(-1, order, above + uniforms * ordered)
-
-
-def _uniforms(log_probs: Tensor, generator: torch.Generator | None) -> Float[Tensor, "N 1"]:
-    device = log_probs.device if generator is None else generator.device
-    count = len(log_probs)
-    return torch.rand(count, 1, generator=generator, device=device).to(log_probs.device)
+    own = uniforms.to(log_probs.device) * ordered
+    return torch.empty_like(probs).scatter_(-1, order, above + own)
 
 
 def _check_rows(log_probs: Tensor) -> None:

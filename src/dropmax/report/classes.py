@@ -16,14 +16,14 @@ class ClassCount(NamedTuple):
     """A class and its rows.
 
     Attributes:
-        index: Of the class.
+        number: Of the class, its index.
         rows: With this label.
         answered: For which it is the answer.
         right: Both.
         rival: The class it is confused with most, either way; None if with none.
     """
 
-    index: int
+    number: int
     rows: int
     answered: int
     right: int

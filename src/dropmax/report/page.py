@@ -78,6 +78,7 @@ class Shown(NamedTuple):
     likely: Sequence[Likely]
     given: float
     retained: Sequence[Likely] | None
+    num_retained: int
     tags: Sequence[str]
 
 
@@ -116,7 +117,7 @@ def page(
     style, script = (_own(environment, file) for file in ("page.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     shown = _Rows(rows)
-    listed = sorted(classes, key=lambda one: (-one.wrong, one.index))[:LISTED]
+    listed = sorted(classes, key=lambda one: (-one.wrong, one.number))[:LISTED]
     judging = rows.judging()
     curve, sizes = trust.answered(judging), trust.set_sizes(rows)
     return environment.get_template("page.html").render(
@@ -186,11 +187,11 @@ class _Rows:
         rows, names = self.rows, self.rows.class_names
         label = int(rows.target[n])
         probs, classes = (found[n].tolist() for found in rows.likeliest)
-        retained = None
-        if rows.retain_probs is not None:
-            kept = rows.retained(n)
-            of_row = rows.retain_probs[n].tolist()
-            retained = [Likely(names[k], of_row[k], k == label) for k in kept]
+        kept, retained = rows.retained, None
+        if kept is not None:
+            surest = zip(kept.classes[n].tolist(), kept.probabilities[n].tolist(), strict=True)
+            of_row = list(surest)[: int(kept.counts[n])]
+            retained = [Likely(names[k], p, k == label) for k, p in of_row]
         return Shown(
             n,
             rows.ids[n],
@@ -203,6 +204,7 @@ class _Rows:
             [Likely(names[k], p, k == label) for k, p in zip(classes, probs, strict=True)],
             float((-rows.surprise[n]).exp()),
             retained,
+            0 if kept is None else int(kept.counts[n]),
             [name for name in TAGS if self._tags[name][n]],
         )
 

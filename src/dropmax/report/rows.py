@@ -3,22 +3,38 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dropmax.data.pictures import Inputs
+from dropmax.training.predictions import RETAINED
 
 TOP = 3
 """How many of the likeliest classes are named."""
 SURE, UNSURE = 0.9, 0.5
 """An answer is sure from this probability on, and unsure below this."""
-RETAINED = 0.5
-"""A class is retained where its retain probability is at least this."""
+NAMED = 10
+"""How many of the classes that a gate keeps are named, at most."""
 VALIDATION, TEST = "validation", "test"
 """What a row may be for."""
 PER_TAG = 50
 """Of each tag, at least so many rows are shown where there are."""
+
+
+class Retained(NamedTuple):
+    """What a gate keeps of N rows.
+
+    Attributes:
+        counts: How many classes `[N]`.
+        classes: The indices of those it keeps most surely, also of some that it drops `[N, n]`.
+        probabilities: Their retain probabilities `[N, n]`.
+    """
+
+    counts: Tensor
+    classes: Tensor
+    probabilities: Tensor
 
 
 @dataclass(frozen=True)
@@ -143,12 +159,14 @@ class Rows:
             return cells[0]
         return ", ".join(f"{name}: {cell}" for name, cell in zip(self.columns, cells, strict=True))
 
-    def retained(self, n: int) -> list[int]:
-        """The classes that the gate keeps for a row, the surest first."""
-        assert self.retain_probs is not None
-        kept = self.retain_probs[n] >= RETAINED
-        order = self.retain_probs[n].argsort(descending=True, stable=True)
-        return order[kept[order]].tolist()
+    @cached_property
+    def retained(self) -> Retained | None:
+        """What the gate keeps of each row; None for a head without one."""
+        if self.retain_probs is None:
+            return None
+        surest = self.retain_probs.topk(min(NAMED, len(self.class_names)))
+        counts = (self.retain_probs >= RETAINED).sum(1)
+        return Retained(counts, surest.indices, surest.values)
 
 
 TAGS: Mapping[str, Callable[[Rows], Tensor]] = {

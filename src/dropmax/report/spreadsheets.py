@@ -33,27 +33,40 @@ def write_spreadsheets(
 
 def _predictions(rows: Rows) -> Iterator[Line]:
     """Every row: what it is, its label, the answer, and what else is likely."""
+    names, kept = rows.class_names, rows.retained
     probs, classes = (found.tolist() for found in rows.likeliest)
-    gated = rows.retain_probs is not None
     places = range(2, len(classes[0]) + 1)
     others = [f"top{place}{of}" for place in places for of in ("", "_probability")]
-    ours = ["label", "answer", "probability", *others, *["retained"] * gated, "tags"]
-    yield ["id", "split", *rows.columns, *ours]
-    tags = rows.tags()
-    for n in range(len(rows)):
-        likely = [
-            cell
-            for k, p in zip(classes[n], probs[n], strict=True)
-            for cell in (rows.class_names[k], f"{p:.6f}")
-        ]
-        of_row = [name for name, has in tags.items() if has[n]]
-        retained = JOINT.join(rows.class_names[k] for k in rows.retained(n)) if gated else ""
+    of_gate = [] if kept is None else ["retained", "num_retained"]
+    yield [
+        "id",
+        "split",
+        *rows.columns,
+        "label",
+        "answer",
+        "probability",
+        *others,
+        *of_gate,
+        "tags",
+    ]
+    counts, surest = ([], []) if kept is None else (kept.counts.tolist(), kept.classes.tolist())
+    labels, tags = rows.target.tolist(), {name: has.tolist() for name, has in rows.tags().items()}
+    for n, label in enumerate(labels):
         yield [
-            *(rows.ids[n], rows.splits[n], *_cells(rows, n)),
-            *(rows.class_names[int(rows.target[n])], *likely),
-            *[retained] * gated,
-            JOINT.join(of_row),
+            *(rows.ids[n], rows.splits[n], *_cells(rows, n), names[label]),
+            *(
+                cell
+                for k, p in zip(classes[n], probs[n], strict=True)
+                for cell in (names[k], f"{p:.6f}")
+            ),
+            *([] if kept is None else [_joined(names, surest[n][: counts[n]]), str(counts[n])]),
+            JOINT.join(name for name, has in tags.items() if has[n]),
         ]
+
+
+def _joined(names: Sequence[str], classes: Sequence[int]) -> str:
+    """Each name guarded by itself, as a spreadsheet may take them apart."""
+    return JOINT.join(guarded(names[k]) for k in classes)
 
 
 def _confusions(rows: Rows, pairs: Sequence[Confusion]) -> Iterator[Line]:
@@ -72,7 +85,7 @@ def _classes(rows: Rows, classes: Sequence[ClassCount]) -> Iterator[Line]:
     for one in classes:
         shares = ["" if one is None else f"{one:.2f}" for one in (one.precision, one.recall)]
         rival = "" if one.rival is None else rows.class_names[one.rival]
-        yield [rows.class_names[one.index], str(one.rows), str(one.wrong), *shares, rival]
+        yield [rows.class_names[one.number], str(one.rows), str(one.wrong), *shares, rival]
 
 
 def _suspects(rows: Rows) -> Iterator[Line]:

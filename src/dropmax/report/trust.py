@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dropmax.analysis import fit_conformal
+from dropmax.analysis.conformal import class_scores, scores_of_target, sets_at
 from dropmax.metrics import coverage as coverage_of
-from dropmax.metrics import evaluate, reliability
+from dropmax.metrics import reliability
 from dropmax.report.figures import COLORS, axes_of
 from dropmax.report.rows import TEST, VALIDATION, Rows
 
@@ -68,13 +68,13 @@ def set_sizes(rows: Rows) -> list[SetSize]:
     if not places[VALIDATION] or not places[TEST]:
         places = {VALIDATION: [*range(1, len(rows), 2)], TEST: [*range(0, len(rows), 2)]}
     fit, counted = rows.part(places[VALIDATION]), rows.part(places[TEST])
-    found = []
+    found, generator = [], torch.Generator().manual_seed(0)
+    of_target = scores_of_target(fit.log_probs, fit.target, generator=generator)
+    scores = class_scores(counted.log_probs, generator=generator)
     for level in LEVELS:
         if len(fit) < 1.0 / (1.0 - level):
             continue
-        generator = torch.Generator().manual_seed(0)
-        fitted = fit_conformal(fit.log_probs, fit.target, level=level, generator=generator)
-        sets = fitted.sets(counted.log_probs, generator=generator)
+        sets = scores <= sets_at(level, of_target).threshold
         held = sets.gather(1, counted.target[:, None]).double().mean()
         size = sets.sum(1).double().mean()
         found.append(SetSize(100.0 * level, float(size), 100.0 * float(held)))
@@ -95,7 +95,7 @@ def reliability_figure(rows: Rows) -> Any:
         confidence, accuracy = (
             [100.0 * of[k] for k in filled] for of in (bins.confidence, bins.accuracy)
         )
-        ece = evaluate(log_probs, rows.target).ece
+        ece = bins.calibration_error
         ax.plot(confidence, accuracy, color=color, lw=1)
         ax.scatter(
             confidence,

@@ -50,7 +50,7 @@ def reports(tmp_path_factory):
             ids=texts,
             scores=scores,
             title=HOSTILE[0],
-        )
+        ).file
         for kind, inputs in (("images", pictures), ("texts", texts))
     }
 

@@ -63,8 +63,8 @@ def made(count=60, classes=4, *, seed=0, sharpness=3.0):
 
 def written(tmp_path, log_probs, target, **options):
     names = options.pop("class_names", [f"class {k}" for k in range(log_probs.shape[1])])
-    file = report.write(tmp_path / "report.html", log_probs, target, class_names=names, **options)
-    return Parsed(file.read_text(encoding="utf-8"))
+    made = report.write(tmp_path / "report.html", log_probs, target, class_names=names, **options)
+    return Parsed(made.file.read_text(encoding="utf-8"))
 
 
 def lines(file):
@@ -204,7 +204,7 @@ def test_a_page_of_a_run_is_of_its_validation_and_test_rows(tmp_path):
     data = load_data("digits")
     config = RunConfig("digits", "dropmax", train_per_class=5, validation_per_class=5, epochs=2)
     run = train(config, tmp_path, data=data, progress=False)
-    file = report.write_report(run, data)
+    file, _ = report.write_report(run, data)
     assert file == tmp_path / "report.html"
     splits = Counter(row["split"] for row in lines(tmp_path / "predictions.csv"))
     assert splits == {"validation": 50, "test": len(data.test)}
@@ -301,3 +301,19 @@ def test_train_writes_a_report_unless_it_is_told_not_to(tmp_path, capsys):
     assert main(["report", str(tmp_path / "b"), "--out", str(file)]) == 0
     assert file.read_bytes() == (tmp_path / "a" / "report.html").read_bytes()
     assert main(["report", str(tmp_path)]) == 2
+
+
+def test_suspects_are_looked_for_among_all_rows_by_folds(tmp_path, capsys):
+    small = ["--data", "digits", "--protocol", "modern", "--epochs", "1", "--quiet"]
+    assert main(["train", *small, "--out", str(tmp_path), "--no-report"]) == 0
+    command = ["report", str(tmp_path), "--suspects", "cross-validate", "--quiet"]
+    assert main(command) == 0
+    suspects = lines(tmp_path / "suspects.csv")
+    assert {row["split"] for row in suspects} == {"train", "test"}
+    page = Parsed((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "in five folds" in page.text()
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    capsys.readouterr()
+    assert main(["report", str(tmp_path), "--suspects", "everywhere"]) == 2
+    assert "--suspects must be one of" in capsys.readouterr().err

@@ -39,6 +39,10 @@ def _main(
     """
 
 
+HELD_OUT, CROSS_VALIDATE = "held-out", "cross-validate"
+"""Where suspect labels are looked for."""
+CONFUSED = 3
+"""So many pairs of confused classes are named in the end."""
 EXPORT_IMAGES = 1_000
 """A file of a run that keeps no examples is compared with torch on at most so many rows."""
 
@@ -100,7 +104,9 @@ def train(
     imports: options.Import = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train one classifier. If it was interrupted, the same command resumes it."""
+    """Train one classifier, and write a report of it. If it was interrupted, the same command
+    resumes it.
+    """
     from dropmax import report as reports
     from dropmax import training
 
@@ -124,8 +130,13 @@ def train(
     if "test" in run.metrics:
         _print_metrics(run.metrics["test"])
     typer.echo(f"The run is in {out}.")
-    if not no_report:
-        _say_report(reports.write_report(run, data_set))
+    if not no_report and (written := reports.write_report(run, data_set)):
+        for pair in written.confused[:CONFUSED]:
+            label, answer = run.class_names[pair.first], run.class_names[pair.second]
+            counts = f"{pair.forth}; the other way: {pair.back}"
+            typer.echo(f"{label} taken for {answer}: {counts}")
+        _say_report(written.file)
+    typer.echo(f"To use it: dropmax predict {out} FILES")
 
 
 @app.command()
@@ -217,7 +228,7 @@ def compare(
     imports: options.Import = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train several heads with several seeds, and write a table and figures.
+    """Train several heads with several seeds, and write a table, figures and a report.
 
     For each seed all heads get the same rows and the same initial network. If it was interrupted,
     the same command resumes it.
@@ -266,7 +277,8 @@ def compare(
         if figure.suffix == ".png":
             typer.echo(f"Figure: {figure}")
     if not no_report:
-        _say_report(report.write_comparison(lines, out, data_set))
+        written = report.write_comparison(lines, out, data_set)
+        _say_report(written and written.file)
 
 
 @app.command()
@@ -278,8 +290,17 @@ def report(
         Path | None,
         typer.Option(help="The HTML file to write. If not given: report.html in the folder."),
     ] = None,
+    suspects: Annotated[
+        str,
+        typer.Option(
+            help="Where suspect labels are looked for: held-out, among validation and test rows; "
+            "or cross-validate, among all rows, which trains five times."
+        ),
+    ] = HELD_OUT,
     data_root: options.DataRoot = None,
+    threads: options.Threads = None,
     imports: options.Import = None,  # noqa: ARG001
+    quiet: options.Quiet = False,
 ) -> None:
     """Write what a run confuses, which labels are suspect, and how far you can trust it.
 
@@ -287,20 +308,29 @@ def report(
     """
     from dropmax import _check, training
     from dropmax import report as reports
-    from dropmax.compare import RESULTS, read_lines
-    from dropmax.training import RunConfig
+    from dropmax.compare import RESULTS, read_lines, run_folder
 
+    _check.choice("--suspects", suspects, (HELD_OUT, CROSS_VALIDATE))
     lines = read_lines(folder / RESULTS)
+    if lines and suspects != HELD_OUT:
+        must = f"be {HELD_OUT} for a comparison"
+        _check.fail("--suspects", must, suspects, "name one of its runs in place of it")
+    one = folder
     if lines:
-        data_set = training.data_for(RunConfig.from_dict(lines[0]["config"]), data_root)
-        file = reports.write_comparison(lines, folder, data_set, out)
+        one = run_folder(folder, training.RunConfig.from_dict(lines[0]["config"]))
+    run = training.load_run(one)
+    data_set = training.data_of(run, data_root)
+    if lines:
+        written = reports.write_comparison(lines, folder, data_set, out)
     else:
-        run = training.load_run(folder)
-        file = reports.write_report(run, training.data_of(run, data_root), out)
-    if file is None:
+        judged = None
+        if suspects == CROSS_VALIDATE:
+            judged = training.held_out(run, data_set, progress=not quiet, threads=threads)
+        written = reports.write_report(run, data_set, out, held_out=judged)
+    if written is None:
         must = "have validation or test rows, and a comparison two heads"
         _check.fail("folder", must, str(folder), "name another")
-    _say_report(file)
+    _say_report(written.file)
 
 
 @app.command()

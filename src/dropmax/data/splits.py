@@ -1,7 +1,7 @@
 """Which rows train, validate and test, drawn by a hash of what they hold, whatever their order."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -70,6 +70,26 @@ def apart(
         for n, rows in enumerate(of_class):
             (taken if n in chosen else left).extend(rows)
     return left, taken
+
+
+def folds(whole: LabeledData, num_classes: int, count: int, seed: int) -> list[list[int]]:
+    """The rows of folds, each with about as many of each class; equal images and texts are in one.
+
+    A class of which a fold would leave nothing to train on is in no fold.
+    """
+    left = list(range(len(whole)))
+    found = []
+    for parts in range(count, 1, -1):
+        rest, taken = apart(whole.rows(left), num_classes, 1.0 / parts, seed)
+        found.append([left[n] for n in taken])
+        left = [left[n] for n in rest]
+    found.append(left)
+    target = whole.target.tolist()
+    totals = Counter(target)
+    for fold in found:
+        here = Counter(target[n] for n in fold)
+        fold[:] = [n for n in fold if here[target[n]] < totals[target[n]]]
+    return found
 
 
 def _filling(groups: Sequence[Sequence[int]], fraction: float, fewest: int) -> set[int]:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -11,12 +11,24 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax._files import make_folder, write_whole
-from dropmax.analysis import confusions
+from dropmax.analysis import Confusion, confusions
 from dropmax.heads import Scores
 from dropmax.report.classes import class_counts
 from dropmax.report.page import Compared, page
 from dropmax.report.rows import Rows
 from dropmax.report.spreadsheets import write_spreadsheets
+
+
+class Written(NamedTuple):
+    """A report on disk.
+
+    Attributes:
+        file: The page.
+        confused: The pairs of classes that are confused, the most often confused first.
+    """
+
+    file: Path
+    confused: tuple[Confusion, ...]
 
 
 def write(
@@ -29,7 +41,7 @@ def write(
     ids: Sequence[str] | None = None,
     scores: Scores | None = None,
     title: str = "Report of a classifier",
-) -> Path:
+) -> Written:
     """Write what a classifier confuses, suspects and can be trusted in, on one page.
 
     `predictions.csv`, `confusions.csv`, `classes.csv` and `suspects.csv` are written beside it.
@@ -46,7 +58,7 @@ def write(
         title: What the page is called.
 
     Returns:
-        The file.
+        `Written`.
 
     Raises:
         ValueError: If a shape, dtype or value does not fit, or there is no row.
@@ -58,15 +70,15 @@ def write(
         >>> from dropmax import report
         >>> log_probs = torch.tensor([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]]).log()
         >>> with tempfile.TemporaryDirectory() as out:
-        ...     file = report.write(
+        ...     written = report.write(
         ...         Path(out, "report.html"),
         ...         log_probs,
         ...         torch.tensor([0, 1, 1]),
         ...         class_names=["cat", "dog"],
         ...         inputs=["meow", "purr", "woof"],
         ...     )
-        ...     print(Path(out, "confusions.csv").read_text().splitlines()[1])
-        dog,cat,1
+        >>> written.confused
+        (Confusion(first=1, second=0, forth=1, back=0),)
     """
     _check.class_tensors(log_probs)
     if log_probs.ndim != 2 or not len(log_probs):
@@ -116,15 +128,21 @@ def write_rows(
     title: str,
     about: Mapping[str, str],
     comparison: Compared | None = None,
-) -> Path:
-    """Write the page of rows, and the spreadsheets beside it."""
+    suspects: Rows | None = None,
+) -> Written:
+    """Write the page of rows, and the spreadsheets beside it; suspect labels may be of other rows,
+    those of a cross-validation.
+    """
     make_folder(path.parent)
     pairs = confusions(rows.answer, rows.target)
     classes = class_counts(rows.answer, rows.target, len(rows.class_names), pairs)
-    made = page(rows, pairs, classes, title=title, about=about, comparison=comparison)
-    write_spreadsheets(path.parent, rows, pairs, classes)
+    made = page(
+        rows, pairs, classes, title=title, about=about, comparison=comparison, suspects=suspects
+    )
+    suspected = rows if suspects is None else suspects
+    write_spreadsheets(path.parent, rows, pairs, classes, suspected)
     write_whole(path, made.encode("utf-8", "replace"))
-    return path
+    return Written(path, tuple(pairs))
 
 
 def _keys(inputs: Tensor | Sequence[str]) -> tuple[bytes, ...]:

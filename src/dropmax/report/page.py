@@ -90,6 +90,7 @@ def page(
     title: str,
     about: Mapping[str, str],
     comparison: Compared | None = None,
+    suspects: Rows | None = None,
 ) -> str:
     """The HTML of a report.
 
@@ -102,6 +103,8 @@ def page(
         title: What was trained on what.
         about: More of it, by its name.
         comparison: That the classifier is a part of; None if of none.
+        suspects: The rows among which suspect labels are looked for, each judged by a classifier
+            that was trained without it; `rows` if None.
     """
     with _check.extra("train"):
         import jinja2
@@ -116,8 +119,10 @@ def page(
     environment.filters["readable"] = readable
     style, script = (_own(environment, file) for file in ("page.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    shown = _Rows(rows)
+    shown = _Rows(rows, Thumbnails())
     listed = sorted(classes, key=lambda one: (-one.wrong, one.number))[:LISTED]
+    others = shown if suspects is None else _Rows(suspects, shown.thumbnails, first=len(rows))
+    suspected = others.rows.suspects()
     judging = rows.judging()
     curve, sizes = trust.answered(judging), trust.set_sizes(rows)
     return environment.get_template("page.html").render(
@@ -134,8 +139,9 @@ def page(
         matrix=_matrix(rows, pairs),
         classes=listed,
         few=FEW,
-        suspects=shown.some(rows.suspects()[:SUSPECTS]),
-        num_suspects=len(rows.suspects()),
+        suspects=others.some(suspected[:SUSPECTS]),
+        num_suspects=len(suspected),
+        is_cross_validated=suspects is not None,
         telling=shown.some([*rows.telling(TELLING), *rows.right(RIGHT)]),
         tags={name: int(has.sum()) for name, has in rows.tags().items()},
         sure=SURE,
@@ -171,11 +177,10 @@ def readable(text: str, longest: int = LONGEST) -> str:
 
 
 class _Rows:
-    """Rows as the page shows them, each described once."""
+    """Rows as the page shows them, each described once; numbered from `first` on."""
 
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
-        self.thumbnails = Thumbnails()
+    def __init__(self, rows: Rows, thumbnails: Thumbnails, *, first: int = 0) -> None:
+        self.rows, self.thumbnails, self._first = rows, thumbnails, first
         self._tags = rows.tags()
         self._one = cache(self._described)
 
@@ -193,7 +198,7 @@ class _Rows:
             of_row = list(surest)[: int(kept.counts[n])]
             retained = [Likely(names[k], p, k == label) for k, p in of_row]
         return Shown(
-            n,
+            self._first + n,
             rows.ids[n],
             rows.splits[n],
             rows.told(n),
@@ -210,7 +215,7 @@ class _Rows:
 
     def _has_picture(self, n: int) -> bool:
         pictures = self.rows.pictures
-        return pictures is not None and self.thumbnails.add(n, pictures[n])
+        return pictures is not None and self.thumbnails.add(self._first + n, pictures[n])
 
 
 def _summary(rows: Rows) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from dropmax.compare import run_folder
 from dropmax.compare.summary import BASELINE
 from dropmax.data import DataSet, LabeledData, Splits
 from dropmax.report.figures import FIGURES
-from dropmax.report.files import write_rows
+from dropmax.report.files import Written, write_rows
 from dropmax.report.names import NAMES
 from dropmax.report.page import Compared, figure_uri
 from dropmax.report.rows import TEST, VALIDATION, Rows
 from dropmax.report.sentences import verdict
 from dropmax.report.tables import table_rows
-from dropmax.training import Run, RunConfig, draw, load_run
+from dropmax.training import HeldOut, Run, RunConfig, draw, load_run
 from dropmax.training.classifier import predict
 
 REPORT = "report.html"
@@ -26,16 +26,20 @@ SHOWN = 12
 """Of the rows that one of two heads alone is right on."""
 
 
-def write_report(run: Run, data: DataSet, path: str | Path | None = None) -> Path | None:
+def write_report(
+    run: Run, data: DataSet, path: str | Path | None = None, *, held_out: HeldOut | None = None
+) -> Written | None:
     """Write the report of a run, on its validation and test rows, and the spreadsheets beside it.
 
     Args:
         run: A finished run.
         data: The data set it was trained on.
         path: The HTML file; report.html in the folder of the run if None.
+        held_out: What `dropmax.training.held_out` says of all rows, to find suspect labels among
+            them; those of validation and test rows if None.
 
     Returns:
-        The file; None where neither a validation nor a test row is there.
+        `Written`; None where neither a validation nor a test row is there.
 
     Raises:
         ValueError: If the run does not fit the data.
@@ -48,7 +52,7 @@ def write_report(run: Run, data: DataSet, path: str | Path | None = None) -> Pat
         >>> config = RunConfig("digits", "dropmax", train_per_class=5, epochs=1)
         >>> with tempfile.TemporaryDirectory() as out:
         ...     run = train(config, out, progress=False)
-        ...     write_report(run, load_data("digits")).name
+        ...     write_report(run, load_data("digits")).file.name
         'report.html'
     """
     if (run.shape, run.class_names) != (data.shape, data.class_names):
@@ -67,7 +71,21 @@ def write_report(run: Run, data: DataSet, path: str | Path | None = None) -> Pat
     }
     title = f"{run.config.head} on {Path(run.config.data).name}"
     file = run.path / REPORT if path is None else Path(path)
-    return write_rows(file, rows, title=title, about={k: v for k, v in about.items() if v})
+    about = {name: said for name, said in about.items() if said}
+    suspects = None
+    if held_out is not None:
+        data_of_all = held_out.data
+        suspects = Rows(
+            held_out.log_probs,
+            data_of_all.target,
+            run.class_names,
+            data_of_all.ids,
+            held_out.splits,
+            **_seen(run, data_of_all),
+            keys=data_of_all.keys,
+            retain_probs=held_out.retain_probs,
+        )
+    return write_rows(file, rows, title=title, about=about, suspects=suspects)
 
 
 def write_comparison(
@@ -75,7 +93,7 @@ def write_comparison(
     folder: str | Path,
     data: DataSet,
     path: str | Path | None = None,
-) -> Path | None:
+) -> Written | None:
     """Write the report of a comparison, and the spreadsheets beside it.
 
     What two heads say of the same rows is shown of the first seed: of the first DropMax, if there
@@ -89,7 +107,7 @@ def write_comparison(
         path: The HTML file; report.html in the folder if None.
 
     Returns:
-        The file; None where there is one head, or neither a validation nor a test row.
+        `Written`; None where there is one head, or neither a validation nor a test row.
 
     Raises:
         ValueError: If there are no lines, or a run is missing or does not fit the data.

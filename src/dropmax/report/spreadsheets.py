@@ -17,14 +17,18 @@ Line = Sequence[str]
 
 
 def write_spreadsheets(
-    folder: Path, rows: Rows, pairs: Sequence[Confusion], classes: Sequence[ClassCount]
+    folder: Path,
+    rows: Rows,
+    pairs: Sequence[Confusion],
+    classes: Sequence[ClassCount],
+    suspects: Rows,
 ) -> None:
     """Write the four files, each whole or not at all."""
     for name, lines in (
         (PREDICTIONS, _predictions(rows)),
         (CONFUSIONS, _confusions(rows, pairs)),
         (CLASSES, _classes(rows, classes)),
-        (SUSPECTS, _suspects(rows)),
+        (SUSPECTS, _suspects(suspects)),
     ):
         stream = io.StringIO()
         csv.writer(stream).writerows([guarded(cell) for cell in line] for line in lines)

@@ -1,0 +1,91 @@
+"""What is said of every row by a classifier that was not trained on it: cross-validation."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dropmax import _check
+from dropmax.data import DataSet, LabeledData
+from dropmax.data.splits import folds
+from dropmax.training.classifier import predict
+from dropmax.training.fit import train
+from dropmax.training.run import Run
+
+FOLDS = "folds"
+"""The folder within that of a run."""
+
+
+class HeldOut(NamedTuple):
+    """Rows, and what is said of each by a classifier that was trained without it.
+
+    Attributes:
+        data: The rows, of all splits.
+        splits: Of each row: "train", "validation" or "test".
+        log_probs: Of the classifiers `[N, K]`.
+        retain_probs: Of their gates `[N, K]`; None for a head without one.
+    """
+
+    data: LabeledData
+    splits: tuple[str, ...]
+    log_probs: Tensor
+    retain_probs: Tensor | None
+
+
+def held_out(
+    run: Run, data: DataSet, *, num_folds: int = 5, progress: bool = True, **options: Any
+) -> HeldOut:
+    """Train with the settings of a run on all rows but a fold, and predict it, fold by fold.
+
+    The folds' runs are kept in the folder of the run, so that what was interrupted goes on. Rows of
+    a class that has a single row, or equal ones alone, are judged by none and left out.
+
+    Args:
+        run: A finished run.
+        data: The data set it was trained on.
+        num_folds: At least 2.
+        progress: Whether to show a bar with the time left.
+        options: Where and with how many threads, as `train` takes them.
+
+    Raises:
+        ValueError: If a class has too few rows for the run's settings.
+
+    Examples:
+        >>> import tempfile
+        >>> from dropmax.data import load_data
+        >>> from dropmax.training import RunConfig, held_out, train
+        >>> config = RunConfig("digits", "softmax", epochs=1)
+        >>> data = load_data("digits")
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     run = train(config, out, progress=False)
+        ...     len(held_out(run, data, num_folds=2, progress=False).log_probs)
+        1797
+    """
+    _check.integer("num_folds", num_folds, low=2)
+    whole, splits = data.train, ["train"] * len(data.train)
+    for name, split in (("validation", data.validation), ("test", data.test)):
+        whole = whole.joined(split) if len(split) else whole
+        splits += [name] * len(split)
+    config = replace(run.config, train_per_class=None, validation_per_class=0)
+    order: list[int] = []
+    found = []
+    for number, fold in enumerate(folds(whole, len(data.class_names), num_folds, config.seed)):
+        kept = set(fold)
+        rest = [n for n in range(len(whole)) if n not in kept]
+        none = whole.rows([])
+        part = replace(data, train=whole.rows(rest), validation=none, test=whole.rows(fold))
+        folder = run.path / FOLDS / f"fold-{number}"
+        of_fold = train(config, folder, data=part, progress=progress, examples=False, **options)
+        classifier = of_fold.classifier()
+        method, scaling = of_fold.method_and_scaling(classifier)
+        found.append(predict(classifier, part.test.inputs, method=method, scaling=scaling))
+        order += fold
+    gates = [one.scores.retain_logits for one in found]
+    retain = [gate.float().sigmoid() for gate in gates if gate is not None]
+    return HeldOut(
+        whole.rows(order),
+        tuple(splits[n] for n in order),
+        torch.cat([one.log_probs.float() for one in found]),
+        torch.cat(retain) if retain else None,
+    )

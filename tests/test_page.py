@@ -222,6 +222,7 @@ def test_a_page_of_a_run_is_of_its_validation_and_test_rows(tmp_path):
         ({"ids": ["a"]}, "ids"),
         ({"log_probs": torch.zeros(0, 4), "target": torch.zeros(0).long()}, "log_probs"),
         ({"log_probs": torch.full((60, 4), torch.nan)}, "log_probs"),
+        ({"log_probs": torch.zeros(60, 1), "class_names": "a"}, "log_probs"),
         ({"target": torch.full((60,), 4)}, "target"),
     ],
 )

@@ -81,8 +81,9 @@ def write(
         (Confusion(first=1, second=0, forth=1, back=0),)
     """
     _check.class_tensors(log_probs)
-    if log_probs.ndim != 2 or not len(log_probs):
-        _check.fail("log_probs", "be rows [N, K], one at least", log_probs, "pass some")
+    if log_probs.ndim != 2 or not len(log_probs) or log_probs.shape[1] < 2:
+        must = "be rows [N, K], one at least, of two classes at least"
+        _check.fail("log_probs", must, log_probs, "pass some")
     count, num_classes = log_probs.shape
     _check.class_target(target, log_probs, num_classes)
     if log_probs.isnan().any():

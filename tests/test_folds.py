@@ -64,6 +64,12 @@ def test_every_row_is_judged_by_a_classifier_that_was_trained_without_it(tmp_pat
     assert found.log_probs.shape == found.retain_probs.shape == (150, 10)
     again = held_out(run, data, num_folds=3, progress=False)
     assert torch.equal(again.log_probs, found.log_probs)
+    seen.clear()
+    held_out(run, data, num_folds=2, progress=False)
+    assert len(seen) == 2
+    for (trained, judged), folder in zip(seen, ("0-of-2", "1-of-2"), strict=True):
+        assert not trained & judged
+        assert (tmp_path / "folds" / folder / "metrics.json").is_file()
     label = dict(zip(every.keys, every.target.tolist(), strict=True))
     assert [label[key] for key in found.data.keys] == found.data.target.tolist()
 

@@ -2,6 +2,7 @@
 
 import csv
 import html.parser
+import json
 import math
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ from dropmax import Scores, report
 from dropmax.cli import main
 from dropmax.data import load_data
 from dropmax.metrics import error_interval
+from dropmax.report.page import readable
 from dropmax.report.runs import mcnemar
 from dropmax.training import RunConfig, load_run, train
 from dropmax.training.classifier import predict
@@ -220,6 +222,8 @@ def test_a_page_of_a_run_is_of_its_validation_and_test_rows(tmp_path):
         ({"inputs": ["a"]}, "inputs"),
         ({"inputs": torch.zeros(60, 3)}, "inputs"),
         ({"ids": ["a"]}, "ids"),
+        ({"log_probs": 5.0 * torch.randn(60, 4)}, "log_probs"),
+        ({"inputs": torch.zeros(60, 4, 5, 5, dtype=torch.uint8)}, "inputs"),
         ({"log_probs": torch.zeros(0, 4), "target": torch.zeros(0).long()}, "log_probs"),
         ({"log_probs": torch.full((60, 4), torch.nan)}, "log_probs"),
         ({"log_probs": torch.zeros(60, 1), "class_names": "a"}, "log_probs"),
@@ -310,7 +314,7 @@ def test_suspects_are_looked_for_among_all_rows_by_folds(tmp_path, capsys):
     command = ["report", str(tmp_path), "--suspects", "cross-validate", "--quiet"]
     assert main(command) == 0
     suspects = lines(tmp_path / "suspects.csv")
-    assert {row["split"] for row in suspects} == {"train", "test"}
+    assert {row["split"] for row in suspects} == {"train", "validation", "test"}
     page = Parsed((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "in five folds" in page.text()
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
@@ -318,3 +322,84 @@ def test_suspects_are_looked_for_among_all_rows_by_folds(tmp_path, capsys):
     capsys.readouterr()
     assert main(["report", str(tmp_path), "--suspects", "everywhere"]) == 2
     assert "--suspects must be one of" in capsys.readouterr().err
+
+
+def test_a_threshold_answers_the_rows_that_are_as_sure(tmp_path):
+    probs = torch.tensor([[1.0, 0.0]] * 90 + [[0.6, 0.4]] * 10)
+    target = torch.tensor([0] * 81 + [1] * 9 + [0] * 10)
+    written(tmp_path, probs.log(), target)
+    curve = json.loads(page_script(tmp_path / "report.html"))
+    for share, threshold, accuracy in curve:
+        sure = probs.max(1).values >= threshold
+        assert share == pytest.approx(100.0 * sure.double().mean())
+        right = probs.argmax(1) == target
+        assert accuracy == pytest.approx(100.0 * right[sure].double().mean())
+    assert {round(share) for share, *_ in curve} == {90, 100}
+
+
+def page_script(file):
+    text = file.read_text(encoding="utf-8")
+    return text.partition('id="curve">')[2].partition("</script>")[0]
+
+
+def test_what_is_confused_among_the_other_classes_is_not_called_right(tmp_path):
+    log_probs, target = made(600, 60, sharpness=0.0)
+    written(tmp_path, log_probs, target)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    matrix = text.partition('class="plain matrix"')[2].partition("</table>")[0]
+    assert "(other)" in matrix
+    diagonal = [int(n) for n in re.findall(r'class="diagonal">(\d+)<', matrix)]
+    assert len(diagonal) == 20
+    assert sum(diagonal) <= int((log_probs.argmax(1) == target).sum())
+
+
+def test_files_of_others_are_left_as_they_are(tmp_path):
+    log_probs, target = made()
+    mine = tmp_path / "predictions.csv"
+    mine.write_text("mine,and,nobody's\n")
+    with raises(ValueError, "write: path"):
+        written(tmp_path, log_probs, target)
+    assert [file.name for file in tmp_path.iterdir()] == ["predictions.csv"]
+    assert mine.read_text().startswith("mine")
+    (tmp_path / "other" / "folder.html").mkdir(parents=True)
+    for file in ("other/data.csv", "other/folder.html", "other"):
+        with raises(ValueError, "write: path"):
+            report.write(tmp_path / file, log_probs, target, class_names="abcd")
+    assert [file.name for file in (tmp_path / "other").iterdir()] == ["folder.html"]
+
+
+def test_rows_that_a_refitted_run_was_trained_on_do_not_judge_it(tmp_path):
+    data = load_data("digits")
+    config = RunConfig("digits", "softmax", train_per_class=5, epochs=1, refit=True)
+    run = train(config, tmp_path, data=data, progress=False)
+    report.write_report(run, data)
+    assert {row["split"] for row in lines(tmp_path / "predictions.csv")} == {"test"}
+
+
+def test_confusions_are_of_the_test_rows(tmp_path):
+    data = load_data("digits")
+    config = RunConfig("digits", "softmax", train_per_class=2, validation_per_class=20, epochs=1)
+    run = train(config, tmp_path, data=data, progress=False)
+    written = report.write_report(run, data)
+    wrong = sum(pair.total for pair in written.confused)
+    assert wrong == round(run.metrics["test"]["error"] * len(data.test) / 100)
+    rows = lines(tmp_path / "classes.csv")
+    assert sum(int(row["rows"]) for row in rows) == len(data.test)
+
+
+def test_a_comparison_of_one_head_has_the_report_of_its_run(tmp_path):
+    small = ["--data", "digits", "--train-per-class", "5", "--epochs", "1", "--quiet"]
+    command = ["compare", *small, "--heads", "dropmax", "--seeds", "1", "--out", str(tmp_path)]
+    assert main(command) == 0
+    assert "dropmax on digits" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_texts_of_many_languages_are_shown_as_they_are():
+    for text in (
+        "می\u200cخواهم",
+        "全角\u3000空白",
+        "vingt\u00a0euros",
+        "\U0001f469\u200d\U0001f52c",
+    ):
+        assert readable(text) == text
+    assert readable("a\x00b\ud800\u202e") == "a\ufffdb\ufffd\ufffd"

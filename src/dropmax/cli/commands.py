@@ -132,7 +132,8 @@ def train(
     typer.echo(f"The run is in {out}.")
     if not no_report and (written := reports.write_report(run, data_set)):
         for pair in written.confused[:CONFUSED]:
-            label, answer = run.class_names[pair.first], run.class_names[pair.second]
+            both = (run.class_names[pair.first], run.class_names[pair.second])
+            label, answer = (" ".join(name.split()) for name in both)
             counts = f"{pair.forth}; the other way: {pair.back}"
             typer.echo(f"{label} taken for {answer}: {counts}")
         _say_report(written.file)
@@ -385,7 +386,7 @@ def predict(
         nothing = _check.Verbatim("none")
         _check.fail("files", "be named where there is no --text", nothing, "name some, or -")
     if out is not None:
-        lines.check_file(out, given)
+        lines.check_file(out, given, run)
     loaded = training.load_run(run)
     found = predictions_of(
         loaded,

@@ -14,13 +14,17 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON = (".jsonl", ".json")
 
 
-def check_file(out: Path, files: Iterable[Path]) -> None:
-    """The file to write ends in a format that we write, and is none of those that are read."""
+def check_file(out: Path, files: Iterable[Path], run: Path) -> None:
+    """The file to write ends in a format that we write, and is none of those that are read, nor of
+    a run.
+    """
     if out.suffix.lower() not in (*SEPARATORS, *JSON):
         must = f"end in {', '.join((*SEPARATORS, *JSON))}"
         _check.fail("out", must, str(out), "name another file")
     if out.is_dir():
         _check.fail("out", "be a file", str(out), "name another")
+    if out.is_file() and run.resolve() in out.resolve().parents:
+        _check.fail("out", "be no file of the run", str(out), "name another file")
     if out.resolve() in map(Path.resolve, files):
         _check.fail("out", "be another file than those to predict", str(out), "name another")
 

@@ -16,7 +16,10 @@ from dropmax.heads import Scores
 from dropmax.report.classes import class_counts
 from dropmax.report.page import Compared, page
 from dropmax.report.rows import Rows
-from dropmax.report.spreadsheets import write_spreadsheets
+from dropmax.report.spreadsheets import check_spreadsheets, write_spreadsheets
+
+NORMALIZED = 0.01
+"""How far the logarithm of a row's sum of probabilities may be from 0."""
 
 
 class Written(NamedTuple):
@@ -97,8 +100,13 @@ def write(
         if given is not None and len(given) != length:
             got = _check.Verbatim(f"{len(given)}")
             _check.fail(argument, f"be {length}", got, "pass one for each")
-    if isinstance(inputs, Tensor) and (inputs.ndim != 4 or inputs.dtype != torch.uint8):
-        must = "be pictures uint8 [N, C, H, W], or texts"
+    if not (log_probs.detach().float().logsumexp(1).abs() < NORMALIZED).all():
+        must = "be normalized: the probabilities of a row sum to 1"
+        _check.fail("log_probs", must, log_probs, "take log_softmax of logits")
+    if isinstance(inputs, Tensor) and (
+        inputs.ndim != 4 or inputs.dtype != torch.uint8 or inputs.shape[1] not in (1, 3)
+    ):
+        must = "be pictures uint8 [N, C, H, W], C = 1 or 3, or texts"
         _check.fail("inputs", must, inputs, "pass them as they are")
     retain_probs = None
     if scores is not None and scores.retain_logits is not None:
@@ -106,6 +114,7 @@ def write(
         retain_probs = scores.retain_logits.detach().cpu().float().sigmoid()
     seen: dict[str, Any] = {}
     if isinstance(inputs, Tensor):
+        inputs = inputs.cpu()
         seen = {"pictures": inputs, "keys": _keys(inputs)}
     elif inputs is not None:
         cells = [(str(text),) for text in inputs]
@@ -134,9 +143,13 @@ def write_rows(
     """Write the page of rows, and the spreadsheets beside it; suspect labels may be of other rows,
     those of a cross-validation.
     """
+    if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
+        _check.fail("path", "be a file that ends in .html", str(path), "name another")
+    check_spreadsheets(path.parent)
     make_folder(path.parent)
-    pairs = confusions(rows.answer, rows.target)
-    classes = class_counts(rows.answer, rows.target, len(rows.class_names), pairs)
+    judging = rows.judging()
+    pairs = confusions(judging.answer, judging.target)
+    classes = class_counts(judging.answer, judging.target, len(rows.class_names), pairs)
     made = page(
         rows, pairs, classes, title=title, about=about, comparison=comparison, suspects=suspects
     )

@@ -38,19 +38,19 @@ const slider = document.getElementById("slider");
 const answer = document.getElementById("answered");
 function slide() {
   const [share, threshold, accuracy] = curve[100 - Number(slider.value)];
-  answer.textContent = `If you answer where the probability is at least ${threshold.toFixed(3)}, ` +
+  answer.textContent = `If you answer where the probability is at least ${threshold}, ` +
     `${share.toFixed(1)} % are answered, and ${accuracy.toFixed(1)} % of these answers are right.`;
 }
 slider.addEventListener("input", slide);
 slide();
 
-function open() {
-  const named = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  const fold = named && named.closest("details");
-  if (!fold) return;
-  fold.hidden = false;
-  fold.open = true;
-  fold.scrollIntoView();
+function follow() {
+  const named = document.getElementById(location.hash.slice(1));
+  if (!named) return;
+  named.hidden = false;
+  const fold = named.closest("details");
+  if (fold) fold.hidden = !(fold.open = true);
+  named.scrollIntoView();
 }
-addEventListener("hashchange", open);
-open();
+addEventListener("hashchange", follow);
+follow();

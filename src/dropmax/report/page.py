@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -28,6 +29,9 @@ LISTED = 1_000
 """Classes that are listed, those with the most errors where there are more."""
 LONGEST = 300
 """Characters of a text that are shown."""
+REPLACED = "\N{REPLACEMENT CHARACTER}"
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""What turns the direction of texts; names stand in an element that keeps them to themselves."""
 SHARES = (100, 95, 90, 80, 70, 50)
 """Of the rows that are answered, in percent, as a table shows them."""
 
@@ -136,7 +140,7 @@ def page(
         counts={name: rows.splits.count(name) for name in dict.fromkeys(rows.splits) if name},
         pairs=[(pair, shown.some(_of_pair(rows, pair))) for pair in pairs[:PAIRS]],
         num_pairs=len(pairs),
-        matrix=_matrix(rows, pairs),
+        matrix=_matrix(judging, pairs),
         classes=listed,
         few=FEW,
         suspects=others.some(suspected[:SUSPECTS]),
@@ -171,9 +175,14 @@ def _own(environment: Any, file: str) -> Any:
 def readable(text: str, longest: int = LONGEST) -> str:
     """A text of people's as a page can hold it: cut, and without what is no character there."""
     cut = text[:longest] + "…" * (len(text) > longest)
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in cut
-    )
+    return "".join(REPLACED if _is_odd(c) else c for c in cut)
+
+
+def _is_odd(character: str) -> bool:
+    """Whether it is a control character, half of another, or turns the direction of texts."""
+    if character in "\n\t\r":
+        return False
+    return unicodedata.category(character) in ("Cc", "Cs") or character in TURNING
 
 
 class _Rows:
@@ -237,16 +246,18 @@ def _summary(rows: Rows) -> dict[str, Any]:
 def _of_pair(rows: Rows, pair: Confusion) -> list[int]:
     """The most surprising rows of a pair."""
     ways = ((pair.first, pair.second), (pair.second, pair.first))
-    of_pair = sum((rows.target == label) & (rows.answer == answer) for label, answer in ways)
-    found = torch.nonzero(torch.as_tensor(of_pair)).flatten()
+    of_pair = torch.zeros_like(rows.judged)
+    for label, answer in ways:
+        of_pair |= (rows.target == label) & (rows.answer == answer)
+    found = torch.nonzero(of_pair & rows.judged).flatten()
     return found[rows.surprise[found].argsort(descending=True, stable=True)][:OF_PAIR].tolist()
 
 
 class Matrix(NamedTuple):
-    """Counts by label and answer `[M, M]`; the last may be all other classes."""
+    """Counts by label and answer `[M, M]`; the last may be all other classes, among which none."""
 
     names: Sequence[str]
-    counts: Sequence[Sequence[int]]
+    counts: Sequence[Sequence[int | None]]
     most: int
 
 
@@ -262,10 +273,13 @@ def _matrix(rows: Rows, pairs: Sequence[Confusion]) -> Matrix:
     cells = place[rows.target] * side + place[rows.answer]
     counts = cells.bincount(minlength=side * side).view(side, side)
     names = [rows.class_names[k] for k in chosen] + ["(other)"] * has_others
+    shown: list[list[int | None]] = counts.tolist()
+    if has_others:
+        shown[-1][-1] = None  # right or wrong, of any of them
     apart = counts.clone().fill_diagonal_(0)
     if has_others:
         apart[-1] = apart[:, -1] = 0
-    return Matrix(names, counts.tolist(), int(apart.max()))
+    return Matrix(names, shown, int(apart.max()))
 
 
 def figure_uri(figure: Any) -> str:

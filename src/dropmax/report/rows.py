@@ -70,9 +70,15 @@ class Rows:
     def __len__(self) -> int:
         return len(self.target)
 
-    def judging(self) -> "Rows":
+    @cached_property
+    def judged(self) -> Tensor:
         """The test rows, by which a classifier is judged; all where none is known to be one."""
-        return self.part([n for n, split in enumerate(self.splits) if split == TEST]) or self
+        found = torch.tensor([split == TEST for split in self.splits])
+        return found if found.any() else torch.ones_like(found)
+
+    def judging(self) -> "Rows":
+        """What the classifier says of the rows by which it is judged."""
+        return self.part(torch.nonzero(self.judged).flatten().tolist())
 
     def part(self, which: Sequence[int]) -> "Rows":
         """What the classifier says of some of the rows, without what a person sees of them."""

@@ -60,6 +60,8 @@ def write_report(
         _check.fail("data", "be those of the run", got, "load its data set")
     splits = draw(run.config, data)
     rows = rows_of(run, splits)
+    suspects = None if held_out is None else _judged_by_folds(run, held_out)
+    rows = rows or suspects
     if rows is None:
         return None
     about = {
@@ -72,20 +74,21 @@ def write_report(
     title = f"{run.config.head} on {Path(run.config.data).name}"
     file = run.path / REPORT if path is None else Path(path)
     about = {name: said for name, said in about.items() if said}
-    suspects = None
-    if held_out is not None:
-        data_of_all = held_out.data
-        suspects = Rows(
-            held_out.log_probs,
-            data_of_all.target,
-            run.class_names,
-            data_of_all.ids,
-            held_out.splits,
-            **_seen(run, data_of_all),
-            keys=data_of_all.keys,
-            retain_probs=held_out.retain_probs,
-        )
     return write_rows(file, rows, title=title, about=about, suspects=suspects)
+
+
+def _judged_by_folds(run: Run, held_out: HeldOut) -> Rows:
+    """The rows of a cross-validation."""
+    return Rows(
+        held_out.log_probs,
+        held_out.data.target,
+        run.class_names,
+        held_out.data.ids,
+        held_out.splits,
+        **_seen(run, held_out.data),
+        keys=held_out.data.keys,
+        retain_probs=held_out.retain_probs,
+    )
 
 
 def write_comparison(
@@ -98,7 +101,7 @@ def write_comparison(
 
     What two heads say of the same rows is shown of the first seed: of the first DropMax, if there
     is one, and of softmax; else of the first two heads. The rest of the page is of the first of
-    them.
+    them. With one head it is the report of its first run.
 
     Args:
         lines: As `dropmax.compare.compare` returns them.
@@ -107,7 +110,7 @@ def write_comparison(
         path: The HTML file; report.html in the folder if None.
 
     Returns:
-        `Written`; None where there is one head, or neither a validation nor a test row.
+        `Written`; None where neither a validation nor a test row is there.
 
     Raises:
         ValueError: If there are no lines, or a run is missing or does not fit the data.
@@ -116,17 +119,16 @@ def write_comparison(
     first = [config for config in configs if config.seed == configs[0].seed]
     shown = _side_by_side(first)
     if len(shown) < 2:
-        return None
+        run = load_run(run_folder(folder, shown[0]))
+        return write_report(run, data, Path(folder, REPORT) if path is None else path)
     runs = [load_run(run_folder(folder, config)) for config in shown]
     splits = draw(runs[0].config, data)
     rows, other = (rows_of(run, splits) for run in runs)
     if rows is None or other is None:
         return None
     mine, its = (NAMES.get(run.config.head, run.config.head) for run in runs)
-    judged = torch.tensor([split == TEST for split in rows.splits])
-    judged = judged if judged.any() else ~judged
     here, there = (
-        torch.nonzero(one & judged).flatten()
+        torch.nonzero(one & rows.judged).flatten()
         for one in (~rows.wrong & other.wrong, rows.wrong & ~other.wrong)
     )
     counts = len(here), len(there)
@@ -178,6 +180,8 @@ def rows_of(run: Run, splits: Splits) -> Rows | None:
         (name, split) for name, split in splits._asdict().items() if name in (VALIDATION, TEST)
     ]
     judged = [(name, split) for name, split in judged if len(split)]
+    if run.config.refit:  # it was trained on the validation rows, too
+        judged = [(name, split) for name, split in judged if name == TEST]
     if not judged:
         return None
     classifier = run.classifier()

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from dropmax import _check
 from dropmax._files import write_whole
 from dropmax.analysis import Confusion
 from dropmax.data.cells import JOINT, guarded
@@ -13,7 +14,27 @@ from dropmax.report.rows import Rows
 
 PREDICTIONS, CONFUSIONS = "predictions.csv", "confusions.csv"
 CLASSES, SUSPECTS = "classes.csv", "suspects.csv"
+HEADINGS = {
+    PREDICTIONS: "id,split,",
+    CONFUSIONS: "label,answer,rows",
+    CLASSES: "class,rows,wrong,",
+    SUSPECTS: "id,split,",
+}
+"""How the first lines of ours begin."""
+
 Line = Sequence[str]
+
+
+def check_spreadsheets(folder: Path) -> None:
+    """Where one of the files is to be, there is none that is somebody else's."""
+    for name, heading in HEADINGS.items():
+        file = folder / name
+        if not file.is_file():
+            continue
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            if not stream.readline().startswith(heading):
+                must = f"have no other {name} beside it"
+                _check.fail("path", must, str(file), "name a file in another folder")
 
 
 def write_spreadsheets(

@@ -1,18 +1,21 @@
 """How far probabilities can be trusted: calibration, accuracy by coverage, sizes of sets."""
 
+import bisect
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from dropmax.analysis.conformal import class_scores, scores_of_target, sets_at
-from dropmax.metrics import coverage as coverage_of
 from dropmax.metrics import reliability
 from dropmax.report.figures import COLORS, axes_of
 from dropmax.report.rows import TEST, VALIDATION, Rows
 
 LEVELS = (0.8, 0.85, 0.9, 0.95, 0.99)
 """The levels of the sets that are counted."""
+SHOWN = 1e6
+"""A threshold is rounded down to a part of this, so that it answers no fewer rows."""
 SHARES = tuple(range(100, 0, -1))
 """Of the rows that are answered, in percent."""
 
@@ -46,14 +49,19 @@ class SetSize(NamedTuple):
 
 
 def answered(rows: Rows) -> list[Answered]:
-    """What is answered by the share of the rows, the surest first."""
-    curve = coverage_of(rows.log_probs, rows.target)
-    surest = rows.probability.sort(descending=True).values
+    """What is answered by the share of the rows, the surest first.
+
+    Rows that are as sure as the last of them are answered, too, so that it may be more.
+    """
+    order = rows.probability.argsort(descending=True, stable=True)
+    surest, right = rows.probability[order].tolist(), (~rows.wrong)[order].long().cumsum(0)
     found = []
     for share in SHARES:
-        place = max(round(len(rows) * share / 100.0), 1) - 1
-        accuracy = 100.0 - float(curve.error[place])
-        found.append(Answered(float(curve.coverage[place]), float(surest[place]), accuracy))
+        wanted = max(round(len(rows) * share / 100.0), 1)
+        threshold = math.floor(surest[wanted - 1] * SHOWN) / SHOWN
+        count = bisect.bisect_right(surest, -threshold, key=lambda probability: -probability)
+        accuracy = 100.0 * int(right[count - 1]) / count
+        found.append(Answered(100.0 * count / len(rows), threshold, accuracy))
     return found
 
 

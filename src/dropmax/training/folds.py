@@ -1,5 +1,6 @@
 """What is said of every row by a classifier that was not trained on it: cross-validation."""
 
+import hashlib
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from dropmax.data import DataSet, LabeledData
 from dropmax.data.splits import folds
 from dropmax.training.classifier import predict
 from dropmax.training.fit import train
+from dropmax.training.rows import draw
 from dropmax.training.run import Run
 
 FOLDS = "folds"
@@ -67,15 +69,29 @@ def held_out(
     for name, split in (("validation", data.validation), ("test", data.test)):
         whole = whole.joined(split) if len(split) else whole
         splits += [name] * len(split)
-    config = replace(run.config, train_per_class=None, validation_per_class=0)
+    drawn = set() if len(data.validation) else set(draw(run.config, data).validation.ids)
+    splits[: len(data.train)] = [
+        "validation" if row in drawn else "train" for row in data.train.ids
+    ]
+    config = replace(
+        run.config,
+        train_per_class=None,
+        validation_per_class=0,
+        validation_fraction=None,
+        test_fraction=None,
+        split="fraction",
+    )
     order: list[int] = []
     found = []
-    for number, fold in enumerate(folds(whole, len(data.class_names), num_folds, config.seed)):
+    parted = folds(whole, len(data.class_names), num_folds, config.seed)
+    for number, fold in enumerate(filter(None, parted)):
         kept = set(fold)
         rest = [n for n in range(len(whole)) if n not in kept]
-        none = whole.rows([])
-        part = replace(data, train=whole.rows(rest), validation=none, test=whole.rows(fold))
-        folder = run.path / FOLDS / f"fold-{number}"
+        test, none = whole.rows(fold), whole.rows([])
+        digest = hashlib.sha256(b"".join([data.digest.encode(), *sorted(test.keys)])).hexdigest()
+        rows = {"train": whole.rows(rest), "validation": none, "test": test, "digest": digest}
+        part = replace(data, **rows)  # type: ignore[arg-type]
+        folder = run.path / FOLDS / f"{number}-of-{num_folds}"
         of_fold = train(config, folder, data=part, progress=progress, examples=False, **options)
         classifier = of_fold.classifier()
         method, scaling = of_fold.method_and_scaling(classifier)

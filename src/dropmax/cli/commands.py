@@ -329,8 +329,8 @@ def report(
             judged = training.held_out(run, data_set, progress=not quiet, threads=threads)
         written = reports.write_report(run, data_set, out, held_out=judged)
     if written is None:
-        must = "have validation or test rows, and a comparison two heads"
-        _check.fail("folder", must, str(folder), "name another")
+        remedy = f"train with some, or look among all rows by --suspects {CROSS_VALIDATE}"
+        _check.fail("folder", "have validation or test rows", str(folder), remedy)
     _say_report(written.file)
 
 
@@ -498,7 +498,7 @@ def _run_config(given: Mapping[str, Any], **others: Any) -> Any:
 
 def _say_report(file: Path | None) -> None:
     if file is not None:
-        typer.echo(f"What it confuses and how far you can trust it: {file}")
+        typer.echo(f"The report, what it confuses and how far you can trust it: {file}")
 
 
 def _print_metrics(metrics: dict[str, float]) -> None:

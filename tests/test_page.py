@@ -399,3 +399,29 @@ def test_texts_of_many_languages_are_shown_as_they_are():
     for text in (joined, wide, kept, "\U0001f469\u200d\U0001f52c"):
         assert readable(text) == text
     assert readable("a\x00b\ud800\u202e") == "a\ufffdb\ufffd\ufffd"
+
+
+@pytest.mark.parametrize("seen", ["pictures", "texts"])
+def test_a_page_is_small_whatever_it_holds(seen, tmp_path):
+    count, classes = 1_200, 1_000
+    log_probs, target = made(count, classes, sharpness=0.0)
+    inputs = torch.randint(256, (count, 3, 48, 48), dtype=torch.uint8)
+    if seen == "texts":
+        inputs = ["\U0001f600" * 1_000] * count
+    report.write(
+        tmp_path / "report.html",
+        log_probs,
+        target,
+        class_names=["\u03b4" * 150 + str(k) for k in range(classes)],
+        inputs=inputs,
+        ids=["\u03b4" * 200 + str(n) for n in range(count)],
+        scores=Scores(log_probs, torch.ones(count, classes)),
+    )
+    assert (tmp_path / "report.html").stat().st_size < 5_000_000
+
+
+def test_the_matrix_leads_to_the_pairs(tmp_path):
+    page = written(tmp_path, *made())
+    links = {a["href"] for a in page.of("a") if a["href"].startswith("#pair")}
+    pairs = {f"#{a['id']}" for a in page.of("details") if a.get("class") == "pair"}
+    assert links == pairs

@@ -19,7 +19,7 @@ from dropmax.report.dark import START, STYLE
 from dropmax.report.rows import SURE, TAGS, UNSURE, Rows
 from dropmax.report.thumbnails import Thumbnails
 
-PAIRS, OF_PAIR = 100, 8
+PAIRS, OF_PAIR = 100, 6
 """How many pairs of confused classes are listed, and how many rows of each are shown."""
 MATRIX = 20
 """Classes of the matrix; the rest is one more, "(other)"."""
@@ -27,8 +27,6 @@ TELLING, RIGHT, SUSPECTS = 200, 20, 50
 """Rows that are shown: the most telling, some that are right, and some whose label is suspect."""
 LISTED = 1_000
 """Classes that are listed, those with the most errors where there are more."""
-LONGEST = 300
-"""Characters of a text that are shown."""
 REPLACED = "\N{REPLACEMENT CHARACTER}"
 TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """What turns the direction of texts; names stand in an element that keeps them to themselves."""
@@ -48,6 +46,7 @@ class Compared(NamedTuple):
         p_value: Of as different counts where both heads are equally good (McNemar, exact).
         here: Rows that the first head alone is right on.
         there: Rows that the second head alone is right on.
+        others: By such a row the second head's name, its answer and the probability of it.
     """
 
     verdict: Sequence[str]
@@ -58,6 +57,7 @@ class Compared(NamedTuple):
     p_value: float
     here: Sequence[int]
     there: Sequence[int]
+    others: Mapping[int, tuple[str, str, float]]
 
 
 class Likely(NamedTuple):
@@ -129,6 +129,9 @@ def page(
     suspected = others.rows.suspects()
     judging = rows.judging()
     curve, sizes = trust.answered(judging), trust.set_sizes(rows)
+    # those that have their pictures first, while there is room
+    suspect = others.some(suspected[:SUSPECTS])
+    telling = shown.some([*rows.telling(TELLING), *rows.right(RIGHT)])
     return environment.get_template("page.html").render(
         title=title,
         about=about,
@@ -139,14 +142,15 @@ def page(
         summary=_summary(judging),
         counts={name: rows.splits.count(name) for name in dict.fromkeys(rows.splits) if name},
         pairs=[(pair, shown.some(_of_pair(rows, pair))) for pair in pairs[:PAIRS]],
+        pair_of={tuple(sorted((pair.first, pair.second))) for pair in pairs[:PAIRS]},
         num_pairs=len(pairs),
         matrix=_matrix(judging, pairs),
         classes=listed,
         few=FEW,
-        suspects=others.some(suspected[:SUSPECTS]),
+        suspects=suspect,
         num_suspects=len(suspected),
         is_cross_validated=suspects is not None,
-        telling=shown.some([*rows.telling(TELLING), *rows.right(RIGHT)]),
+        telling=telling,
         tags={name: int(has.sum()) for name, has in rows.tags().items()},
         sure=SURE,
         unsure=UNSURE,
@@ -161,7 +165,6 @@ def page(
         comparison=comparison,
         versus=comparison and [shown.some(comparison.here), shown.some(comparison.there)],
         thumbnails=shown.thumbnails,
-        gated=rows.retain_probs is not None,
     )
 
 
@@ -172,7 +175,7 @@ def _own(environment: Any, file: str) -> Any:
     return Markup(environment.loader.get_source(environment, file)[0])
 
 
-def readable(text: str, longest: int = LONGEST) -> str:
+def readable(text: str, longest: int) -> str:
     """A text of people's as a page can hold it: cut, and without what is no character there."""
     cut = text[:longest] + "…" * (len(text) > longest)
     return "".join(REPLACED if _is_odd(c) else c for c in cut)
@@ -257,6 +260,7 @@ class Matrix(NamedTuple):
     """Counts by label and answer `[M, M]`; the last may be all other classes, among which none."""
 
     names: Sequence[str]
+    classes: Sequence[int]
     counts: Sequence[Sequence[int | None]]
     most: int
 
@@ -279,7 +283,7 @@ def _matrix(rows: Rows, pairs: Sequence[Confusion]) -> Matrix:
     apart = counts.clone().fill_diagonal_(0)
     if has_others:
         apart[-1] = apart[:, -1] = 0
-    return Matrix(names, shown, int(apart.max()))
+    return Matrix(names, [*chosen, *[-1] * has_others], shown, int(apart.max()))
 
 
 def figure_uri(figure: Any) -> str:

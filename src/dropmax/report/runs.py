@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dropmax import _check
 from dropmax.compare import run_folder
@@ -132,6 +133,11 @@ def write_comparison(
         for one in (~rows.wrong & other.wrong, rows.wrong & ~other.wrong)
     )
     counts = len(here), len(there)
+    here, there = _most_surprising(other, here), _most_surprising(rows, there)
+    said = {
+        n: (its, runs[1].class_names[int(other.answer[n])], float(other.probability[n]))
+        for n in [*here.tolist(), *there.tolist()]
+    }
     compared = Compared(
         verdict(lines),
         table_rows(lines, NAMES),
@@ -139,14 +145,20 @@ def write_comparison(
         (mine, its),
         counts,
         mcnemar(*counts),
-        here[:SHOWN].tolist(),
-        there[:SHOWN].tolist(),
+        here.tolist(),
+        there.tolist(),
+        said,
     )
     name = Path(runs[0].config.data).name
     about = {"data": name, "shown below": f"{runs[0].config.head}, seed {runs[0].config.seed}"}
     file = Path(folder, REPORT) if path is None else Path(path)
     title = f"{len({config.head for config in configs})} heads on {name}"
     return write_rows(file, rows, title=title, about=about, comparison=compared)
+
+
+def _most_surprising(rows: Rows, which: Tensor) -> Tensor:
+    """Of some rows, those whose label the head that is wrong on them expects least."""
+    return which[rows.surprise[which].argsort(descending=True, stable=True)][:SHOWN]
 
 
 def _side_by_side(configs: Sequence[RunConfig]) -> list[RunConfig]:

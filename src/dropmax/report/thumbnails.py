@@ -11,7 +11,7 @@ SHARP = 48
 """Pictures up to so many pixels are kept as they are, without loss."""
 LARGE = 64
 """Smaller pictures are enlarged to about so many pixels where they are shown."""
-BYTES = 3_000_000
+BYTES = 1_800_000
 """Of all of them, as text."""
 
 

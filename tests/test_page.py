@@ -18,7 +18,7 @@ from dropmax.data import load_data
 from dropmax.metrics import error_interval
 from dropmax.report.page import readable
 from dropmax.report.runs import mcnemar
-from dropmax.training import RunConfig, load_run, train
+from dropmax.training import RunConfig, data_for, load_run, train
 from dropmax.training.classifier import predict
 
 VOID = {"meta", "br", "img", "input", "link", "hr", "wbr"}
@@ -295,6 +295,13 @@ def test_a_difference_is_settled_where_its_interval_leaves_out_zero(errors, expe
     assert ("not settled" in sentence) == (expected == "not settled")
 
 
+def test_without_softmax_there_is_no_verdict():
+    heads = [*seeds_of("attention", [9.0, 10.0]), *seeds_of("dropmax", [1.0, 2.0])]
+    (sentence,) = report.verdict(heads)
+    assert "makes" not in sentence
+    assert report.verdict(seeds_of("dropmax", [1.0])) == []
+
+
 def test_train_writes_a_report_unless_it_is_told_not_to(tmp_path, capsys):
     small = ["--data", "digits", "--train-per-class", "5", "--epochs", "1", "--quiet"]
     assert main(["train", *small, "--out", str(tmp_path / "a")]) == 0
@@ -425,3 +432,23 @@ def test_the_matrix_leads_to_the_pairs(tmp_path):
     links = {a["href"] for a in page.of("a") if a["href"].startswith("#pair")}
     pairs = {f"#{a['id']}" for a in page.of("details") if a.get("class") == "pair"}
     assert links == pairs
+
+
+def test_cells_of_a_table_are_told_as_a_person_reads_them(tmp_path):
+    rows = []
+    for n in range(60):
+        is_open, color = "true" if n % 3 else "false", "" if n == 4 else "red"
+        rows.append(f"2024-04-{1 + n % 28:02d},{is_open},{n / 2},{color},{'ab'[n % 2]}")
+    file = tmp_path / "table.csv"
+    file.write_text("day,open,size,color,label\n" + "\n".join(rows) + "\n")
+    config = RunConfig(str(file), "softmax", label_column="label", epochs=1)
+    data = data_for(config)
+    run = train(config, tmp_path / "run", data=data, progress=False)
+    report.write_report(run, data)
+    found = lines(tmp_path / "run" / "predictions.csv")
+    assert found
+    for row in found:
+        day, is_open, size, color, label = rows[int(row["id"])].split(",")
+        assert (row["day"], row["open"], row["color"]) == (day, is_open, color)
+        assert float(row["size"]) == float(size)
+        assert row["label"] == label

@@ -108,6 +108,24 @@ def read(kind: str, cells: Any) -> Values:
     return Values(np.array([math.nan if v is None else v for v in parsed], dtype=float), found)
 
 
+def told(kind: str, value: object) -> str:
+    """A value of a kind as a person reads it; nothing for a gap.
+
+    Examples:
+        >>> from dropmax.data.record import told
+        >>> told("date", 86400.0), told("boolean", 1.0), told("number", 0.5), told("number", None)
+        ('1970-01-02', 'true', '0.5', '')
+    """
+    if value is None:
+        return ""
+    if kind == "boolean":
+        return next(name for name, number in BOOLEANS.items() if number == value)
+    if kind == "date":
+        moment = EPOCH + timedelta(seconds=float(str(value)))
+        return str(moment.date() if moment.time() == time() else moment)
+    return str(value)
+
+
 def values_of(
     kinds: Mapping[str, str], cells: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[int, list[str]]]:

@@ -12,6 +12,7 @@ from dropmax import _check
 from dropmax.compare import run_folder
 from dropmax.compare.summary import BASELINE
 from dropmax.data import DataSet, LabeledData, Splits
+from dropmax.data.record import told
 from dropmax.report.figures import FIGURES
 from dropmax.report.files import Written, write_rows
 from dropmax.report.names import NAMES
@@ -226,7 +227,9 @@ def _seen(run: Run, data: LabeledData) -> dict[str, Any]:
         return {"pictures": data.inputs}
     if run.record is None:
         return {"columns": ("text",), "cells": [(text,) for text in data.texts]}
+    kinds = run.record.kinds
     cells = [
-        [str("" if cell is None else cell) for cell in json.loads(text)] for text in data.texts
+        [told(kind, cell) for kind, cell in zip(kinds.values(), json.loads(text), strict=True)]
+        for text in data.texts
     ]
-    return {"columns": tuple(run.record.kinds), "cells": cells}
+    return {"columns": tuple(kinds), "cells": cells}

@@ -30,9 +30,12 @@ def verdict(lines: Sequence[Mapping[str, Any]]) -> list[str]:
         >>> verdict(lines)
         ['DropMax makes 4.0 points fewer errors than softmax: not settled by 1 seed.']
     """
+    found = summarize(lines)
+    if len(found) > 1 and not any(one.differences for one in found):
+        return [f"No verdict: {NAMES[BASELINE]} isn't among the heads."]
     return [
         _sentence(NAMES.get(one.head, one.head), one.differences["error"])
-        for one in summarize(lines)
+        for one in found
         if "error" in one.differences
     ]
 

@@ -404,8 +404,9 @@ def test_a_comparison_of_one_head_has_the_report_of_its_run(tmp_path):
 def test_texts_of_many_languages_are_shown_as_they_are():
     joined, wide, kept = "\u0645\u06cc\u200c\u062e", "\u5168\u3000\u89d2", "vingt\u00a0euros"
     for text in (joined, wide, kept, "\U0001f469\u200d\U0001f52c"):
-        assert readable(text) == text
-    assert readable("a\x00b\ud800\u202e") == "a\ufffdb\ufffd\ufffd"
+        assert readable(text, 20) == text
+    assert readable("abc", 2) == "ab…"
+    assert readable("a\x00b\ud800\u202e", 20) == "a\ufffdb\ufffd\ufffd"
 
 
 @pytest.mark.parametrize("seen", ["pictures", "texts"])

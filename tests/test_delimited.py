@@ -49,8 +49,10 @@ def test_a_sound_file_is_read_at_once_and_the_same(rows, separator, quoting, end
     assert (header, broken) == (rows[0], {})
     assert columns == [[row[place] for row in rows[1:]] for place in range(len(rows[0]))]
     for column in columns:
-        trimmed = delimited._trimmed(pyarrow.array(column, pyarrow.string())).to_pylist()
-        assert trimmed == [cell.strip() or None for cell in column]
+        for has_marks in (False, True):
+            fields = pyarrow.array(column, pyarrow.string())
+            trimmed = delimited._trimmed(fields, has_marks=has_marks).to_pylist()
+            assert trimmed == [cell.strip() or None for cell in column]
 
 
 @given(text=st.text(alphabet='ab,;" \n\r\té\ufffd', min_size=1, max_size=40), separator=SEPARATORS)

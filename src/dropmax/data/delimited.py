@@ -111,7 +111,9 @@ def read(argument: str, file: Path) -> Delimited:
     for place, name in enumerate(header):
         unnamed = f"Unnamed: {place}"
         names.append(name or (f"{unnamed}.1" if unnamed in header else unnamed))
-    table = pyarrow.table(list(map(_trimmed, columns)), names=names)
+    has_marks = MARK in text  # to look for one in each field takes longer than to read them
+    trimmed = [_trimmed(column, has_marks=has_marks) for column in columns]
+    table = pyarrow.table(trimmed, names=names)
     fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
     rows = datasets.Dataset(table, fingerprint=fingerprint)
     return Delimited(rows, broken, pyarrow.table(columns, names=names))
@@ -121,13 +123,15 @@ def _name_of(file: Path) -> str:
     return "the standard input" if file == STANDARD_INPUT else file.name
 
 
-def _trimmed(column: Any) -> Any:
+def _trimmed(column: Any, *, has_marks: bool) -> Any:
     """Fields without the spaces around them; None where nothing is left, or nothing readable."""
     import pyarrow
     from pyarrow import compute
 
     cells = compute.utf8_trim_whitespace(column)
-    unread = compute.or_(compute.equal(cells, ""), compute.match_substring(cells, MARK))
+    unread = compute.equal(cells, "")
+    if has_marks:
+        unread = compute.or_(unread, compute.match_substring(cells, MARK))
     return compute.if_else(unread, pyarrow.scalar(None, pyarrow.string()), cells)
 
 

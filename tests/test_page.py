@@ -5,6 +5,8 @@ import html.parser
 import json
 import math
 import re
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -199,7 +201,7 @@ def test_hostile_names_do_nothing(tmp_path):
     for name in ("predictions", "confusions", "classes", "suspects"):
         with (tmp_path / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
             for line in csv.reader(stream):
-                assert not any(cell.lstrip().startswith(("=", "+", "@")) for cell in line)
+                assert not any(cell.lstrip().startswith(("=", "+", "-", "@")) for cell in line)
 
 
 def test_a_page_of_a_run_is_of_its_validation_and_test_rows(tmp_path):
@@ -323,7 +325,7 @@ def test_suspects_are_looked_for_among_all_rows_by_folds(tmp_path, capsys):
     suspects = lines(tmp_path / "suspects.csv")
     assert {row["split"] for row in suspects} == {"train", "validation", "test"}
     page = Parsed((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert "in five folds" in page.text()
+    assert "judged by cross-validation" in page.text()
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     capsys.readouterr()
@@ -453,3 +455,18 @@ def test_cells_of_a_table_are_told_as_a_person_reads_them(tmp_path):
         assert (row["day"], row["open"], row["color"]) == (day, is_open, color)
         assert float(row["size"]) == float(size)
         assert row["label"] == label
+
+
+@pytest.mark.slow
+def test_of_two_processes_one_speaks_and_writes_the_report(tmp_path):
+    """Two on the CPU, as the command starts them."""
+    small = ["--data", "digits", "--train-per-class", "5", "--epochs", "1", "--quiet"]
+    two = ["--accelerator", "cpu", "--devices", "2", "--out", str(tmp_path / "run")]
+    code = "from dropmax.cli import run; run()"
+    script = tmp_path / "command.py"
+    script.write_text(code)  # which lightning starts again for the second process
+    command = [sys.executable, str(script), "train", *small, *two]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert told.count("The run is in") == 1
+    assert told.count("Report:") == 1
+    assert (tmp_path / "run" / "report.html").is_file()

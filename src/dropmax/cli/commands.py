@@ -109,6 +109,7 @@ def train(
     """
     from dropmax import report as reports
     from dropmax import training
+    from dropmax.training.fit import is_first_process
 
     config = _run_config(locals())
     data_set = training.data_for(config, data_root)
@@ -124,6 +125,8 @@ def train(
         precision=precision,
         threads=threads,
     )
+    if not is_first_process():
+        return
     if run.scaling is not None and not quiet:
         fitted = f"a temperature of {1.0 / run.scaling.scale:.2f}, fitted on validation rows"
         typer.echo(f"Predictions have {fitted}.", err=True)
@@ -498,7 +501,7 @@ def _run_config(given: Mapping[str, Any], **others: Any) -> Any:
 
 def _say_report(file: Path | None) -> None:
     if file is not None:
-        typer.echo(f"The report, what it confuses and how far you can trust it: {file}")
+        typer.echo(f"Report: {file}")
 
 
 def _print_metrics(metrics: dict[str, float]) -> None:

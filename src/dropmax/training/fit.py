@@ -191,6 +191,14 @@ def train(
     return run
 
 
+def is_first_process() -> bool:
+    """Whether this process is the only one of a run, or the one that speaks for all of them."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    known: Any = rank_zero_only
+    return int(known.rank) == 0
+
+
 def still_falls(run: Run) -> tuple[float, float] | None:
     """The last two validation NLLs of the learning curve if the last is clearly the lowest."""
     curve = [row["curve"] for row in run.history if "curve" in row]

@@ -116,6 +116,8 @@ def test_a_report_has_no_serious_fault_and_does_what_it_says(opened):
     for faults in axe.Axe().run(opened).response["violations"]:
         assert faults["impact"] not in SERIOUS, faults
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    heights = opened.locator("table.plain thead tr").evaluate_all("r => r.map(e => e.offsetHeight)")
+    assert max(heights) < 300  # no heading is squeezed to a letter a line
 
 
 def test_without_scripts_a_report_is_read_all_the_same(browser, reports):

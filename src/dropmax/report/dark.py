@@ -18,11 +18,12 @@ STYLE = """
 """What is white, black or dark grey in matplotlib's SVG turns round, on the ground of the page."""
 
 
-START = 'version="1.1">'
-"""Where the head of an SVG of matplotlib ends."""
-
-
 def follow_scheme(file: Path) -> None:
     """Let an SVG that matplotlib wrote be light on a dark page; its pictures of data stay."""
-    text = file.read_text(encoding="utf-8")
-    file.write_text(text.replace(START, START + STYLE, 1), encoding="utf-8")
+    file.write_text(following(file.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def following(text: str) -> str:
+    """The text of such an SVG."""
+    start = 'version="1.1">'
+    return text.replace(start, start + STYLE, 1)

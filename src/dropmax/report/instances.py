@@ -78,6 +78,17 @@ class Judged:
         return [n for n in reversed(self.order()) if wrong[n]][:INSTANCES]
 
 
+def check_data(run: Run, data: DataSet) -> None:
+    """The data are of the classes and the shape of a run.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    if (run.shape, run.class_names) != (data.shape, data.class_names):
+        got = _check.Verbatim(f"{data.name}, of other classes or sizes")
+        _check.fail("data", "be those of the run", got, "load its data set")
+
+
 def judge(run: Run, data: DataSet, baseline: Run | None = None) -> Judged:
     """Predict the test images by a gated run and by its baseline, or by the run alone.
 
@@ -86,9 +97,7 @@ def judge(run: Run, data: DataSet, baseline: Run | None = None) -> Judged:
             `function`.
     """
     for one in (run, baseline or run):
-        if (one.shape, one.class_names) != (data.shape, data.class_names):
-            got = _check.Verbatim(f"{data.name}, of other classes or sizes")
-            _check.fail("data", "be those of the run", got, "load its data set")
+        check_data(one, data)
     classifier = run.classifier()
     head = find_head(classifier)
     scores = scores_of(classifier, data.test.inputs, BATCH, correction=True)

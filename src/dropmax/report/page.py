@@ -15,7 +15,7 @@ from dropmax.analysis import Confusion
 from dropmax.metrics import error_interval, evaluate
 from dropmax.report import trust
 from dropmax.report.classes import FEW, ClassCount, matrix_classes
-from dropmax.report.dark import START, STYLE
+from dropmax.report.dark import following
 from dropmax.report.rows import SURE, TAGS, UNSURE, Rows
 from dropmax.report.thumbnails import Thumbnails
 
@@ -151,11 +151,11 @@ def page(
         num_suspects=len(suspected),
         is_cross_validated=suspects is not None,
         telling=telling,
-        tags={name: int(has.sum()) for name, has in rows.tags().items()},
+        tags={name: int(has.sum()) for name, has in rows.tags.items()},
         sure=SURE,
         unsure=UNSURE,
         curve=curve,
-        table=[curve[100 - share] for share in SHARES],
+        table=[curve[trust.SHARES.index(share)] for share in SHARES],
         sizes=sizes,
         figures={
             "reliability": figure_uri(trust.reliability_figure(judging)),
@@ -193,7 +193,6 @@ class _Rows:
 
     def __init__(self, rows: Rows, thumbnails: Thumbnails, *, first: int = 0) -> None:
         self.rows, self.thumbnails, self._first = rows, thumbnails, first
-        self._tags = rows.tags()
         self._one = cache(self._described)
 
     def some(self, which: Iterable[int]) -> list[Shown]:
@@ -222,7 +221,7 @@ class _Rows:
             float((-rows.surprise[n]).exp()),
             retained,
             0 if kept is None else int(kept.counts[n]),
-            [name for name in TAGS if self._tags[name][n]],
+            [name for name in TAGS if rows.tags[name][n]],
         )
 
     def _has_picture(self, n: int) -> bool:
@@ -252,8 +251,7 @@ def _of_pair(rows: Rows, pair: Confusion) -> list[int]:
     of_pair = torch.zeros_like(rows.judged)
     for label, answer in ways:
         of_pair |= (rows.target == label) & (rows.answer == answer)
-    found = torch.nonzero(of_pair & rows.judged).flatten()
-    return found[rows.surprise[found].argsort(descending=True, stable=True)][:OF_PAIR].tolist()
+    return rows.most_surprising(of_pair & rows.judged, OF_PAIR)
 
 
 class Matrix(NamedTuple):
@@ -293,5 +291,5 @@ def figure_uri(figure: Any) -> str:
     stream = io.StringIO()
     with rc_context({"svg.hashsalt": "dropmax", "svg.fonttype": "none"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})
-    text = stream.getvalue().replace(START, START + STYLE, 1)
-    return f"data:image/svg+xml;base64,{base64.b64encode(text.encode()).decode('ascii')}"
+    text = base64.b64encode(following(stream.getvalue()).encode()).decode("ascii")
+    return f"data:image/svg+xml;base64,{text}"

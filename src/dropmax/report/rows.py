@@ -127,23 +127,18 @@ class Rows:
         found = [len(labels[key]) > 1 for key in self.keys]
         return torch.tensor(found or [False] * len(self), dtype=torch.bool)
 
+    @cached_property
     def tags(self) -> dict[str, Tensor]:
         """Which rows have each tag `[N]`, by its name in `TAGS`."""
         return {name: has(self) for name, has in TAGS.items()}
 
     def telling(self, most: int) -> list[int]:
         """The rows that tell most: of each tag the most surprising, then others as surprising."""
-        by_surprise = self.surprise.argsort(descending=True, stable=True)
-        chosen: dict[int, None] = {}
-        for has in self.tags().values():
-            for n in by_surprise[has[by_surprise]][:PER_TAG].tolist():
-                chosen.setdefault(n)
-        for n in by_surprise.tolist():
-            if len(chosen) >= most:
-                break
-            chosen.setdefault(n)
-        ranked = sorted(chosen, key=lambda n: -float(self.surprise[n]))
-        return ranked[:most]
+        chosen = torch.zeros(len(self), dtype=torch.bool)
+        for has in self.tags.values():
+            chosen[self.most_surprising(has, PER_TAG)] = True
+        chosen[self.most_surprising(~chosen, max(most - int(chosen.sum()), 0))] = True
+        return self.most_surprising(chosen, most)
 
     def right(self, most: int) -> list[int]:
         """Some of the rows that are right, evenly over all of them."""
@@ -153,8 +148,12 @@ class Rows:
 
     def suspects(self) -> list[int]:
         """Rows whose label is likely wrong, the likeliest first: the wrong ones by surprise."""
-        rows = torch.nonzero(self.wrong).flatten()
-        return rows[self.surprise[rows].argsort(descending=True, stable=True)].tolist()
+        return self.most_surprising(self.wrong)
+
+    def most_surprising(self, which: Tensor, most: int | None = None) -> list[int]:
+        """Of the rows that are marked `[N]`, those whose label is expected least, in that order."""
+        rows = torch.nonzero(which).flatten()
+        return rows[self.surprise[rows].argsort(descending=True, stable=True)][:most].tolist()
 
     def told(self, n: int) -> str:
         """What a row holds, as one text."""

@@ -6,22 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from dropmax import _check
 from dropmax.compare import run_folder
 from dropmax.compare.summary import BASELINE
 from dropmax.data import DataSet, LabeledData, Splits
 from dropmax.data.record import told
 from dropmax.report.figures import FIGURES
 from dropmax.report.files import Written, write_rows
+from dropmax.report.instances import check_data
 from dropmax.report.names import NAMES
 from dropmax.report.page import Compared, figure_uri
 from dropmax.report.rows import TEST, VALIDATION, Rows
 from dropmax.report.sentences import verdict
 from dropmax.report.tables import table_rows
 from dropmax.training import HeldOut, Run, RunConfig, draw, load_run
-from dropmax.training.classifier import predict
+from dropmax.training.classifier import predict, retain_probs_of
 
 REPORT = "report.html"
 SHOWN = 12
@@ -57,9 +56,7 @@ def write_report(
         ...     write_report(run, load_data("digits")).file.name
         'report.html'
     """
-    if (run.shape, run.class_names) != (data.shape, data.class_names):
-        got = _check.Verbatim(f"{data.name}, of other classes or sizes")
-        _check.fail("data", "be those of the run", got, "load its data set")
+    check_data(run, data)
     splits = draw(run.config, data)
     rows = rows_of(run, splits)
     suspects = None if held_out is None else _judged_by_folds(run, held_out)
@@ -124,20 +121,21 @@ def write_comparison(
         run = load_run(run_folder(folder, shown[0]))
         return write_report(run, data, Path(folder, REPORT) if path is None else path)
     runs = [load_run(run_folder(folder, config)) for config in shown]
+    for run in runs:
+        check_data(run, data)
     splits = draw(runs[0].config, data)
     rows, other = (rows_of(run, splits) for run in runs)
     if rows is None or other is None:
         return None
     mine, its = (NAMES.get(run.config.head, run.config.head) for run in runs)
-    here, there = (
-        torch.nonzero(one & rows.judged).flatten()
-        for one in (~rows.wrong & other.wrong, rows.wrong & ~other.wrong)
-    )
-    counts = len(here), len(there)
-    here, there = _most_surprising(other, here), _most_surprising(rows, there)
+    mine_alone = ~rows.wrong & other.wrong & rows.judged
+    its_alone = rows.wrong & ~other.wrong & rows.judged
+    counts = int(mine_alone.sum()), int(its_alone.sum())
+    here = other.most_surprising(mine_alone, SHOWN)  # to the head that is wrong on them
+    there = rows.most_surprising(its_alone, SHOWN)
     said = {
         n: (its, runs[1].class_names[int(other.answer[n])], float(other.probability[n]))
-        for n in [*here.tolist(), *there.tolist()]
+        for n in [*here, *there]
     }
     compared = Compared(
         verdict(lines),
@@ -146,8 +144,8 @@ def write_comparison(
         (mine, its),
         counts,
         mcnemar(*counts),
-        here.tolist(),
-        there.tolist(),
+        here,
+        there,
         said,
     )
     name = Path(runs[0].config.data).name
@@ -155,11 +153,6 @@ def write_comparison(
     file = Path(folder, REPORT) if path is None else Path(path)
     title = f"{len({config.head for config in configs})} heads on {name}"
     return write_rows(file, rows, title=title, about=about, comparison=compared)
-
-
-def _most_surprising(rows: Rows, which: Tensor) -> Tensor:
-    """Of some rows, those whose label the head that is wrong on them expects least."""
-    return which[rows.surprise[which].argsort(descending=True, stable=True)][:SHOWN]
 
 
 def _side_by_side(configs: Sequence[RunConfig]) -> list[RunConfig]:
@@ -189,22 +182,16 @@ def mcnemar(first: int, second: int) -> float:
 
 def rows_of(run: Run, splits: Splits) -> Rows | None:
     """The rows that a run was not trained on, as it sees them; None if there are none."""
-    judged = [
-        (name, split) for name, split in splits._asdict().items() if name in (VALIDATION, TEST)
-    ]
-    judged = [(name, split) for name, split in judged if len(split)]
-    if run.config.refit:  # it was trained on the validation rows, too
-        judged = [(name, split) for name, split in judged if name == TEST]
+    named = {TEST: splits.test}
+    if not run.config.refit:  # which trains on the validation rows, too
+        named = {VALIDATION: splits.validation, **named}
+    judged = [(name, split) for name, split in named.items() if len(split)]
     if not judged:
         return None
     classifier = run.classifier()
     method, scaling = run.method_and_scaling(classifier)
     found = [predict(classifier, split.inputs, method=method) for _, split in judged]
     log_probs = torch.cat([one.log_probs for one in found]).float()
-    gates = [one.scores.retain_logits for one in found]
-    retain_probs = None
-    if all(gate is not None for gate in gates):
-        retain_probs = torch.cat([gate.float().sigmoid() for gate in gates if gate is not None])
     whole = judged[0][1]
     for _, split in judged[1:]:
         whole = whole.joined(split)
@@ -216,7 +203,7 @@ def rows_of(run: Run, splits: Splits) -> Rows | None:
         tuple(name for name, split in judged for _ in range(len(split))),
         **_seen(run, whole),
         keys=whole.keys,
-        retain_probs=retain_probs,
+        retain_probs=retain_probs_of(found),
         before=None if scaling is None else log_probs,
     )
 

@@ -75,7 +75,7 @@ def _predictions(rows: Rows) -> Iterator[Line]:
         "tags",
     ]
     counts, surest = ([], []) if kept is None else (kept.counts.tolist(), kept.classes.tolist())
-    labels, tags = rows.target.tolist(), {name: has.tolist() for name, has in rows.tags().items()}
+    labels, tags = rows.target.tolist(), {name: has.tolist() for name, has in rows.tags.items()}
     for n, label in enumerate(labels):
         yield [
             *(rows.ids[n], rows.splits[n], *_cells(rows, n), names[label]),

@@ -109,6 +109,13 @@ class Prediction(NamedTuple):
     log_probs: Tensor
 
 
+def retain_probs_of(predictions: Sequence[Prediction]) -> Tensor | None:
+    """What the gate of a head says of the rows of all, one after the other; None without one."""
+    gates = [one.scores.retain_logits for one in predictions]
+    found = [gate.float().sigmoid() for gate in gates if gate is not None]
+    return torch.cat(found) if found else None
+
+
 def method_of(classifier: nn.Module, config: RunConfig) -> str:
     """What a run's metrics are of: as it says, the plug-in where the head has no masks."""
     able = config.method in find_head(classifier).predictive_methods

@@ -10,7 +10,7 @@ from torch import Tensor
 from dropmax import _check
 from dropmax.data import DataSet, LabeledData
 from dropmax.data.splits import folds
-from dropmax.training.classifier import predict
+from dropmax.training.classifier import predict, retain_probs_of
 from dropmax.training.fit import train
 from dropmax.training.rows import draw
 from dropmax.training.run import Run
@@ -97,11 +97,9 @@ def held_out(
         method, scaling = of_fold.method_and_scaling(classifier)
         found.append(predict(classifier, part.test.inputs, method=method, scaling=scaling))
         order += fold
-    gates = [one.scores.retain_logits for one in found]
-    retain = [gate.float().sigmoid() for gate in gates if gate is not None]
     return HeldOut(
         whole.rows(order),
         tuple(splits[n] for n in order),
         torch.cat([one.log_probs.float() for one in found]),
-        torch.cat(retain) if retain else None,
+        retain_probs_of(found),
     )

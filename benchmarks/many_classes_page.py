@@ -47,7 +47,6 @@ def draw(lines: Sequence[Mapping[str, Any]], stem: Path) -> None:
         _draw_methods(below, mine, "ratio")
         ticks = [0.5, 1, 2, 3, 4, 8, 16]
         below.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-        below.minorticks_off()
         below.set_xlabel("classes", fontsize=9)
         title = f"{settings[0].instances:,} instances, width {settings[0].width}"
         above.set_title(title, fontsize=9)
@@ -59,15 +58,18 @@ def draw(lines: Sequence[Mapping[str, Any]], stem: Path) -> None:
 
 def _draw_methods(ax: Any, lines: Sequence[Mapping[str, Any]], quantity: str) -> None:
     """A line a method; the limit is dashed."""
-    from dropmax.report.figures import COLORS
+    from dropmax.report.figures import COLORS, log_scale
 
     for n, method in enumerate(METHODS):
         points = [(x["classes"], x[quantity]) for x in lines if x["method"] == method]
         limit = {"ls": "--", "color": "#000000"}
         style = limit if method == ALONE else {"marker": "o", "ms": 3, "color": COLORS[n]}
         ax.plot(*zip(*points, strict=True), label=method, **style)
-    ax.set_xscale("log", base=2)
-    ax.set_yscale("log")
+    log_scale(ax, "x")
+    log_scale(ax, "y")
+    classes = sorted({line["classes"] for line in lines})
+    ax.set_xticks(classes, [f"{number:,}" for number in classes], rotation=30)
+    ax.minorticks_off()
     ax.grid(alpha=0.3)
 
 

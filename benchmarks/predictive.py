@@ -122,7 +122,7 @@ def errors(num_classes: int) -> list[dict[str, Any]]:
 
 def draw(lines: Sequence[Mapping[str, Any]], stem: Path) -> None:
     """Monte Carlo's error against its samples, and where the exact predictive stands."""
-    from dropmax.report.figures import COLORS, axes_of, save
+    from dropmax.report.figures import COLORS, axes_of, log_scale, save
 
     figure, (ax,) = axes_of(1, width=6.0, height=3.8)
     found = [line for line in lines if line["kind"] == "error"]
@@ -142,8 +142,8 @@ def draw(lines: Sequence[Mapping[str, Any]], stem: Path) -> None:
         ax.plot(same_time, best, "*", ms=13, color=COLORS[n + 1])
         ax.axvline(same_time, lw=1, ls=":", color=COLORS[n + 1])
     ax.plot([], [], "*", ms=11, color="#4d4d4d", label="exact, at the samples of the same time")
-    ax.set_xscale("log")
-    ax.set_yscale("log")
+    log_scale(ax, "x")
+    log_scale(ax, "y")
     ax.set_xlabel("Monte Carlo samples", fontsize=9)
     ax.set_ylabel("error of a probability (rms)", fontsize=9)
     ax.grid(alpha=0.3)

@@ -239,8 +239,11 @@ def compare(
     """
     from dropmax import _check, report
     from dropmax._files import write_whole
+    from dropmax.cli import screen
     from dropmax.compare import RESULTS, Comparison, run_folder, split_heads
     from dropmax.compare import compare as compared
+    from dropmax.report.names import NAMES
+    from dropmax.report.tables import table_rows
     from dropmax.training import data_for, load_run
 
     _check.integer("--seeds", seeds, low=1)
@@ -260,8 +263,7 @@ def compare(
         strategy=strategy,
         precision=precision,
     )
-    table = report.table(lines)
-    write_whole(out / "table.md", table)
+    write_whole(out / "table.md", report.table(lines))
     figures = report.draw(lines, out)
     gated = [name for name in names if name.partition(":")[0] == "dropmax"][:1]
     shown = gated + ["softmax"] * (bool(gated) and "softmax" in names)
@@ -273,7 +275,7 @@ def compare(
                 run, data_set, out, baseline=baseline[0] if baseline else None
             )
             break
-    typer.echo(table)
+    screen.print_table(table_rows(lines, NAMES))
     for sentence in report.verdict(lines):
         typer.echo(sentence)
     typer.echo(f"Lines: {out / RESULTS}")

@@ -61,7 +61,7 @@ class Difference(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """One head over all its seeds, on the test images.
+    """One head over all its seeds, on the test rows.
 
     Attributes:
         head: Its name.

@@ -26,6 +26,9 @@ COLORS = (
 )
 """Told apart by people who do not see all colors alike (Okabe and Ito), and four more."""
 
+DECADES = 3
+"""A logarithmic axis of fewer has 2 and 5 beside the powers of ten."""
+
 Lines = Sequence[Mapping[str, Any]]
 Names = Mapping[str, str]
 
@@ -93,6 +96,23 @@ def axes_of(
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(which="both", labelsize=8)
     return figure, axes
+
+
+def log_scale(ax: Any, which: str) -> None:
+    """Make "x" or "y" logarithmic, with numbers as people write them: 0.2 and no power of ten.
+
+    Call it after all is drawn: the limits decide how many numbers there are.
+    """
+    with _check.extra("train"):
+        from matplotlib.ticker import LogLocator, NullFormatter
+
+    ax.set(**{f"{which}scale": "log"})
+    axis = getattr(ax, f"{which}axis")
+    low, high = axis.get_view_interval()
+    few = high < low * 10.0**DECADES
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
+    axis.set_major_formatter(lambda value, _: f"{value:,.12f}".rstrip("0").rstrip("."))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def colors_of(heads: Iterable[str]) -> dict[str, str]:
@@ -168,11 +188,11 @@ def _reliability(lines: Lines, names: Names) -> Any:
 
 
 def _learning_curves(lines: Lines, names: Names) -> Any:
-    """NLL over epochs, on training and on test images, the mean over n seeds."""
+    """NLL over epochs, on training and on test rows, the mean over n seeds."""
     heads = by_head(lines)
     colors = colors_of(head for head, _ in heads)
     figure, axes = axes_of(2, width=5.2, height=3.2)
-    for ax, split in zip(axes, ("train", "test"), strict=True):
+    for ax, (split, title) in zip(axes, {"train": "training", "test": "test"}.items(), strict=True):
         for n, (head, runs) in enumerate(heads):
             curves = [_curve(line, f"{split}_nll") for line in runs]
             epochs = sorted(set.intersection(*map(set, curves)))  # runs may stop early
@@ -181,9 +201,9 @@ def _learning_curves(lines: Lines, names: Names) -> Any:
             style = {"ls": "--" if again else "-", "color": colors[head]}
             label = f"{names.get(head, head)}, n = {len(runs)}"
             ax.plot(epochs, means, marker="o", ms=2.5, lw=1.2, label=label, **style)
-        ax.set_title(f"{split} images", fontsize=9)
+        ax.set_title(title, fontsize=9)
         ax.set_xlabel("epoch", fontsize=9)
-        ax.set_yscale("log")
+        log_scale(ax, "y")
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("NLL, nats", fontsize=9)
     handles = axes[0].get_lines()

@@ -316,7 +316,7 @@ def test_heads_of_ones_own_are_compared_by_workers_and_evaluated(tmp_path, capsy
     ]
     size = ["--data", "digits", "--train-per-class", "5", "--epochs", "1", "--seeds", "1"]
     assert main(["compare", *given, *size, "--jobs", "2"]) == 0
-    assert "`focal:gamma=1`" in capsys.readouterr().out
+    assert "focal:gamma=1" in capsys.readouterr().out
     run = str(out / "runs" / "focal_gamma=1-seed0")
     registry._heads.pop("focal")
     assert main(["evaluate", run]) == 2

@@ -1,9 +1,10 @@
 """Pretrain a small network on 80 kinds of photos, and lay it beside photos of the 20 others.
 
-    python -m studies.pretraining --out FOLDER --data-root ROOT
+    python -m studies.pretraining --out photos --data-root ROOT
+    python -m studies pretrained-photos --data-root photos
 
 ROOT holds cifar100-small. Every fifth of its classes, in the order of their names, is of the 20,
-and no photo of them is seen in pretraining. FOLDER then has:
+and no photo of them is seen in pretraining. The folder photos then has:
 
 - `photos-20` and `photos-80`: the photos to train and to test on, which `load_data` reads.
 - `small-resnet`: a ResNet of Transformers (He et al. 2016), trained with softmax on `photos-80`.

@@ -151,6 +151,24 @@ def test_a_gate_is_told_apart_from_probabilities(tmp_path):
     assert "retained" not in lines(tmp_path / "predictions.csv")[0]
 
 
+@pytest.mark.parametrize(
+    ("inputs", "noun"),
+    [
+        (None, "rows"),
+        (["good", "bad", "good again"], "texts"),
+        (torch.zeros(3, 1, 4, 4, dtype=torch.uint8), "images"),
+    ],
+)
+def test_what_is_judged_is_called_what_it_is(tmp_path, inputs, noun):
+    log_probs = torch.tensor([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]]).log()
+    target = torch.tensor([0, 1, 1])
+    page = tmp_path / "report.html"
+    report.write(page, log_probs, target, class_names=["a", "b"], inputs=inputs)
+    said = page.read_text()
+    assert re.search(rf"right on 3\s+{noun}:", said)
+    assert f"{noun.capitalize()} that are answered" in said
+
+
 def test_rows_are_tagged(tmp_path):
     probs = torch.tensor(
         [
@@ -214,7 +232,7 @@ def test_a_page_of_a_run_is_of_its_validation_and_test_rows(tmp_path):
     assert splits == {"validation": 50, "test": len(data.test)}
     said = Parsed(file.read_text(encoding="utf-8")).text()
     error = run.metrics["test"]["error"]
-    assert f"{100 - error:.1f} % right on {len(data.test)} test rows" in said
+    assert f"{100 - error:.1f} % right on {len(data.test)} test images" in said
 
 
 @pytest.mark.parametrize(
@@ -257,7 +275,7 @@ def test_a_comparison_shows_what_one_head_alone_is_right_on(tmp_path, capsys):
     here = int((right["dropmax"] & ~right["softmax"]).sum())
     there = int((right["softmax"] & ~right["dropmax"]).sum())
     said = page.text()
-    assert f"DropMax alone is right on {here} rows, and softmax alone on {there}" in said
+    assert f"DropMax alone is right on {here} images, and softmax alone on {there}" in said
     assert "DropMax makes" in said
     assert "not settled by 2 seeds" in said
 

@@ -9,11 +9,14 @@ from dropmax.cli.screen import print_table
 HEADING = [
     *("head", "seeds", "error %", "minus softmax [95 %]", "wins", "NLL, nats", "ECE %", "Brier")
 ]
+NAME = "dropmax:preset=paper,aux_prior=base_rate"
 ROWS = [
     HEADING,
     ["softmax", "10", "24.69 ± 0.36", "", "", "0.234 ± 0.023", "12.89 ± 0.28", "0.077 ± 0.006"],
-    ["`dropmax:preset=paper,aux_prior=base_rate`", "10", "23.13 ± 0.23", "-1.56 [-1.71, -1.41]"]
-    + ["10 of 10", "0.103 ± 0.007", "10.97 ± 0.16", "0.047 ± 0.003"],
+    [
+        *(f"`{NAME}`", "10", "23.13 ± 0.23", "-1.56 [-1.71, -1.41]"),
+        *("10 of 10", "0.103 ± 0.007", "10.97 ± 0.16", "0.047 ± 0.003"),
+    ],
 ]
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -34,7 +37,7 @@ def test_a_name_and_its_numbers_are_on_one_line_in_a_file(monkeypatch, capsys):
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     print_table(ROWS)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "base_rate" in line]
-    assert "dropmax:preset=paper,aux_prior=base_rate" in line
+    assert NAME in line
     assert "-1.56 [-1.71,-1.41]" in line
     assert "`" not in line
 

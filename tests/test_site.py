@@ -14,6 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from dropmax.report.figures import save
+from studies.live import FILE, read_live
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -88,6 +89,20 @@ def test_every_picture_style_script_and_link_is_there(pages):
         and not (path.parent / (unquote(urlsplit(url).path) or path.name)).is_file()
     }
     assert missing == set()
+
+
+def test_the_live_report_is_of_the_committed_predictions(site):
+    live = read_live()
+    right = 100.0 * float((live.log_probs.argmax(1) == live.target).double().mean())
+    assert f"{right:.1f} % right on {len(live.target)}" in (site / "live/report.html").read_text()
+    assert right == pytest.approx(92.8, abs=0.05)  # as it was when they were written
+    assert FILE.stat().st_size <= 500_000
+
+
+def test_no_picture_is_large():
+    sizes = {file.name: file.stat().st_size for file in (DOCS / "images").glob("*.png")}
+    assert len(sizes) == 3
+    assert max(sizes.values()) <= 300_000
 
 
 def test_the_font_of_formulas_has_all_their_characters(pages):

@@ -135,6 +135,7 @@ def page(
     return environment.get_template("page.html").render(
         title=title,
         about=about,
+        noun=rows.noun,
         style=style,
         script=script,
         script_hash=digest,
@@ -159,7 +160,7 @@ def page(
         sizes=sizes,
         figures={
             "reliability": figure_uri(trust.reliability_figure(judging)),
-            "coverage": figure_uri(trust.coverage_figure(curve)),
+            "coverage": figure_uri(trust.coverage_figure(curve, rows.noun)),
             **({"sizes": figure_uri(trust.sizes_figure(sizes))} if sizes else {}),
         },
         comparison=comparison,

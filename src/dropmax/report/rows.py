@@ -70,6 +70,13 @@ class Rows:
     def __len__(self) -> int:
         return len(self.target)
 
+    @property
+    def noun(self) -> str:
+        """What a person calls the rows."""
+        if self.pictures is not None:
+            return "images"
+        return "texts" if self.columns == ("text",) else "rows"
+
     @cached_property
     def judged(self) -> Tensor:
         """The test rows, by which a classifier is judged; all where none is known to be one."""

@@ -122,12 +122,12 @@ def reliability_figure(rows: Rows) -> Any:
     return figure
 
 
-def coverage_figure(found: Sequence[Answered]) -> Any:
-    """Accuracy against the share of rows that is answered."""
+def coverage_figure(found: Sequence[Answered], noun: str) -> Any:
+    """Accuracy against the share of rows that is answered, which the axis calls by that noun."""
     figure, (ax,) = axes_of(1, width=3.4, height=3.2)
     ax.plot([one.share for one in found], [one.accuracy for one in found], color=COLORS[1], lw=1.5)
     ax.set(xlim=(0, 103))
-    ax.set_xlabel("rows that are answered, the surest first, %", fontsize=9)
+    ax.set_xlabel(f"{noun} that are answered, the surest first, %", fontsize=9)
     ax.set_ylabel("answers that are right, %", fontsize=9)
     ax.grid(alpha=0.3)
     return figure

@@ -90,6 +90,10 @@ bench: env
 		--out benchmarks/results/few_texts.jsonl)
 	$(if $(DROPMAX_DATA),$(BIN)/python benchmarks/defaults.py --data-root $(DROPMAX_DATA) \
 		--out benchmarks/results/defaults.jsonl)
+	$(if $(DROPMAX_DATA),$(BIN)/python benchmarks/report.py --data-root $(DROPMAX_DATA) \
+		--out benchmarks/results/report.jsonl)
+	$(if $(DROPMAX_DATA),$(BIN)/python benchmarks/suspects.py --data-root $(DROPMAX_DATA) \
+		--out benchmarks/results/suspects.jsonl)
 	$(BIN)/python benchmarks/reading.py --out benchmarks/results/reading.jsonl
 	$(BIN)/python benchmarks/many_classes.py --out benchmarks/results/many_classes.jsonl \
 		--figure docs/images/many_classes

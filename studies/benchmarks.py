@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dropmax.compare.summary import paired
+from dropmax.report.names import NAMES
 
 Lines = Sequence[Mapping[str, Any]]
 Rows = list[Sequence[str]]
@@ -112,6 +113,38 @@ def few_texts_table(lines: Lines) -> Rows:
                     f"{statistics.median(line['seconds'] for line in mine):.1f}",
                 )
             )
+    return rows
+
+
+def report_table(lines: Lines) -> Rows:
+    """The size of reports, and how long they take."""
+    return [
+        ("data", "rows", "classes", "megabytes", "seconds to write", "ratio", "seconds to open"),
+        *(
+            (
+                *(line["data"], f"{line['rows']:,}", f"{line['classes']:,}"),
+                *(f"{line['bytes'] / 1e6:.2f}", f"{line['seconds']:.1f}", f"{line['ratio']:.2f}"),
+                f"{line['seconds_to_open']:.1f}",
+            )
+            for line in lines
+        ),
+    ]
+
+
+def suspects_table(lines: Lines) -> Rows:
+    """The share of flipped labels that a ranking finds, the mean over seeds, by head."""
+    heads = list(dict.fromkeys(line["config"]["head"] for line in lines))
+    rows: Rows = [("ranking", *(NAMES.get(head, f"`{head}`") for head in heads))]
+    for ranking in dict.fromkeys(line["ranking"] for line in lines):
+        shares = [
+            statistics.mean(
+                line["right"]
+                for line in lines
+                if (line["config"]["head"], line["ranking"]) == (head, ranking)
+            )
+            for head in heads
+        ]
+        rows.append((ranking, *(f"{share:.1f}" for share in shares)))
     return rows
 
 
@@ -268,6 +301,8 @@ TABLES: Mapping[str, Callable[[Lines], Rows]] = MappingProxyType(
         "estimators/all": estimators_table,
         "few_texts/all": few_texts_table,
         "defaults/all": defaults_table,
+        "report/all": report_table,
+        "suspects/all": suspects_table,
         "many_classes/overview": overview_table,
         "many_classes/largest": largest_table,
         "many_classes/wide": ratios_table(WIDE),

@@ -30,7 +30,8 @@ from dropmax.data import load_data
 from dropmax.data.pixels import centered
 from dropmax.data.pixels import pixels as read_pixels
 from dropmax.integrations.transformers import features
-from dropmax.training import RunConfig, describe_predictions, load_run, train
+from dropmax.report.runs import rows_of
+from dropmax.training import RunConfig, describe_predictions, draw, load_run, train
 from dropmax.training.classifier import predict
 from dropmax.training.optimization import make_optimizer
 from dropmax.training.pretrained import make_pretrained, place_of
@@ -291,6 +292,29 @@ def test_features_are_computed_once_for_each_content(tmp_path, monkeypatch):
     again = train(config, tmp_path / "third", data=data, progress=False)
     assert set(seen) == {1}, "each network is tried on one blank"
     assert again.metrics["test"] == first.metrics["test"]
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_report_of_a_frozen_network_is_of_the_features_in_the_cache(kind, tmp_path, monkeypatch):
+    config = settings(tmp_path, kind, epochs=2, batch_size=8)
+    data = data_for(config)
+    run = train(config, tmp_path / "run", data=data, progress=False)
+    shutil.rmtree(tmp_path / "net")
+    seen = []
+    keep = features.Features.forward
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            features.Features, "forward", lambda self, x: seen.append(len(x)) or keep(self, x)
+        )
+        found = rows_of(run, draw(config, data))
+    assert set(seen) <= {1}, "each network is tried on one blank"
+    assert len(found) >= len(data.test)
+    shutil.rmtree(tmp_path / "cache")
+    assert_close(rows_of(run, draw(config, data)).log_probs.exp(), found.log_probs.exp(), "onnx")
+    before = found.log_probs if found.before is None else found.before
+    test = predict(run.classifier(), data.test.inputs).log_probs
+    assert_close(before[-len(test) :].exp(), test.exp(), "onnx")
 
 
 @pytest.mark.usefixtures("cache")

@@ -188,9 +188,9 @@ def rows_of(run: Run, splits: Splits) -> Rows | None:
     judged = [(name, split) for name, split in named.items() if len(split)]
     if not judged:
         return None
-    classifier = run.classifier()
+    classifier, parts = run.judging([split for _, split in judged])
     method, scaling = run.method_and_scaling(classifier)
-    found = [predict(classifier, split.inputs, method=method) for _, split in judged]
+    found = [predict(classifier, part.inputs, method=method) for part in parts]
     log_probs = torch.cat([one.log_probs for one in found]).float()
     whole = judged[0][1]
     for _, split in judged[1:]:

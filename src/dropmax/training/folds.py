@@ -93,9 +93,9 @@ def held_out(
         part = replace(data, **rows)  # type: ignore[arg-type]
         folder = run.path / FOLDS / f"{number}-of-{num_folds}"
         of_fold = train(config, folder, data=part, progress=progress, examples=False, **options)
-        classifier = of_fold.classifier()
+        classifier, (judged,) = of_fold.judging([part.test])
         method, scaling = of_fold.method_and_scaling(classifier)
-        found.append(predict(classifier, part.test.inputs, method=method, scaling=scaling))
+        found.append(predict(classifier, judged.inputs, method=method, scaling=scaling))
         order += fold
     return HeldOut(
         whole.rows(order),

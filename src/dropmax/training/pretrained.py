@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dropmax import _check
-from dropmax.data import Splits
+from dropmax.data import LabeledData, Splits
 from dropmax.data.cache import cached
 from dropmax.data.texts import PACKAGED, packaged
 from dropmax.heads import make_head
@@ -134,35 +134,55 @@ def merge_adapters(classifier: nn.Module) -> None:
 def frozen(
     classifier: nn.Sequential, config: RunConfig, splits: Splits, device: torch.device
 ) -> tuple[nn.Sequential, Splits]:
-    """What of a classifier is trained, and the splits as the features that it takes.
+    """What of a classifier is trained, and the splits as the features that it takes, which are
+    standardized from now on.
 
-    Features are computed once for each picture or text, on a device, and kept in the cache. The
-    trained part has the same parameters as the classifier.
+    The trained part has the same parameters as the classifier.
+    """
+    tail, parts = on_features(classifier, config, identity_of(config), splits, device)
+    standardize: Any = classifier.get_submodule("backbone.0")
+    standardize.fit(parts[0].inputs)
+    return tail, Splits(*parts)
+
+
+def on_features(
+    classifier: nn.Sequential,
+    config: RunConfig,
+    network: str,
+    splits: Sequence[LabeledData],
+    device: torch.device,
+) -> tuple[nn.Sequential, list[LabeledData]]:
+    """What of a classifier comes after its frozen network, and splits as the features it takes.
+
+    Features are computed once for each picture or text, on a device, and kept in the cache.
+
+    Args:
+        classifier: Of `make_pretrained`.
+        config: The settings of its run.
+        network: `identity_of` the frozen network.
+        splits: Pictures or token ids.
+        device: To compute on.
     """
     *first, backbone, head = classifier.named_children()
-    network = nn.Sequential(OrderedDict(first)).eval().to(device)
-    tail = nn.Sequential(OrderedDict([backbone, head]))
+    frozen_network = nn.Sequential(OrderedDict(first)).eval().to(device)
     kind = hashlib.sha256(f"{known_of(config)}".encode()).hexdigest()[:16]
-    maker = f"{identity_of(config)}-{kind}"
-    standardize: Any = classifier.get_submodule("backbone.0")
-    width, whole = len(standardize.mean), {}
-    for name, split in splits._asdict().items():
-        if not len(split):
-            whole[name] = replace(split, inputs=torch.empty(0, width))
-            continue
+    width, parts = len(classifier.get_submodule("backbone.0").mean), []
+    for split in splits:
         inputs = split.inputs
 
         @torch.no_grad()
         def make(places: Sequence[int], inputs: Any = inputs) -> Tensor:
-            parts = [places[start : start + BATCH] for start in range(0, len(places), BATCH)]
-            rows = (inputs[torch.tensor(part)].to(device) for part in parts)
-            return torch.cat([network(row).cpu() for row in rows])
+            batches = [places[start : start + BATCH] for start in range(0, len(places), BATCH)]
+            rows = (inputs[torch.tensor(batch)].to(device) for batch in batches)
+            return torch.cat([frozen_network(row).cpu() for row in rows])
 
-        whole[name] = replace(split, inputs=cached(maker, split.keys, make, "features"))
-        whole[name].__dict__["keys"] = split.keys
-    network.cpu()
-    standardize.fit(whole["train"].inputs)
-    return tail, Splits(**whole)
+        found = torch.empty(0, width)
+        if len(split):
+            found = cached(f"{network}-{kind}", split.keys, make, "features")
+        parts.append(replace(split, inputs=found))
+        parts[-1].__dict__["keys"] = split.keys
+    frozen_network.cpu()
+    return nn.Sequential(OrderedDict([backbone, head])), parts
 
 
 def within(config: RunConfig, folder: Path) -> RunConfig:

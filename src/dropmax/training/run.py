@@ -18,12 +18,18 @@ import dropmax
 from dropmax import _check
 from dropmax.analysis.conformal import ConformalSets, sets_at
 from dropmax.calibration import TemperatureScaling
-from dropmax.data import DataSet, Record
+from dropmax.data import DataSet, LabeledData, Record
 from dropmax.errors import DropmaxFileNotFoundError
 from dropmax.training.classifier import make_classifier, method_of
 from dropmax.training.config import RunConfig
 from dropmax.training.pixels import Pixels
-from dropmax.training.pretrained import from_transformers, identity_of, known_of, within
+from dropmax.training.pretrained import (
+    from_transformers,
+    identity_of,
+    known_of,
+    on_features,
+    within,
+)
 
 FORMAT = 1
 """The version of the directory's layout."""
@@ -100,6 +106,18 @@ class Run:
         except (OSError, SafetensorError, RuntimeError) as error:
             _broken(file, error)
         return classifier.eval()
+
+    def judging(self, splits: Sequence[LabeledData]) -> tuple[nn.Sequential, Sequence[LabeledData]]:
+        """Its classifier and splits, to predict them.
+
+        Of a frozen network these are what comes after it, and features, which are in the cache from
+        training.
+        """
+        classifier = self.classifier()
+        if not self.settled.is_frozen:
+            return classifier, splits
+        config = within(self.settled, self.path)
+        return on_features(classifier, config, self.metrics["network"], splits, torch.device("cpu"))
 
     def method_and_scaling(
         self, classifier: nn.Module, method: str | None = None

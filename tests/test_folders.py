@@ -494,3 +494,12 @@ def test_brackets_and_stars_are_characters_of_a_path(name, tmp_path):
         write = frame.to_csv if file.suffix == ".csv" else frame.to_parquet
         write(file, index=False)
     assert load_data(str(tmp_path / name)).class_names == ("c", "d")
+
+
+def test_a_name_that_is_not_in_utf8_is_named(tmp_path):
+    for label in (b"caf\xe9", b"tea"):
+        folder = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), label)))
+        fill(folder, 3)
+    with raises(ValueError, "load_data: source") as raised:
+        load_data(str(tmp_path))
+    assert r"caf\xe9" in str(raised.value)

@@ -315,8 +315,11 @@ def report(
     from dropmax import _check, training
     from dropmax import report as reports
     from dropmax.compare import RESULTS, read_lines, run_folder
+    from dropmax.report.files import check_page
 
     _check.choice("--suspects", suspects, (HELD_OUT, CROSS_VALIDATE))
+    if out is not None:
+        check_page("--out", out)
     lines = read_lines(folder / RESULTS)
     if lines and suspects != HELD_OUT:
         must = f"be {HELD_OUT} for a comparison"

@@ -80,6 +80,7 @@ def listed(argument: str, folder: Path) -> Listing:
 
     Raises:
         OSError: If a folder may not be looked into.
+        ValueError: If a name is not in UTF-8.
     """
     files: list[Path] = []
     passed: list[str] = []
@@ -114,6 +115,12 @@ def listed(argument: str, folder: Path) -> Listing:
     except OSError as error:
         got = _check.Verbatim(f"{error.filename} ({type(error).__name__})")
         _check.fail(argument, "be readable", got, "check its rights", error=_check.kind_of(error))
+    for file in files:
+        try:
+            str(file).encode("utf-8")
+        except UnicodeEncodeError:
+            got = ascii(os.fsencode(file))
+            _check.fail(argument, "hold names in UTF-8", _check.Verbatim(got), "rename it")
     return Listing(folder, tuple(files), tuple(passed))
 
 

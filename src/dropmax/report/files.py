@@ -143,8 +143,7 @@ def write_rows(
     """Write the page of rows, and the spreadsheets beside it; suspect labels may be of other rows,
     those of a cross-validation.
     """
-    if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
-        _check.fail("path", "be a file that ends in .html", str(path), "name another")
+    check_page("path", path)
     check_spreadsheets(path.parent)
     make_folder(path.parent)
     judging = rows.judging()
@@ -157,6 +156,12 @@ def write_rows(
     write_spreadsheets(path.parent, rows, pairs, classes, suspected)
     write_whole(path, made.encode("utf-8", "replace"))
     return Written(path, tuple(pairs))
+
+
+def check_page(argument: str, path: Path) -> None:
+    """Raise where a page is to be written to what is none."""
+    if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
+        _check.fail(argument, "be a file that ends in .html", str(path), "name another")
 
 
 def _keys(inputs: Tensor | Sequence[str]) -> tuple[bytes, ...]:

@@ -498,8 +498,7 @@ def test_brackets_and_stars_are_characters_of_a_path(name, tmp_path):
 
 def test_a_name_that_is_not_in_utf8_is_named(tmp_path):
     for label in (b"caf\xe9", b"tea"):
-        folder = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), label)))
-        fill(folder, 3)
+        fill(tmp_path / os.fsdecode(label), 3)
     with raises(ValueError, "load_data: source") as raised:
         load_data(str(tmp_path))
     assert r"caf\xe9" in str(raised.value)

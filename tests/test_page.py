@@ -348,9 +348,9 @@ def test_suspects_are_looked_for_among_all_rows_by_folds(tmp_path, capsys):
     assert len(ids) == len(set(ids))
     capsys.readouterr()
     assert main(["report", str(tmp_path), "--suspects", "everywhere"]) == 2
-    assert main(["report", str(tmp_path), "--out", str(tmp_path / "report.csv")]) == 2
-    assert "--out" in capsys.readouterr().err
     assert "--suspects must be one of" in capsys.readouterr().err
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "report.csv")]) == 2
+    assert "--out must be" in capsys.readouterr().err
 
 
 def test_a_threshold_answers_the_rows_that_are_as_sure(tmp_path):

@@ -7,6 +7,7 @@ They are taken by Chromium, which has to be installed (apt), of the report of `s
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def rows(page: Any) -> None:
     page.get_by_role("button", name="wrong but sure").click()
 
 
-PICTURES = {
+PICTURES: dict[str, tuple[Callable[[Any], None], str, Any, Any]] = {
     "report_confusions": (confusions, "#confusions", DESK, "light"),
     "report_trust": (trust, "#trust", DESK, "light"),
     "report_rows": (rows, "#rows", PHONE, "dark"),

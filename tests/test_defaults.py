@@ -134,4 +134,4 @@ def test_the_command_says_how_it_trains(protocol, tmp_path, capsys):
     assert ("settled" in described) == (not protocol)
     run = load_run(tmp_path / "run")
     steps = -(-100 // run.settled.batch_size)
-    assert f"100 pictures, from scratch: mlp, 2 epochs of {steps} steps" in said
+    assert f"100 pictures, from scratch: mlp, 2 epochs of {steps} step" in said

@@ -202,7 +202,7 @@ def test_a_broken_row_has_its_reason_in_a_table_too(zoo, tmp_path, capsys):
     (tmp_path / "new.csv").write_bytes(content)
     out = tmp_path / "out.csv"
     assert main(["predict", str(zoo), str(tmp_path / "new.csv"), "--out", str(out)]) == 0
-    assert "2 of 5 rows are broken" in capsys.readouterr().err
+    assert "2 of 5 can't be read" in capsys.readouterr().err
     written = read(out)
     reasons = ["", "1 fields in place of 3", "bytes that are not UTF-8", "", ""]
     assert [line["error"] for line in written] == reasons
@@ -279,7 +279,7 @@ def test_a_folder_of_pictures_is_written_as_a_table(digits, tmp_path, capsys):
     out = tmp_path / "out.csv"
     assert main(["predict", str(digits), str(folder), "--out", str(out), "--top", "1"]) == 0
     printed = capsys.readouterr()
-    assert "1 of 3 rows are broken" in printed.err
+    assert "1 of 3 can't be read" in printed.err
     assert printed.out.splitlines()[-1] == f"The predictions are in {out}."
     first, broken, second = read(out)
     assert list(first) == ["file", "answer", "probability", "retained", "note", "error"]
@@ -433,7 +433,7 @@ def test_mistakes_leave_nothing_and_what_was_there(zoo, tmp_path, capsys):
         "--out must end in": [file, "--out", str(tmp_path / "out.xlsx")],
         "--out must be a file": [file, "--out", str(tmp_path / "folder.csv")],
         "--out must be another": [file, "--out", file],
-        "path must be written": [file, "--out", str(tmp_path / "nowhere" / "out.csv")],
+        "--out must be in a folder": [file, "--out", str(tmp_path / "nowhere" / "out.csv")],
         "table must hold the column 'y'": [file, lacking, "--out", old],
         "files must be CSV": [file, str(tmp_path / "none.csv"), "--out", old],
         "--sets must be a number": [file, "--out", old, "--sets", "90"],

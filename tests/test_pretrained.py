@@ -318,6 +318,25 @@ def test_a_report_of_a_frozen_network_is_of_the_features_in_the_cache(kind, tmp_
 
 
 @pytest.mark.usefixtures("cache")
+def test_a_report_of_a_network_that_was_changed_is_not_of_the_cache(tmp_path):
+    config = settings(tmp_path, "texts", epochs=2, batch_size=8)
+    data = data_for(config)
+    run = train(config, tmp_path / "run", data=data, progress=False)
+    file = run.path / "model.safetensors"
+    weights = load_file(file)
+    matrix = next(n for n, w in weights.items() if "features" in n and "layer" in n and w.ndim == 2)
+    weights[matrix] = 3.0 * torch.randn(weights[matrix].shape)
+    save_file(weights, file, {"format": "pt"})
+    found, test = rows_of(run, draw(config, data)), data.test
+    said = predict(run.classifier(), test.inputs, scaling=run.scaling).log_probs
+    assert_close(found.log_probs[-len(test) :].exp(), said.exp(), "onnx")
+    metrics = json.loads((run.path / "metrics.json").read_text())
+    del metrics["network"]
+    (run.path / "metrics.json").write_text(json.dumps(metrics))
+    assert len(rows_of(load_run(run.path), draw(config, data))) == len(found)
+
+
+@pytest.mark.usefixtures("cache")
 def test_a_trained_networks_rate_is_a_tenth_unless_it_is_said(tmp_path):
     config = settings(tmp_path, "pictures", protocol="modern", lr=0.5, tune="all")
     _, classifier = splits_and_classifier(config, data_for(config))

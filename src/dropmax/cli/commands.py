@@ -1,7 +1,7 @@
 """What the commands do. Imported late, as it needs typer; heavy imports stand in the commands."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -133,7 +133,7 @@ def train(
     if "test" in run.metrics:
         _print_metrics(run.metrics["test"])
     typer.echo(f"The run is in {out}.")
-    if not no_report and (written := reports.write_report(run, data_set)):
+    if not no_report and (written := _written(lambda: reports.write_report(run, data_set))):
         for pair in written.confused[:CONFUSED]:
             both = (run.class_names[pair.first], run.class_names[pair.second])
             label, answer = (" ".join(name.split()) for name in both)
@@ -283,7 +283,7 @@ def compare(
         if figure.suffix == ".png":
             typer.echo(f"Figure: {figure}")
     if not no_report:
-        written = report.write_comparison(lines, out, data_set)
+        written = _written(lambda: report.write_comparison(lines, out, data_set))
         _say_report(written and written.file)
 
 
@@ -428,7 +428,7 @@ def predict(
         lines.write_lines(out, counted(), found.columns, fields)
         typer.echo(f"The predictions are in {out}.")
     if broken:
-        message = f"predict: {broken} of {found.total} rows are broken; their lines say why."
+        message = f"predict: {broken} of {found.total} can't be read; the lines say why."
         typer.echo(message, err=True)
         raise typer.Exit(2 if broken == found.total else 0)
 
@@ -502,6 +502,17 @@ def _run_config(given: Mapping[str, Any], **others: Any) -> Any:
         settings.setdefault("encoder", PACKAGED)
     calibrate = not given["no_calibrate"]
     return RunConfig(**{**settings, "calibrate": calibrate, **others})
+
+
+def _written(write: Callable[[], Any]) -> Any:
+    """A report at the end of what is finished by then: why there is none is said, and no more."""
+    from dropmax.errors import DropmaxError
+
+    try:
+        return write()
+    except DropmaxError as error:
+        typer.echo(f"There is no report. {error}", err=True)
+        return None
 
 
 def _say_report(file: Path | None) -> None:

@@ -23,8 +23,10 @@ def check_file(out: Path, files: Iterable[Path], run: Path) -> None:
         _check.fail("out", must, str(out), "name another file")
     if out.is_dir():
         _check.fail("out", "be a file", str(out), "name another")
-    if out.is_file() and run.resolve() in out.resolve().parents:
-        _check.fail("out", "be no file of the run", str(out), "name another file")
+    if run.resolve() in out.resolve().parents:
+        _check.fail("out", "be outside of the run", str(out), "name another file")
+    if not out.parent.is_dir():
+        _check.fail("out", "be in a folder that is there", str(out), "make it first")
     if out.resolve() in map(Path.resolve, files):
         _check.fail("out", "be another file than those to predict", str(out), "name another")
 

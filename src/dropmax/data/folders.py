@@ -119,8 +119,8 @@ def listed(argument: str, folder: Path) -> Listing:
         try:
             str(file).encode("utf-8")
         except UnicodeEncodeError:
-            got = ascii(os.fsencode(file))
-            _check.fail(argument, "hold names in UTF-8", _check.Verbatim(got), "rename it")
+            name = _check.Verbatim(ascii(os.fsencode(file)))
+            _check.fail(argument, "hold names in UTF-8", name, "rename it")
     return Listing(folder, tuple(files), tuple(passed))
 
 

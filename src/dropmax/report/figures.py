@@ -101,13 +101,16 @@ def axes_of(
 def log_scale(ax: Any, which: str) -> None:
     """Make "x" or "y" logarithmic, with numbers as people write them: 0.2 and no power of ten.
 
-    Call it after all is drawn: the limits decide how many numbers there are.
+    Call it after all is drawn: the limits decide how many numbers there are. Where nothing is above
+    0 the axis stays as it is.
     """
     with _check.extra("train"):
         from matplotlib.ticker import LogLocator, NullFormatter
 
-    ax.set(**{f"{which}scale": "log"})
     axis = getattr(ax, f"{which}axis")
+    if axis.get_data_interval()[1] <= 0.0:
+        return
+    ax.set(**{f"{which}scale": "log"})
     low, high = axis.get_view_interval()
     few = high < low * 10.0**DECADES
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
@@ -203,6 +206,7 @@ def _learning_curves(lines: Lines, names: Names) -> Any:
             ax.plot(epochs, means, marker="o", ms=2.5, lw=1.2, label=label, **style)
         ax.set_title(title, fontsize=9)
         ax.set_xlabel("epoch", fontsize=9)
+        ax.xaxis.get_major_locator().set_params(integer=True)
         log_scale(ax, "y")
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("NLL, nats", fontsize=9)

@@ -20,6 +20,7 @@ from dropmax.report.spreadsheets import check_spreadsheets, write_spreadsheets
 
 NORMALIZED = 0.01
 """How far the logarithm of a row's sum of probabilities may be from 0."""
+NORMALIZED_BFLOAT16 = 0.05
 
 
 class Written(NamedTuple):
@@ -83,7 +84,9 @@ def write(
         >>> written.confused
         (Confusion(first=1, second=0, forth=1, back=0),)
     """
-    _check.class_tensors(log_probs)
+    if not isinstance(log_probs, Tensor) or not log_probs.is_floating_point():
+        must = "be a floating-point tensor [N, K]"
+        _check.fail("log_probs", must, log_probs, "take log_softmax of logits", of=Tensor)
     if log_probs.ndim != 2 or not len(log_probs) or log_probs.shape[1] < 2:
         must = "be rows [N, K], one at least, of two classes at least"
         _check.fail("log_probs", must, log_probs, "pass some")
@@ -91,26 +94,45 @@ def write(
     _check.class_target(target, log_probs, num_classes)
     if log_probs.isnan().any():
         _check.fail("log_probs", "hold numbers", log_probs, "leave out what is NaN")
-    names = tuple(str(name) for name in class_names)
-    for argument, given, length in (
-        ("class_names", names, num_classes),
-        ("inputs", inputs, count),
-        ("ids", ids, count),
+    pictures = isinstance(inputs, Tensor)
+    for argument, given, length, kinds in (
+        ("class_names", class_names, num_classes, (str, int)),
+        ("inputs", inputs, count, (Tensor,) if pictures else (str,)),
+        ("ids", ids, count, (str, int)),
     ):
-        if given is not None and len(given) != length:
+        if given is None and argument != "class_names":
+            continue
+        if not isinstance(given, Tensor if pictures and argument == "inputs" else Sequence):
+            must = "be a tensor of pictures, or texts" if argument == "inputs" else "be a sequence"
+            _check.fail(argument, must, given, "pass a list, one for each", of=Sequence)
+        if len(given) != length:
             got = _check.Verbatim(f"{len(given)}")
-            _check.fail(argument, f"be {length}", got, "pass one for each")
-    if not (log_probs.detach().float().logsumexp(1).abs() < NORMALIZED).all():
+            _check.fail(argument, f"have length {length}", got, "pass one for each")
+        for one in () if argument == "inputs" and pictures else given:
+            if not isinstance(one, kinds):
+                must = "hold texts" if argument == "inputs" else "hold names"
+                _check.fail(argument, must, one, "pass strings", of=str)
+    names = tuple(str(name) for name in class_names)
+    within = NORMALIZED_BFLOAT16 if log_probs.dtype == torch.bfloat16 else NORMALIZED
+    if not (log_probs.detach().float().logsumexp(1).abs() < within).all():
         must = "be normalized: the probabilities of a row sum to 1"
         _check.fail("log_probs", must, log_probs, "take log_softmax of logits")
     if isinstance(inputs, Tensor) and (
-        inputs.ndim != 4 or inputs.dtype != torch.uint8 or inputs.shape[1] not in (1, 3)
+        inputs.ndim != 4
+        or inputs.dtype != torch.uint8
+        or inputs.shape[1] not in (1, 3)
+        or not inputs.numel()
     ):
-        must = "be pictures uint8 [N, C, H, W], C = 1 or 3, or texts"
+        must = "be pictures uint8 [N, C, H, W] of a pixel at least, C = 1 or 3, or texts"
         _check.fail("inputs", must, inputs, "pass them as they are")
     retain_probs = None
+    if scores is not None and not isinstance(scores, Scores):
+        _check.fail("scores", "be Scores", scores, "pass what the head returned", of=Scores)
     if scores is not None and scores.retain_logits is not None:
         _check.class_tensors(log_probs, retain_logits=scores.retain_logits)
+        if scores.retain_logits.isnan().any():
+            must = "hold numbers"
+            _check.fail("scores.retain_logits", must, scores.retain_logits, "leave out what is NaN")
         retain_probs = scores.retain_logits.detach().cpu().float().sigmoid()
     seen: dict[str, Any] = {}
     if isinstance(inputs, Tensor):
@@ -144,7 +166,7 @@ def write_rows(
     those of a cross-validation.
     """
     check_page("path", path)
-    check_spreadsheets(path.parent)
+    check_spreadsheets(path)
     make_folder(path.parent)
     judging = rows.judging()
     pairs = confusions(judging.answer, judging.target)
@@ -153,8 +175,8 @@ def write_rows(
         rows, pairs, classes, title=title, about=about, comparison=comparison, suspects=suspects
     )
     suspected = rows if suspects is None else suspects
-    write_spreadsheets(path.parent, rows, pairs, classes, suspected)
     write_whole(path, made.encode("utf-8", "replace"))
+    write_spreadsheets(path.parent, rows, pairs, classes, suspected)
     return Written(path, tuple(pairs))
 
 

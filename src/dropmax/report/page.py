@@ -16,7 +16,7 @@ from dropmax.metrics import error_interval, evaluate
 from dropmax.report import trust
 from dropmax.report.classes import FEW, ClassCount, matrix_classes
 from dropmax.report.dark import following
-from dropmax.report.rows import SURE, TAGS, UNSURE, Rows
+from dropmax.report.rows import SURE, TAGS, UNSURE, VALIDATION, Rows
 from dropmax.report.thumbnails import Thumbnails
 
 PAIRS, OF_PAIR = 100, 6
@@ -151,6 +151,7 @@ def page(
         suspects=suspect,
         num_suspects=len(suspected),
         is_cross_validated=suspects is not None,
+        is_fitted_here=judging.before is not None and judging.splits[0] == VALIDATION,
         telling=telling,
         tags={name: int(has.sum()) for name, has in rows.tags.items()},
         sure=SURE,

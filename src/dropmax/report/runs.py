@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,19 @@ def write_report(
     splits = draw(run.config, data)
     rows = rows_of(run, splits)
     suspects = None if held_out is None else _judged_by_folds(run, held_out)
-    rows = rows or suspects
+    judged_by = ""
+    if rows is None and suspects is not None:
+        rows = suspects = replace(suspects, splits=("",) * len(suspects))
+        judged_by = "cross-validation: each by a classifier that wasn't trained on it"
     if rows is None:
         return None
+    trained_on = len(splits.train) + run.config.refit * len(splits.validation)
     about = {
         "data": Path(run.config.data).name,
         "head": run.config.head,
         "network": run.settled.backbone or "",
-        "trained on": f"{len(splits.train):,} rows in {run.metrics['seconds']:.0f} seconds",
+        "trained on": f"{trained_on:,} {rows.noun} in {run.metrics['seconds']:.0f} seconds",
+        "judged by": judged_by,
         "seed": str(run.config.seed),
     }
     title = f"{run.config.head} on {Path(run.config.data).name}"

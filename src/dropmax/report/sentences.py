@@ -41,7 +41,7 @@ def verdict(lines: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _sentence(name: str, difference: Difference) -> str:
-    makes = f"{name} makes {_points(difference.mean)} errors than {NAMES[BASELINE]}"
+    makes = f"{name} makes {_points(difference.mean)} {NAMES[BASELINE]}"
     seeds = f"{difference.seeds} {'seed' if difference.seeds == 1 else 'seeds'}"
     if math.isnan(difference.low):
         return f"{makes}: not settled by {seeds}."
@@ -51,7 +51,9 @@ def _sentence(name: str, difference: Difference) -> str:
 
 
 def _points(difference: float) -> str:
-    return f"{abs(difference):.1f} points {'fewer' if difference < 0.0 else 'more'}"
+    if round(abs(difference), 1) == 0.0:
+        return "as many errors as"
+    return f"{abs(difference):.1f} points {'fewer' if difference < 0.0 else 'more'} errors than"
 
 
 def _more(difference: float) -> str:

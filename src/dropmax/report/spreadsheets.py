@@ -25,14 +25,14 @@ HEADINGS = {
 Line = Sequence[str]
 
 
-def check_spreadsheets(folder: Path) -> None:
-    """Where one of the files is to be, there is none that is somebody else's."""
+def check_spreadsheets(page: Path) -> None:
+    """Where one of the files is to be, there is none but those of the page that is there."""
     for name, heading in HEADINGS.items():
-        file = folder / name
+        file = page.parent / name
         if not file.is_file():
             continue
         with file.open(encoding="utf-8", errors="replace") as stream:
-            if not stream.readline().startswith(heading):
+            if not page.is_file() or not stream.readline().startswith(heading):
                 must = f"have no other {name} beside it"
                 _check.fail("path", must, str(file), "name a file in another folder")
 

@@ -114,6 +114,11 @@ def described(config: RunConfig, shape: Shape, num_rows: int) -> str:
         backbone = config.pretrained
         origin = "pretrained and frozen" if config.is_frozen else "pretrained and trained further"
     return (
-        f"{num_rows:,} {kind_of(config, shape)}, {origin}: {backbone}, {how.epochs} epochs of "
-        f"{steps:,} steps, learning rate {how.lr:g}{augmented}."
+        f"{num_rows:,} {kind_of(config, shape)}, {origin}: {backbone}, "
+        f"{_counted(how.epochs, 'epoch')} of {_counted(steps, 'step')}, "
+        f"learning rate {how.lr:g}{augmented}."
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

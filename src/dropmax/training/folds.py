@@ -1,6 +1,7 @@
 """What is said of every row by a classifier that was not trained on it: cross-validation."""
 
 import hashlib
+import sys
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -91,6 +92,10 @@ def held_out(
         digest = hashlib.sha256(b"".join([data.digest.encode(), *sorted(test.keys)])).hexdigest()
         rows = {"train": whole.rows(rest), "validation": none, "test": test, "digest": digest}
         part = replace(data, **rows)  # type: ignore[arg-type]
+        if not len(draw(config, part).validation):
+            config = replace(config, patience=None, refit=False)
+        if progress:
+            print(f"Fold {number + 1} of {num_folds}:", file=sys.stderr)
         folder = run.path / FOLDS / f"{number}-of-{num_folds}"
         of_fold = train(config, folder, data=part, progress=progress, examples=False, **options)
         classifier, (judged,) = of_fold.judging([part.test])

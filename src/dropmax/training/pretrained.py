@@ -166,7 +166,8 @@ def on_features(
     *first, backbone, head = classifier.named_children()
     frozen_network = nn.Sequential(OrderedDict(first)).eval().to(device)
     kind = hashlib.sha256(f"{known_of(config)}".encode()).hexdigest()[:16]
-    width, parts = len(classifier.get_submodule("backbone.0").mean), []
+    standardize: Any = classifier.get_submodule("backbone.0")
+    width, parts = len(standardize.mean), []
     for split in splits:
         inputs = split.inputs
 

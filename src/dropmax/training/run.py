@@ -111,13 +111,20 @@ class Run:
         """Its classifier and splits, to predict them.
 
         Of a frozen network these are what comes after it, and features, which are in the cache from
-        training.
+        training; unless the network of the run has been changed since.
         """
-        classifier = self.classifier()
-        if not self.settled.is_frozen:
+        classifier, network = self.classifier(), self.metrics.get("network")
+        if not self.settled.is_frozen or network is None:
             return classifier, splits
         config = within(self.settled, self.path)
-        return on_features(classifier, config, self.metrics["network"], splits, torch.device("cpu"))
+        tail, parts = on_features(classifier, config, network, splits, torch.device("cpu"))
+        for split, part in zip(splits, parts, strict=True):
+            first = torch.arange(1 if len(split) else 0)
+            with torch.no_grad():
+                both = (tail(part.inputs[first]).logits, classifier(split.inputs[first]).logits)
+            if not torch.allclose(*both, rtol=1e-3, atol=1e-3):
+                return classifier, splits
+        return tail, parts
 
     def method_and_scaling(
         self, classifier: nn.Module, method: str | None = None

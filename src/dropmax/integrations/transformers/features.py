@@ -172,7 +172,8 @@ def known_of(name: str) -> Pretrained:
     config = _read(AutoConfig, name)
     if isinstance(config, DropMaxConfig) and config.features:
         stated = config.features.items()
-        return Pretrained(**{k: tuple(v) if isinstance(v, list) else v for k, v in stated})
+        known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stated}
+        return Pretrained(**known)
     model: Any = AutoModel._model_mapping.get(type(config), None)
     takes = getattr(model, "main_input_name", None)
     if takes not in ("pixel_values", "input_ids") or config.is_encoder_decoder or _sees(config):

@@ -39,7 +39,7 @@ DEFAULTS: Mapping[str, Default] = MappingProxyType(
         TEXTS: Default(3e-3, 3e-1, steps=1_000),
         TABLE: Default(3e-3, 1e-1, steps=1_000),
         FEATURES: Default(3e-3, 3e-1, steps=1_000),
-        TUNED: Default(1e-3, 1e-2, steps=300),
+        TUNED: Default(3e-3, 1e-2, steps=300),
     }
 )
 """By the kind of the data. They were chosen on validation rows, and by no test row."""

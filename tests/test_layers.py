@@ -50,7 +50,7 @@ OPTIONAL_DEPENDENCIES = {
     "training": {"PIL", "lightning", "peft"},
     "compare": {"scipy"},
     "report": {"PIL", "jinja2", "markupsafe", "matplotlib", "scipy"},
-    "cli": {"typer"},
+    "cli": {"rich", "typer"},
 }
 # Modules that subclass what an optional dependency defines; imported inside functions.
 IMPORTED_LATE = (

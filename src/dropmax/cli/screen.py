@@ -2,21 +2,20 @@
 
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 WIDE = 200
 """Characters in a line where no terminal says how many fit."""
 LEFT_OUT = ("wins", "Brier", "rivals retained")
 """Columns of a comparison that a terminal has no room for; its `table.md` has them."""
-
 INTERVAL = "[95 %]"
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Print the cells of a comparison, its heading first: of numbers, intervals alone may wrap."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     shown = [n for n, heading in enumerate(rows[0]) if heading not in LEFT_OUT]
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for n in shown:

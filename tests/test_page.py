@@ -176,6 +176,15 @@ def test_what_is_judged_is_called_what_it_is(tmp_path, inputs, noun):
     assert f"{noun.capitalize()} that are answered" in said
 
 
+def test_probabilities_that_were_rounded_to_bfloat16_are_taken(tmp_path):
+    torch.manual_seed(0)
+    log_probs = (3.0 * torch.randn(200, 1_000)).bfloat16().log_softmax(-1)
+    names = [str(k) for k in range(1_000)]
+    report.write(tmp_path / "report.html", log_probs, log_probs.argmax(1), class_names=names)
+    with raises(ValueError, "write: log_probs"):
+        report.write(tmp_path / "b.html", log_probs + 0.1, log_probs.argmax(1), class_names=names)
+
+
 def test_rows_are_tagged(tmp_path):
     probs = torch.tensor(
         [

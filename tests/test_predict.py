@@ -202,7 +202,7 @@ def test_a_broken_row_has_its_reason_in_a_table_too(zoo, tmp_path, capsys):
     (tmp_path / "new.csv").write_bytes(content)
     out = tmp_path / "out.csv"
     assert main(["predict", str(zoo), str(tmp_path / "new.csv"), "--out", str(out)]) == 0
-    assert "2 of 5 can't be read" in capsys.readouterr().err
+    assert "2 of 5 can't be predicted" in capsys.readouterr().err
     written = read(out)
     reasons = ["", "1 fields in place of 3", "bytes that are not UTF-8", "", ""]
     assert [line["error"] for line in written] == reasons
@@ -279,7 +279,7 @@ def test_a_folder_of_pictures_is_written_as_a_table(digits, tmp_path, capsys):
     out = tmp_path / "out.csv"
     assert main(["predict", str(digits), str(folder), "--out", str(out), "--top", "1"]) == 0
     printed = capsys.readouterr()
-    assert "1 of 3 can't be read" in printed.err
+    assert "1 of 3 can't be predicted" in printed.err
     assert printed.out.splitlines()[-1] == f"The predictions are in {out}."
     first, broken, second = read(out)
     assert list(first) == ["file", "answer", "probability", "retained", "note", "error"]

@@ -402,7 +402,7 @@ def test_predict_says_what_is_wrong_with_a_row_in_its_place(trained, tmp_path, c
     capsys.readouterr()
     assert main(["predict", str(run), file, file, "--top", "1"]) == 0
     printed = capsys.readouterr()
-    assert printed.err == "predict: 4 of 60 can't be read; the lines say why.\n"
+    assert printed.err == "predict: 4 of 60 can't be predicted; their lines say why.\n"
     lines = [json.loads(line) for line in printed.out.splitlines()]
     assert [line["row"] for line in lines] == [*range(30)] * 2
     assert {line["file"] for line in lines} == {file}

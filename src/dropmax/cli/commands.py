@@ -428,7 +428,7 @@ def predict(
         lines.write_lines(out, counted(), found.columns, fields)
         typer.echo(f"The predictions are in {out}.")
     if broken:
-        message = f"predict: {broken} of {found.total} can't be read; the lines say why."
+        message = f"predict: {broken} of {found.total} can't be predicted; their lines say why."
         typer.echo(message, err=True)
         raise typer.Exit(2 if broken == found.total else 0)
 

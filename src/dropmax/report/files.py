@@ -94,24 +94,14 @@ def write(
     _check.class_target(target, log_probs, num_classes)
     if log_probs.isnan().any():
         _check.fail("log_probs", "hold numbers", log_probs, "leave out what is NaN")
-    pictures = isinstance(inputs, Tensor)
-    for argument, given, length, kinds in (
-        ("class_names", class_names, num_classes, (str, int)),
-        ("inputs", inputs, count, (Tensor,) if pictures else (str,)),
-        ("ids", ids, count, (str, int)),
-    ):
-        if given is None and argument != "class_names":
-            continue
-        if not isinstance(given, Tensor if pictures and argument == "inputs" else Sequence):
-            must = "be a tensor of pictures, or texts" if argument == "inputs" else "be a sequence"
-            _check.fail(argument, must, given, "pass a list, one for each", of=Sequence)
-        if len(given) != length:
-            got = _check.Verbatim(f"{len(given)}")
-            _check.fail(argument, f"have length {length}", got, "pass one for each")
-        for one in () if argument == "inputs" and pictures else given:
-            if not isinstance(one, kinds):
-                must = "hold texts" if argument == "inputs" else "hold names"
-                _check.fail(argument, must, one, "pass strings", of=str)
+    _check_list("class_names", class_names, num_classes, (str, int))
+    if ids is not None:
+        _check_list("ids", ids, count, (str, int))
+    if isinstance(inputs, Tensor):
+        if len(inputs) != count:
+            _check.fail("inputs", f"have length {count}", inputs, "pass one for each")
+    elif inputs is not None:
+        _check_list("inputs", inputs, count, (str,))
     names = tuple(str(name) for name in class_names)
     within = NORMALIZED_BFLOAT16 if log_probs.dtype == torch.bfloat16 else NORMALIZED
     if not (log_probs.detach().float().logsumexp(1).abs() < within).all():
@@ -178,6 +168,18 @@ def write_rows(
     write_whole(path, made.encode("utf-8", "replace"))
     write_spreadsheets(path.parent, rows, pairs, classes, suspected)
     return Written(path, tuple(pairs))
+
+
+def _check_list(argument: str, given: Any, length: int, kinds: tuple[type, ...]) -> None:
+    """Raise where it is no sequence of that length, of such kinds."""
+    if not isinstance(given, Sequence):
+        _check.fail(argument, "be a sequence of names or texts", given, "pass a list", of=Sequence)
+    if len(given) != length:
+        got = _check.Verbatim(f"{len(given)}")
+        _check.fail(argument, f"have length {length}", got, "pass one for each")
+    for one in given:
+        if not isinstance(one, kinds):
+            _check.fail(argument, "hold strings", one, "pass names or texts", of=str)
 
 
 def check_page(argument: str, path: Path) -> None:

@@ -92,12 +92,13 @@ def held_out(
         digest = hashlib.sha256(b"".join([data.digest.encode(), *sorted(test.keys)])).hexdigest()
         rows = {"train": whole.rows(rest), "validation": none, "test": test, "digest": digest}
         part = replace(data, **rows)  # type: ignore[arg-type]
+        settings = config
         if not len(draw(config, part).validation):
-            config = replace(config, patience=None, refit=False)
+            settings = replace(config, patience=None, refit=False)
         if progress:
             print(f"Fold {number + 1} of {num_folds}:", file=sys.stderr)
         folder = run.path / FOLDS / f"{number}-of-{num_folds}"
-        of_fold = train(config, folder, data=part, progress=progress, examples=False, **options)
+        of_fold = train(settings, folder, data=part, progress=progress, examples=False, **options)
         classifier, (judged,) = of_fold.judging([part.test])
         method, scaling = of_fold.method_and_scaling(classifier)
         found.append(predict(classifier, judged.inputs, method=method, scaling=scaling))

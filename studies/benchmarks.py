@@ -124,7 +124,7 @@ def report_table(lines: Lines) -> Rows:
             (
                 *(line["data"], f"{line['rows']:,}", f"{line['classes']:,}"),
                 *(f"{line['bytes'] / 1e6:.2f}", f"{line['seconds']:.1f}", f"{line['ratio']:.2f}"),
-                f"{line['seconds_to_open']:.1f}",
+                "" if line["seconds_to_open"] is None else f"{line['seconds_to_open']:.1f}",
             )
             for line in lines
         ),

@@ -141,7 +141,7 @@ FAULTS = {
         "test_fused.py::test_values_and_gradients_are_those_of_the_composition",
     ),
     "noise by one key alone": (
-        "dropmax.fused.noise.steps_of",
+        "dropmax.noise.steps_of",
         lambda right, keys, *given: right(keys * keys.new_tensor([1, 0]), *given),
         "test_fused.py"
         "::test_rows_whose_first_keys_are_neighbours_are_not_permutations_of_each_other",

@@ -14,9 +14,10 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dropmax
+from dropmax import noise
 from dropmax.errors import DropmaxValueError
 from dropmax.functional import ObjectiveOptions
-from dropmax.fused import chunks, compiled, linear_dropmax_objective, noise, passes
+from dropmax.fused import chunks, compiled, linear_dropmax_objective, passes
 from dropmax.heads import ComputedPosteriorHead, DropMaxHead, MarginalHead
 
 N, D, K = 7, 5, 6

@@ -184,6 +184,15 @@ def concrete(tensor: Tensor) -> bool:
     )
 
 
+def is_transformed(x: Tensor) -> bool:
+    """Whether code that a tensor goes through is compiled, or transformed by torch.func."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._functorch.is_functorch_wrapped_tensor(x)
+        or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
 def features(features: Tensor, weight: Tensor) -> None:
     """`features` [*, D] fit a weight [K, D]; under autocast their dtype may differ."""
     autocast = torch.is_autocast_enabled(weight.device.type)

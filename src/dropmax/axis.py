@@ -4,6 +4,7 @@ A formula written against a `ClassAxis` runs on one device (`LOCAL`: classes are
 dimension of the tensor) and, on another axis, with the classes spread over many ranks.
 """
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -31,6 +32,9 @@ class ClassAxis(Protocol):
     def amax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
         """The maximum over classes, without gradient: a shift."""
 
+    def total(self, parts: Sequence[Float[Tensor, "*batch"]]) -> Sequence[Float[Tensor, "*batch"]]:
+        """Sums over all classes from those over the classes of this process, all at once."""
+
     def sum(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
         """The sum over classes."""
 
@@ -46,6 +50,21 @@ class ClassAxis(Protocol):
         self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"]
     ) -> Float[Tensor, "*batch"]:
         """The entry of `x` at the target of each instance."""
+
+    def own(
+        self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        """That entry where the target is a class of this process, else 0: `total` is `pick`."""
+
+    def put(
+        self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"], value: Tensor | float
+    ) -> Float[Tensor, "*batch K"]:
+        """`x` with a value `[*]` at the target, which may be written over `x`; no gradient."""
+
+    def add(
+        self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"], value: Tensor
+    ) -> Float[Tensor, "*batch K"]:
+        """`x` with a value `[*]` added at the target, as `put`."""
 
     def gather(self, x: Tensor) -> Tensor:
         """`x` of all classes, without gradient: for choices that need a whole row."""
@@ -63,6 +82,9 @@ class LocalAxis:
     def amax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
         return x.detach().amax(-1)
 
+    def total(self, parts: Sequence[Float[Tensor, "*batch"]]) -> Sequence[Float[Tensor, "*batch"]]:
+        return parts
+
     def sum(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
         return x.sum(-1)
 
@@ -78,6 +100,26 @@ class LocalAxis:
         self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"]
     ) -> Float[Tensor, "*batch"]:
         return x.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+
+    def own(
+        self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        return self.pick(x, target)
+
+    def put(
+        self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"], value: Tensor | float
+    ) -> Float[Tensor, "*batch K"]:
+        values = value.unsqueeze(-1) if isinstance(value, Tensor) else value
+        if torch.compiler.is_compiling():  # which makes it a part of the loop around it
+            return torch.where(self.one_hot(target, x), values, x)
+        return x.scatter_(-1, target.unsqueeze(-1), values)
+
+    def add(
+        self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"], value: Tensor
+    ) -> Float[Tensor, "*batch K"]:
+        if torch.compiler.is_compiling():
+            return x + torch.where(self.one_hot(target, x), value.unsqueeze(-1), 0.0)
+        return x.scatter_add_(-1, target.unsqueeze(-1), value.unsqueeze(-1))
 
     def gather(self, x: Tensor) -> Tensor:
         return x.detach()

@@ -84,9 +84,14 @@ class ObjectiveOptions:
         for weight in ("kl_weight", "entropy_weight", "aux_weight"):
             _check.number(weight, getattr(self, weight), low=0.0)
 
+    @property
+    def weights(self) -> tuple[float, float, float]:
+        """Of kl, neg_entropy and aux."""
+        return self.kl_weight, self.entropy_weight, self.aux_weight
+
     def weighted(self, raw: Objective) -> Objective:
         """The terms of an objective times their weights."""
-        kl, entropy, aux = self.kl_weight, self.entropy_weight, self.aux_weight
+        kl, entropy, aux = self.weights
         return Objective.of_terms(raw.nll, kl * raw.kl, entropy * raw.neg_entropy, aux * raw.aux)
 
     def aux_odds(self, num_classes: int) -> tuple[float, float]:

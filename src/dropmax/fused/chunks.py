@@ -16,10 +16,10 @@ from dropmax.functional import (
     analytic_correction,
     dropmax_objective,
 )
+from dropmax.functional.one_pass import Kind, Numbers, is_in_one_pass, pulled, terms_of
 from dropmax.functional.posterior import analytic_posterior, computed_posterior_objective
 from dropmax.fused.compiled import Compiled
-from dropmax.fused.elementwise import objective_and_gradient, scalars
-from dropmax.fused.noise import uniforms
+from dropmax.noise import logistics, uniforms
 
 PART = 2**18
 """So many scores of each map are gone over at a time, about, with what lies in between."""
@@ -29,12 +29,24 @@ def _over_the_scores(
     logits: Tensor,
     retain_logits: Tensor,
     correction_logits: Tensor | None,
-    *arguments: Any,
-    **options: Any,
+    target: Tensor,
+    factor: Tensor,
+    keys: Tensor | None,
+    noise: Tensor | None,
+    *,
+    weights: Tensor,
+    numbers: Tensor,
+    kind: Kind,
 ) -> list[Tensor]:
-    """The terms of `objective_and_gradient`; its gradients are written over the scores."""
+    """The terms of `terms_of`; the gradients of their weighted sum are written over the scores."""
     scores = logits, retain_logits, correction_logits
-    terms, gradients = objective_and_gradient(*scores, *arguments, **options)
+    drawn = None if noise is None else torch.logit(noise.to(logits.dtype))
+    if keys is not None:
+        drawn = logistics(keys, logits.shape[-1], logits.dtype)
+    these = Numbers(*numbers.unbind())
+    terms, kept = terms_of(*scores, target, drawn, these, kind, LOCAL)
+    factors = [factor, *(weight * factor for weight in weights.unbind())]
+    gradients = pulled(factors, kept, *scores[1:], target, these, kind, LOCAL)
     for score, gradient in zip(scores, gradients, strict=False):
         assert score is not None
         score.copy_(gradient)
@@ -44,13 +56,13 @@ def _over_the_scores(
 in_one_pass = Compiled(_over_the_scores)
 
 
-def _in_parts(*tensors: Tensor | None, scalars: Tensor, **options: Any) -> list[Tensor]:
+def _in_parts(*tensors: Tensor | None, **options: Any) -> list[Tensor]:
     """The same a few instances at a time, so that what lies in between is small."""
     (logits, *_) = tensors
     assert logits is not None
     size = max(1, PART // logits.shape[-1])
     parts = [
-        in_one_pass(*part, scalars=scalars, of=logits.numel(), **options)
+        in_one_pass(*part, of=logits.numel(), **options)
         for part in zip(*(_split(tensor, size, len(logits)) for tensor in tensors), strict=True)
     ]
     return [torch.cat(term) for term in zip(*parts, strict=True)]
@@ -97,7 +109,7 @@ def objective_of(
     """
     options = settings.options
     one_class = not chunk.target.is_floating_point() and settings.label_smoothing == 0.0
-    if one_class and options.num_samples == 1 and options.masks != "straight_through":
+    if is_in_one_pass(options, one_class=one_class):
         return _in_one_pass(scores, chunk, options, settings.posterior)
     return _by_autograd(scores, chunk, settings, differentiates)
 
@@ -109,6 +121,7 @@ def _in_one_pass(
     logits, retain_logits, *correction = gradients
     if posterior == "analytic":
         correction = [analytic_correction(logits, retain_logits, chunk.target)]
+    factor = chunk.factor.to(logits.dtype)
     weight = None if chunk.weight is None else chunk.weight[chunk.target].to(logits.dtype)
     mean = options.masks == "mean"
     terms = _in_parts(
@@ -116,13 +129,12 @@ def _in_one_pass(
         retain_logits,
         correction[0] if correction else None,
         chunk.target,
-        chunk.factor if weight is None else chunk.factor * weight,
+        factor if weight is None else factor * weight,
         None if mean else chunk.keys,
         None if mean else chunk.noise,
-        scalars=logits.new_tensor(scalars(options, logits.shape[-1])),
-        floor=options.floor,
-        learned=posterior == "learned",
-        with_plugin=options.plugin_share > 0.0,
+        weights=logits.new_tensor(options.weights),
+        numbers=logits.new_tensor(Numbers.of(options, logits.shape[-1])),
+        kind=Kind(options.floor, posterior == "learned", options.plugin_share > 0.0),
     )
     if weight is not None:
         terms = [term.masked_fill(weight == 0.0, 0.0) * weight for term in terms]

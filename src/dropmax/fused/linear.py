@@ -13,8 +13,8 @@ from dropmax.functional import Objective, ObjectiveOptions
 from dropmax.functional.dropmax import DEFAULTS
 from dropmax.functional.targets import IGNORE_INDEX, REDUCTIONS, Instances
 from dropmax.fused.chunks import Settings
-from dropmax.fused.noise import draw_keys
 from dropmax.fused.passes import Accumulated, Batch, Inputs, Parameters, Recomputed
+from dropmax.noise import draw_keys
 
 POSTERIORS = ("learned", "prior", "analytic")
 

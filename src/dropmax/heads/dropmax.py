@@ -10,8 +10,9 @@ from torch import Tensor
 from dropmax import _check
 from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL
-from dropmax.functional import Label, Objective, ObjectiveOptions, dropmax_objective
+from dropmax.functional import Label, Objective, ObjectiveOptions
 from dropmax.functional.dropmax import corrected_logits
+from dropmax.functional.one_pass import objective_in_one_pass
 from dropmax.functional.targets import IGNORE_INDEX
 from dropmax.heads.base import GatedHead, Scores, required
 from dropmax.heads.presets import PRESETS
@@ -104,7 +105,7 @@ class DropMaxHead(GatedHead):
     def objective(self, scores: Scores, label: Label, **random: Any) -> Objective:
         logits, retain_logits = scores.logits, required(scores.retain_logits)
         correction_logits, options = scores.correction_logits, self.objective_options
-        return dropmax_objective(
+        return objective_in_one_pass(
             logits, retain_logits, correction_logits, label, options=options, **random
         )
 

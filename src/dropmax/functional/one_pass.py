@@ -1,0 +1,337 @@
+"""The objective of DropMax for a label that is one class, in few passes over the scores.
+
+The formulas are those of `dropmax_objective` with one mask an instance, each exponential and
+logarithm computed once, and their derivatives written out. In compiled code they become a few
+loops that go over the classes with the scores in the cache.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, no_type_check
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dropmax import _check
+from dropmax._check import at_least_float32
+from dropmax.axis import ClassAxis
+from dropmax.functional.dropmax import ObjectiveOptions, dropmax_objective
+from dropmax.functional.targets import Label, Objective
+
+LEAST_FLOOR = 1e-30
+"""Below this floor a sum over masked classes may underflow, and logarithms are needed."""
+
+
+def is_in_one_pass(options: ObjectiveOptions, *, one_class: bool) -> bool:
+    """Whether the formulas here are those of such options and labels."""
+    single = options.num_samples == 1 and options.masks != "straight_through"
+    return one_class and single and options.floor >= LEAST_FLOOR
+
+
+class Numbers(NamedTuple):
+    """The numbers in the terms: of Python, or tensors for which nothing is compiled anew.
+
+    Attributes:
+        temperature: Of the masks; 1 where there is no noise.
+        share: Of the plug-in.
+        focus: Of the plug-in.
+        aux_shift: logit(pi) of `aux_prior`.
+    """
+
+    temperature: Any
+    share: Any
+    focus: Any
+    aux_shift: Any
+
+    @classmethod
+    def of(cls, options: ObjectiveOptions, num_classes: int) -> "Numbers":
+        log_pi, log_rest = options.aux_odds(num_classes)
+        temperature = 1.0 if options.masks == "mean" else options.temperature
+        return cls(temperature, options.plugin_share, options.plugin_focus, log_pi - log_rest)
+
+
+class Kind(NamedTuple):
+    """What of the formulas there is.
+
+    Attributes:
+        floor: The weight of a dropped class.
+        learned: Whether the correction is a score that is learned, with an aux term.
+        with_plugin: Whether a share of the objective is the plug-in's cross-entropy.
+    """
+
+    floor: float
+    learned: bool
+    with_plugin: bool
+
+
+class Sigmoids(NamedTuple):
+    """Of x: rho = sigmoid(x), the smaller of rho and 1 - rho, and the larger one's logarithm."""
+
+    rho: Tensor
+    smaller: Tensor
+    log_larger: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor) -> "Sigmoids":
+        smaller = x.abs().neg_().sigmoid_()
+        return cls(torch.sigmoid(x), smaller, smaller.neg().log1p_())
+
+
+class Kept(NamedTuple):
+    """What the gradient needs of the terms.
+
+    Attributes:
+        exps: exp(logits) by that of the largest `[*, K]`.
+        mask: z, 1 at the target `[*, K]`.
+        rho: sigmoid(retain_logits) `[*, K]`.
+        rho_smaller: The smaller of rho and 1 - rho `[*, K]`.
+        g: Of the posterior `[*, K]`; None where that is the prior.
+        g_smaller: The smaller of g and 1 - g `[*, K]`; None there.
+        expected: sigmoid(correction_logits + aux_shift) `[*, K]`; None without an aux term.
+        total: Sum over k of (z_k + floor) exps_k `[*]`.
+        plugin_total: Sum over k of (rho_k + floor) exps_k `[*]`; None without a plug-in.
+        shares: Of the plug-in `[*]`; None without.
+    """
+
+    exps: Tensor
+    mask: Tensor
+    rho: Tensor
+    rho_smaller: Tensor
+    g: Tensor | None
+    g_smaller: Tensor | None
+    expected: Tensor | None
+    total: Tensor
+    plugin_total: Tensor | None
+    shares: Tensor | None
+
+
+@no_type_check  # torch.compile traces it, which checks at run time would hinder
+def terms_of(
+    logits: Float[Tensor, "*batch K"],
+    retain_logits: Float[Tensor, "*batch K"],
+    correction_logits: Float[Tensor, "*batch K"] | None,
+    target: Int[Tensor, "*batch"],
+    logistics: Float[Tensor, "*batch K"] | None,
+    numbers: Numbers,
+    kind: Kind,
+    axis: ClassAxis,
+) -> tuple[list[Tensor], Kept]:
+    """nll, kl, neg_entropy and aux of each instance `[*]`, unweighted, and what `pulled` needs.
+
+    With x = retain_logits, p = x + correction_logits, softplus(x) = log(1 + exp(x)), and the mask
+    z = sigmoid((p + logistics) / temperature), which is 1 at the target:
+
+        nll         = log sum over k of (z_k + floor) exp(logits_k) - logits_t - log(1 + floor)
+        kl          = softplus(-x_t) + sum over k != t of g_k (p_k - x_k) + softplus(x_k)
+                      - softplus(p_k),  g = sigmoid(p)
+        neg_entropy = sum over k of log larger_k - |x_k| smaller_k,  of sigmoid(x) and sigmoid(-x)
+        aux         = softplus(-c_t) + sum over k != t of softplus(c_k),
+                      c = correction_logits + aux_shift
+
+    Where a share s of the objective is the plug-in's cross-entropy, the nll is (1 - s) nll + s
+    plugin_nll and the other terms are multiplied by 1 - s.
+
+    Args:
+        logits: Class scores.
+        retain_logits: Logits of the prior.
+        correction_logits: What makes the posterior's logits of the prior's; None for the prior.
+        target: The class of each instance.
+        logistics: The noise of the masks; None where z = g.
+        numbers: Those that may change from step to step.
+        kind: What of the formulas there is.
+        axis: Where the classes live, of which one maximum is taken and one sum of all summands.
+    """
+    shift = axis.amax(logits).clamp(min=torch.finfo(logits.dtype).min)
+    exps = (logits - shift.unsqueeze(-1)).exp_()
+    prior, posterior, posterior_logits = Sigmoids.of(retain_logits), None, retain_logits
+    if correction_logits is not None:
+        posterior_logits = retain_logits + correction_logits
+        posterior = Sigmoids.of(posterior_logits)
+    if logistics is None:
+        mask = (posterior or prior).rho.clone()
+    else:
+        mask = (posterior_logits + logistics).div_(numbers.temperature).sigmoid_()
+    mask = axis.put(mask, target, 1.0)
+
+    retain_of_target = axis.own(retain_logits, target)
+    kl = (-retain_of_target).clamp(min=0.0) - axis.own(prior.log_larger, target)
+    if posterior is not None:
+        of_rivals = (posterior_logits - retain_logits).mul_(posterior.rho)
+        of_rivals.add_(retain_logits.clamp(min=0.0)).sub_(posterior_logits.clamp(min=0.0))
+        of_rivals.sub_(prior.log_larger).add_(posterior.log_larger)
+        kl = axis.put(of_rivals, target, kl).sum(-1)
+    neg_entropy = prior.log_larger.sum(-1) - (retain_logits.abs() * prior.smaller).sum(-1)
+    sums = [exps.sum(-1), (exps * mask).sum(-1), axis.own(logits, target), kl, neg_entropy]
+    expected = plugin_total = shares = None
+    if kind.learned:
+        shifted = correction_logits + numbers.aux_shift
+        correction = Sigmoids.of(shifted)
+        expected = correction.rho
+        softplus = shifted.clamp(min=0.0).sub_(correction.log_larger)
+        of_target = (-axis.own(shifted, target)).clamp(min=0.0)
+        of_target = of_target - axis.own(correction.log_larger, target)
+        sums.append(axis.put(softplus, target, of_target).sum(-1))
+    if kind.with_plugin:
+        sums += [(exps * prior.rho).sum(-1), axis.own(prior.rho, target)]
+
+    sum_exps, total, logit_of_target, kl, neg_entropy, *others = axis.total(sums)
+    aux = others.pop(0) if kind.learned else torch.zeros_like(kl)
+    total = total + kind.floor * sum_exps
+    below = shift - logit_of_target
+    nll = (total / (1.0 + kind.floor)).log() + below
+    if kind.with_plugin:
+        of_rho, rho_of_target = others
+        plugin_total = of_rho + kind.floor * sum_exps
+        plugin_nll = plugin_total.log() + below - (rho_of_target + kind.floor).log()
+        shares = numbers.share * (-torch.expm1(-plugin_nll)) ** numbers.focus
+        rest = 1.0 - shares
+        nll = rest * nll + shares * plugin_nll
+        kl, neg_entropy, aux = rest * kl, rest * neg_entropy, rest * aux
+    of_posterior = (None, None) if posterior is None else posterior[:2]
+    kept = Kept(exps, mask, *prior[:2], *of_posterior, expected, total, plugin_total, shares)
+    return [nll, kl, neg_entropy, aux], kept
+
+
+@no_type_check
+def pulled(
+    factors: Sequence[Float[Tensor, "*batch"]],
+    kept: Kept,
+    retain_logits: Float[Tensor, "*batch K"],
+    correction_logits: Float[Tensor, "*batch K"] | None,
+    target: Int[Tensor, "*batch"],
+    numbers: Numbers,
+    kind: Kind,
+    axis: ClassAxis,
+) -> list[Tensor]:
+    """The gradients of the scores: of the terms of `terms_of`, each times a factor an instance.
+
+    With pi the softmax under z + floor and rho = sigmoid(retain_logits), at each class k:
+
+        d nll         / d logits            = pi - [k = t]
+        d nll         / d p                 = pi (1 - z) z / (z + floor) / temperature
+        d kl          / d p                 = g (1 - g) (p - retain_logits),  0 at the target
+        d kl          / d retain_logits     = rho - g,  with g = 1 at the target
+        d neg_entropy / d retain_logits     = rho (1 - rho) retain_logits
+        d aux         / d correction_logits = sigmoid(correction_logits + aux_shift) - [k = t]
+        d plugin_nll  / d retain_logits     = (pi' - [k = t]) rho (1 - rho) / (rho + floor),
+                                              pi' the softmax under rho + floor
+
+    Args:
+        factors: Of nll, kl, neg_entropy and aux.
+        kept: What `terms_of` found.
+        retain_logits: As there, and so the others.
+        correction_logits: None for the prior.
+        target: The class of each instance.
+        numbers: Those of the terms.
+        kind: What of the formulas there is.
+        axis: Where the classes live, of which nothing is summed.
+
+    Returns:
+        Of logits, of retain_logits and, where it is learned, of correction_logits.
+    """
+    of_nll, of_kl, of_entropy, of_aux = factors
+    of_masks = of_nll
+    if kept.shares is not None:
+        rest = 1.0 - kept.shares
+        of_masks, of_kl, of_entropy, of_aux = (rest * x for x in factors)
+    by_share = kept.exps * (of_masks / kept.total).unsqueeze(-1)
+    retained = by_share * kept.mask
+    to_mask = torch.addcmul(retained, retained, kept.mask, value=-1.0).div_(numbers.temperature)
+    to_logits = retained.add_(by_share, alpha=kind.floor)
+    spread = _spread(kept.rho_smaller)
+    to_retain = (spread * retain_logits).mul_(of_entropy.unsqueeze(-1))
+    absent = -(-axis.own(retain_logits, target)).sigmoid()  # rho - 1 at the target
+    if kept.g is None:
+        to_retain = axis.add(to_retain.add_(to_mask), target, of_kl * absent)
+    else:
+        surplus = axis.put(kept.rho - kept.g, target, absent)
+        to_retain.addcmul_(surplus, of_kl.unsqueeze(-1))
+    if kept.shares is not None:
+        of_plugin = of_nll * kept.shares
+        by_share = kept.exps * (of_plugin / kept.plugin_total).unsqueeze(-1)
+        to_logits.addcmul_(by_share, kept.rho).add_(by_share, alpha=kind.floor)
+        to_retain.addcmul_(by_share, spread)
+        slope = axis.own(spread, target) / (axis.own(kept.rho, target) + kind.floor)
+        to_retain = axis.add(to_retain, target, -of_plugin * slope)
+    gradients = [axis.add(to_logits, target, -of_nll), to_retain]
+    if kind.learned:
+        to_kl = axis.put(_spread(kept.g_smaller).mul_(correction_logits), target, 0.0)
+        to_correction = to_mask.addcmul_(to_kl, of_kl.unsqueeze(-1))
+        to_correction.addcmul_(kept.expected, of_aux.unsqueeze(-1))
+        gradients.append(axis.add(to_correction, target, -of_aux))
+    return gradients
+
+
+def _spread(smaller: Tensor) -> Tensor:
+    """p (1 - p), the derivative of the sigmoid p, from the smaller of both."""
+    return torch.addcmul(smaller, smaller, smaller, value=-1.0)
+
+
+class _OnePass(torch.autograd.Function):
+    """The terms `[4, *]`; a second derivative goes through `dropmax_objective`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        options: ObjectiveOptions,
+        axis: ClassAxis,
+        noise: Tensor | None,
+        target: Tensor,
+        *scores: Tensor | None,
+    ) -> Tensor:
+        logits, _, correction_logits = scores
+        ctx.options, ctx.axis = options, axis
+        ctx.numbers = Numbers.of(options, axis.num_classes(logits))
+        ctx.kind = Kind(options.floor, correction_logits is not None, options.plugin_share > 0.0)
+        logistics = None if noise is None else torch.logit(noise.to(logits.dtype))
+        terms, kept = terms_of(*scores, target, logistics, ctx.numbers, ctx.kind, axis)
+        ctx.save_for_backward(noise, target, *scores, *kept)
+        return torch.stack(terms)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        noise, target, *others = ctx.saved_tensors
+        scores, kept = others[:3], Kept(*others[3:])
+        if torch.is_grad_enabled():
+            objective = dropmax_objective(
+                *scores, Label(target, axis=ctx.axis), options=ctx.options, noise=noise
+            )
+            learned = [score for score in scores if score is not None]
+            gradients = torch.autograd.grad(
+                torch.stack(objective[1:]), learned, upstream, create_graph=True
+            )
+        else:
+            gradients = pulled(upstream, kept, *scores[1:], target, ctx.numbers, ctx.kind, ctx.axis)
+        to_correction = gradients[2] if len(gradients) > 2 else None
+        return None, None, None, None, *gradients[:2], to_correction
+
+
+def objective_in_one_pass(
+    logits: Float[Tensor, "*batch K"],
+    retain_logits: Float[Tensor, "*batch K"],
+    correction_logits: Float[Tensor, "*batch K"] | None,
+    label: Label,
+    *,
+    options: ObjectiveOptions,
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Objective:
+    """`dropmax_objective`, and the same; what is compiled, transformed or not here goes there."""
+    one_pass = is_in_one_pass(options, one_class=label.is_one_class)
+    if not one_pass or _check.is_transformed(logits):
+        return dropmax_objective(
+            *(logits, retain_logits, correction_logits, label),
+            options=options,
+            noise=noise,
+            generator=generator,
+        )
+    _check.class_tensors(logits, retain_logits=retain_logits)
+    if correction_logits is not None:
+        _check.class_tensors(logits, correction_logits=correction_logits)
+    scores = [
+        None if score is None else at_least_float32(score)
+        for score in (logits, retain_logits, correction_logits)
+    ]
+    noise = options.noise_of(scores[0], noise, generator)
+    terms = _OnePass.apply(options, label.axis, noise, label.target, *scores)
+    return Objective.of_terms(*label.scaled(terms).unbind())

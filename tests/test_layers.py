@@ -16,6 +16,7 @@ ROOMS = [
     "_files",
     "_progress",
     "axis",
+    "noise",
     "bernoulli",
     "functional",
     "predictive",

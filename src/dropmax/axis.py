@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -32,14 +33,19 @@ class ClassAxis(Protocol):
     def amax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
         """The maximum over classes, without gradient: a shift."""
 
-    def total(self, parts: Sequence[Float[Tensor, "*batch"]]) -> Sequence[Float[Tensor, "*batch"]]:
-        """Sums over all classes from those over the classes of this process, all at once."""
+    def total(self, parts: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Sums over all classes from those over the classes of this process, `[*, 1]`, at once."""
 
     def sum(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
         """The sum over classes."""
 
     def log_softmax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
         """`x - log sum_k exp(x_k)`; -inf stays -inf."""
+
+    def cross_entropy(
+        self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        """`log sum_k exp(x_k) - x_t`, in nats; -inf is a class left out."""
 
     def one_hot(
         self, target: Int[Tensor, "*batch"], x: Float[Tensor, "*batch K"]
@@ -53,18 +59,18 @@ class ClassAxis(Protocol):
 
     def own(
         self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"]
-    ) -> Float[Tensor, "*batch"]:
+    ) -> Float[Tensor, "*batch 1"]:
         """That entry where the target is a class of this process, else 0: `total` is `pick`."""
 
     def put(
         self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"], value: Tensor | float
     ) -> Float[Tensor, "*batch K"]:
-        """`x` with a value `[*]` at the target, which may be written over `x`; no gradient."""
+        """`x` with a value `[*, 1]` at the target, which may be written over `x`; no gradient."""
 
     def add(
         self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"], value: Tensor
     ) -> Float[Tensor, "*batch K"]:
-        """`x` with a value `[*]` added at the target, as `put`."""
+        """`x` with a value `[*, 1]` added at the target, as `put`."""
 
     def gather(self, x: Tensor) -> Tensor:
         """`x` of all classes, without gradient: for choices that need a whole row."""
@@ -82,7 +88,7 @@ class LocalAxis:
     def amax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
         return x.detach().amax(-1)
 
-    def total(self, parts: Sequence[Float[Tensor, "*batch"]]) -> Sequence[Float[Tensor, "*batch"]]:
+    def total(self, parts: Sequence[Tensor]) -> Sequence[Tensor]:
         return parts
 
     def sum(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
@@ -90,6 +96,14 @@ class LocalAxis:
 
     def log_softmax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
         return torch.log_softmax(x, -1)
+
+    def cross_entropy(
+        self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        if x.ndim == 2:
+            return F.cross_entropy(x, target, reduction="none")
+        rows, indices = x.reshape(-1, x.shape[-1]), target.reshape(-1)
+        return F.cross_entropy(rows, indices, reduction="none").reshape(target.shape)
 
     def one_hot(
         self, target: Int[Tensor, "*batch"], x: Float[Tensor, "*batch K"]
@@ -103,23 +117,22 @@ class LocalAxis:
 
     def own(
         self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"]
-    ) -> Float[Tensor, "*batch"]:
-        return self.pick(x, target)
+    ) -> Float[Tensor, "*batch 1"]:
+        return x.gather(-1, target.unsqueeze(-1))
 
     def put(
         self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"], value: Tensor | float
     ) -> Float[Tensor, "*batch K"]:
-        values = value.unsqueeze(-1) if isinstance(value, Tensor) else value
         if torch.compiler.is_compiling():  # which makes it a part of the loop around it
-            return torch.where(self.one_hot(target, x), values, x)
-        return x.scatter_(-1, target.unsqueeze(-1), values)
+            return torch.where(self.one_hot(target, x), value, x)
+        return x.scatter_(-1, target.unsqueeze(-1), value)
 
     def add(
         self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"], value: Tensor
     ) -> Float[Tensor, "*batch K"]:
         if torch.compiler.is_compiling():
-            return x + torch.where(self.one_hot(target, x), value.unsqueeze(-1), 0.0)
-        return x.scatter_add_(-1, target.unsqueeze(-1), value.unsqueeze(-1))
+            return x + torch.where(self.one_hot(target, x), value, 0.0)
+        return x.scatter_add_(-1, target.unsqueeze(-1), value)
 
     def gather(self, x: Tensor) -> Tensor:
         return x.detach()

@@ -10,7 +10,7 @@ from dropmax import _check, bernoulli
 from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
 from dropmax.functional.dropmax import plugin_nll
-from dropmax.functional.masking import cross_entropy, nll_of_each_class, retained_logits
+from dropmax.functional.masking import nll_of_each_class, retained_logits
 from dropmax.functional.targets import Label
 
 
@@ -51,8 +51,10 @@ def softmax_loss(
     """
     _check.class_tensors(logits)
     label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
-    axis = label.axis
-    return label.nll(-axis.log_softmax(at_least_float32(logits)))
+    logits = at_least_float32(logits)
+    if label.is_one_class:
+        return label.scaled(label.axis.cross_entropy(logits, label.target))
+    return label.nll(-label.axis.log_softmax(logits))
 
 
 def _shifted(logits: Float[Tensor, "*batch K"], axis: ClassAxis) -> Float[Tensor, "*batch K"]:
@@ -221,7 +223,7 @@ def sampled_softmax_loss(
         is_target = axis.one_hot(label.target, logits)
         drawn = _largest(keys.masked_fill(is_target, -math.inf), num_negatives, axis)
         retained = retained_logits(logits, drawn | is_target)
-        return label.scaled(cross_entropy(retained, label.target, axis))
+        return label.scaled(axis.cross_entropy(retained, label.target))
     drawn = _largest(keys, num_negatives, axis)
     # a target that would have been drawn as a rival leaves its place to the next class
     next_drawn = _largest(keys.masked_fill(drawn, -math.inf), 1, axis)
@@ -292,7 +294,7 @@ def class_dropout_loss(
     kept = noise > 1.0 - retain_prob
     if label.is_one_class:
         kept = kept | axis.one_hot(label.target, logits)
-        return label.scaled(cross_entropy(retained_logits(logits, kept), label.target, axis))
+        return label.scaled(axis.cross_entropy(retained_logits(logits, kept), label.target))
     masked, dropped = retained_logits(logits, kept), retained_logits(logits, ~kept)
     return label.nll(nll_of_each_class(masked, dropped, logits, axis))
 

@@ -13,7 +13,6 @@ from dropmax import _check, bernoulli
 from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
 from dropmax.functional.masking import (
-    cross_entropy,
     floored_logits,
     gated_logits,
     nll_of_each_class,
@@ -93,6 +92,13 @@ class ObjectiveOptions:
         """The terms of an objective times their weights."""
         kl, entropy, aux = self.weights
         return Objective.of_terms(raw.nll, kl * raw.kl, entropy * raw.neg_entropy, aux * raw.aux)
+
+    def totaled(self, nll: Tensor, kl: Tensor, neg_entropy: Tensor, aux: Tensor) -> Objective:
+        """The objective of terms before their weights, whose total is the sum after them."""
+        total = nll
+        for term, weight in zip((kl, neg_entropy, aux), self.weights, strict=True):
+            total = total + weight * term
+        return Objective(total, nll, kl, neg_entropy, aux)
 
     def aux_odds(self, num_classes: int) -> tuple[float, float]:
         """log pi and log(1 - pi) of `aux_prior`; both 0 for "label", whose logit pi is 0."""
@@ -345,7 +351,7 @@ def masked_nll(
         log_mask = log_mask.masked_fill(axis.one_hot(label.target, logits), 0.0)
         masked = floored_logits(logits, log_mask, options.floor)
         target = label.target.expand(masked.shape[:-1])
-        nll = cross_entropy(masked, target, axis)
+        nll = axis.cross_entropy(masked, target)
     else:
         masked = floored_logits(logits, log_mask, options.floor)
         dropped = logits + F.logsigmoid(-mask_logits)
@@ -372,8 +378,10 @@ def plugin_nll(
 
     As `masked_nll`, of the label's class `[*]`, or of each class `[*, K]`.
     """
-    nll = -label.axis.log_softmax(gated_logits(logits, retain_logits, floor))
-    return label.axis.pick(nll, label.target) if label.is_one_class else nll
+    gated = gated_logits(logits, retain_logits, floor)
+    if label.is_one_class:
+        return label.axis.cross_entropy(gated, label.target)
+    return -label.axis.log_softmax(gated)
 
 
 def plugin_shares(

@@ -4,7 +4,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dropmax.axis import ClassAxis
@@ -28,13 +28,6 @@ def retained_logits(
 ) -> Float[Tensor, "*batch K"]:
     """Logits of the softmax over the retained classes alone: -inf where a class is dropped."""
     return logits.masked_fill(~retained, -math.inf)
-
-
-def cross_entropy(
-    logits: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"], axis: ClassAxis
-) -> Float[Tensor, "*batch"]:
-    """Negative log-softmax at the target, in nats; logits of -inf are classes left out."""
-    return -axis.pick(axis.log_softmax(logits), target)
 
 
 def nll_of_each_class(

@@ -5,7 +5,7 @@ logarithm computed once, and their derivatives written out. In compiled code the
 loops that go over the classes with the scores in the cache.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, no_type_check
 
 import torch
@@ -14,12 +14,16 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax._check import at_least_float32
-from dropmax.axis import ClassAxis
+from dropmax.axis import LOCAL, ClassAxis
 from dropmax.functional.dropmax import ObjectiveOptions, dropmax_objective
 from dropmax.functional.targets import Label, Objective
 
 LEAST_FLOOR = 1e-30
 """Below this floor a sum over masked classes may underflow, and logarithms are needed."""
+
+
+PART = 2**16
+"""So many scores are gone over at a time on the CPU, whose memory is dear to get anew."""
 
 
 def is_in_one_pass(options: ObjectiveOptions, *, one_class: bool) -> bool:
@@ -88,9 +92,9 @@ class Kept(NamedTuple):
         g: Of the posterior `[*, K]`; None where that is the prior.
         g_smaller: The smaller of g and 1 - g `[*, K]`; None there.
         expected: sigmoid(correction_logits + aux_shift) `[*, K]`; None without an aux term.
-        total: Sum over k of (z_k + floor) exps_k `[*]`.
-        plugin_total: Sum over k of (rho_k + floor) exps_k `[*]`; None without a plug-in.
-        shares: Of the plug-in `[*]`; None without.
+        total: Sum over k of (z_k + floor) exps_k `[*, 1]`.
+        plugin_total: Sum over k of (rho_k + floor) exps_k `[*, 1]`; None without a plug-in.
+        shares: Of the plug-in `[*, 1]`; None without.
     """
 
     exps: Tensor
@@ -141,8 +145,8 @@ def terms_of(
         kind: What of the formulas there is.
         axis: Where the classes live, of which one maximum is taken and one sum of all summands.
     """
-    shift = axis.amax(logits).clamp(min=torch.finfo(logits.dtype).min)
-    exps = (logits - shift.unsqueeze(-1)).exp_()
+    shift = axis.amax(logits).unsqueeze(-1).clamp(min=torch.finfo(logits.dtype).min)
+    exps = (logits - shift).exp_()
     prior, posterior, posterior_logits = Sigmoids.of(retain_logits), None, retain_logits
     if correction_logits is not None:
         posterior_logits = retain_logits + correction_logits
@@ -159,9 +163,10 @@ def terms_of(
         of_rivals = (posterior_logits - retain_logits).mul_(posterior.rho)
         of_rivals.add_(retain_logits.clamp(min=0.0)).sub_(posterior_logits.clamp(min=0.0))
         of_rivals.sub_(prior.log_larger).add_(posterior.log_larger)
-        kl = axis.put(of_rivals, target, kl).sum(-1)
-    neg_entropy = prior.log_larger.sum(-1) - (retain_logits.abs() * prior.smaller).sum(-1)
-    sums = [exps.sum(-1), (exps * mask).sum(-1), axis.own(logits, target), kl, neg_entropy]
+        kl = axis.put(of_rivals, target, kl).sum(-1, keepdim=True)
+    neg_entropy = prior.log_larger.sub_(retain_logits.abs().mul_(prior.smaller)).sum(-1, True)
+    of_exps, of_mask = exps.sum(-1, keepdim=True), (exps * mask).sum(-1, keepdim=True)
+    sums = [of_exps, of_mask, axis.own(logits, target), kl, neg_entropy]
     expected = plugin_total = shares = None
     if kind.learned:
         shifted = correction_logits + numbers.aux_shift
@@ -170,9 +175,9 @@ def terms_of(
         softplus = shifted.clamp(min=0.0).sub_(correction.log_larger)
         of_target = (-axis.own(shifted, target)).clamp(min=0.0)
         of_target = of_target - axis.own(correction.log_larger, target)
-        sums.append(axis.put(softplus, target, of_target).sum(-1))
+        sums.append(axis.put(softplus, target, of_target).sum(-1, keepdim=True))
     if kind.with_plugin:
-        sums += [(exps * prior.rho).sum(-1), axis.own(prior.rho, target)]
+        sums += [(exps * prior.rho).sum(-1, keepdim=True), axis.own(prior.rho, target)]
 
     sum_exps, total, logit_of_target, kl, neg_entropy, *others = axis.total(sums)
     aux = others.pop(0) if kind.learned else torch.zeros_like(kl)
@@ -189,12 +194,12 @@ def terms_of(
         kl, neg_entropy, aux = rest * kl, rest * neg_entropy, rest * aux
     of_posterior = (None, None) if posterior is None else posterior[:2]
     kept = Kept(exps, mask, *prior[:2], *of_posterior, expected, total, plugin_total, shares)
-    return [nll, kl, neg_entropy, aux], kept
+    return [term.squeeze(-1) for term in (nll, kl, neg_entropy, aux)], kept
 
 
 @no_type_check
 def pulled(
-    factors: Sequence[Float[Tensor, "*batch"]],
+    factors: Sequence[Float[Tensor, "*batch 1"]],
     kept: Kept,
     retain_logits: Float[Tensor, "*batch K"],
     correction_logits: Float[Tensor, "*batch K"] | None,
@@ -234,21 +239,21 @@ def pulled(
     if kept.shares is not None:
         rest = 1.0 - kept.shares
         of_masks, of_kl, of_entropy, of_aux = (rest * x for x in factors)
-    by_share = kept.exps * (of_masks / kept.total).unsqueeze(-1)
+    by_share = kept.exps * (of_masks / kept.total)
     retained = by_share * kept.mask
     to_mask = torch.addcmul(retained, retained, kept.mask, value=-1.0).div_(numbers.temperature)
     to_logits = retained.add_(by_share, alpha=kind.floor)
     spread = _spread(kept.rho_smaller)
-    to_retain = (spread * retain_logits).mul_(of_entropy.unsqueeze(-1))
+    to_retain = (spread * retain_logits).mul_(of_entropy)
     absent = -(-axis.own(retain_logits, target)).sigmoid()  # rho - 1 at the target
     if kept.g is None:
         to_retain = axis.add(to_retain.add_(to_mask), target, of_kl * absent)
     else:
         surplus = axis.put(kept.rho - kept.g, target, absent)
-        to_retain.addcmul_(surplus, of_kl.unsqueeze(-1))
+        to_retain.addcmul_(surplus, of_kl)
     if kept.shares is not None:
         of_plugin = of_nll * kept.shares
-        by_share = kept.exps * (of_plugin / kept.plugin_total).unsqueeze(-1)
+        by_share = kept.exps * (of_plugin / kept.plugin_total)
         to_logits.addcmul_(by_share, kept.rho).add_(by_share, alpha=kind.floor)
         to_retain.addcmul_(by_share, spread)
         slope = axis.own(spread, target) / (axis.own(kept.rho, target) + kind.floor)
@@ -256,8 +261,8 @@ def pulled(
     gradients = [axis.add(to_logits, target, -of_nll), to_retain]
     if kind.learned:
         to_kl = axis.put(_spread(kept.g_smaller).mul_(correction_logits), target, 0.0)
-        to_correction = to_mask.addcmul_(to_kl, of_kl.unsqueeze(-1))
-        to_correction.addcmul_(kept.expected, of_aux.unsqueeze(-1))
+        to_correction = to_mask.addcmul_(to_kl, of_kl)
+        to_correction.addcmul_(kept.expected, of_aux)
         gradients.append(axis.add(to_correction, target, -of_aux))
     return gradients
 
@@ -268,7 +273,10 @@ def _spread(smaller: Tensor) -> Tensor:
 
 
 class _OnePass(torch.autograd.Function):
-    """The terms `[4, *]`; a second derivative goes through `dropmax_objective`."""
+    """The objective of each instance; the gradients of its weighted total are made with it.
+
+    Other gradients, those of a term and second ones, go through `dropmax_objective`.
+    """
 
     @staticmethod
     def forward(
@@ -278,35 +286,87 @@ class _OnePass(torch.autograd.Function):
         noise: Tensor | None,
         target: Tensor,
         *scores: Tensor | None,
-    ) -> Tensor:
+    ) -> tuple[Tensor, ...]:
         logits, _, correction_logits = scores
+        assert logits is not None
+        numbers = Numbers.of(options, axis.num_classes(logits))
+        kind = Kind(options.floor, correction_logits is not None, options.plugin_share > 0.0)
+        found: list[Objective] = []
+        made: list[list[Tensor]] = []
+        for *part, indices, uniforms in _parts(axis, *scores, target, noise):
+            drawn = None if uniforms is None else torch.logit(uniforms.to(logits.dtype))
+            terms, kept = terms_of(*part, indices, drawn, numbers, kind, axis)
+            found.append(options.totaled(*terms))
+            if any(ctx.needs_input_grad):
+                factors = [torch.full_like(kept.total, x) for x in (1.0, *options.weights)]
+                made.append(pulled(factors, kept, *part[1:], indices, numbers, kind, axis))
+        gradients = [_joined(parts, logits.shape) for parts in zip(*made, strict=True)]
         ctx.options, ctx.axis = options, axis
-        ctx.numbers = Numbers.of(options, axis.num_classes(logits))
-        ctx.kind = Kind(options.floor, correction_logits is not None, options.plugin_share > 0.0)
-        logistics = None if noise is None else torch.logit(noise.to(logits.dtype))
-        terms, kept = terms_of(*scores, target, logistics, ctx.numbers, ctx.kind, axis)
-        ctx.save_for_backward(noise, target, *scores, *kept)
-        return torch.stack(terms)
+        ctx.save_for_backward(noise, target, *scores, *gradients)
+        ctx.set_materialize_grads(False)
+        return tuple(_joined(parts, target.shape) for parts in zip(*found, strict=True))
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
         noise, target, *others = ctx.saved_tensors
-        scores, kept = others[:3], Kept(*others[3:])
-        if torch.is_grad_enabled():
-            objective = dropmax_objective(
-                *scores, Label(target, axis=ctx.axis), options=ctx.options, noise=noise
-            )
-            learned = [score for score in scores if score is not None]
-            gradients = torch.autograd.grad(
-                torch.stack(objective[1:]), learned, upstream, create_graph=True
-            )
-        else:
-            gradients = pulled(upstream, kept, *scores[1:], target, ctx.numbers, ctx.kind, ctx.axis)
-        to_correction = gradients[2] if len(gradients) > 2 else None
-        return None, None, None, None, *gradients[:2], to_correction
+        scores, gradients = others[:3], others[3:]
+        of_total, *of_terms = upstream
+        if torch.is_grad_enabled() or any(factor is not None for factor in of_terms):
+            label = Label(target, axis=ctx.axis)
+            gradients = _by_autograd(scores, label, ctx.options, noise, upstream)
+        elif of_total is not None:
+            factor = of_total.unsqueeze(-1)
+            gradients = [gradient * factor for gradient in gradients]
+        absent = [None] * (len(scores) - len(gradients))
+        return None, None, None, None, *gradients, *absent
 
 
-def objective_in_one_pass(
+def _parts(axis: ClassAxis, *tensors: Tensor | None) -> Iterator[tuple[Tensor | None, ...]]:
+    """The same a few instances at a time, where memory is not reused for the asking."""
+    logits = tensors[0]
+    assert logits is not None
+    if logits.device.type != "cpu" or axis is not LOCAL or logits.numel() <= PART:
+        yield tensors
+        return
+    rows = [None if x is None else x.reshape(-1, *x.shape[logits.ndim - 1 :]) for x in tensors]
+    size = max(1, PART // logits.shape[-1])
+    for start in range(0, logits.shape[:-1].numel(), size):
+        yield tuple(None if x is None else x[start : start + size] for x in rows)
+
+
+def _joined(parts: tuple[Tensor, ...], shape: torch.Size) -> Tensor:
+    return (parts[0] if len(parts) == 1 else torch.cat(parts)).reshape(shape)
+
+
+def _by_autograd(
+    scores: Any,
+    label: Label,
+    options: ObjectiveOptions,
+    noise: Tensor | None,
+    upstream: Sequence[Tensor | None],
+) -> Sequence[Tensor | None]:
+    """The gradients of the scores by that of each term, which can be differentiated again."""
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        logits, retain_logits, correction_logits = scores
+        raw = dropmax_objective(
+            logits, retain_logits, correction_logits, label, options=options, noise=noise
+        )
+        pairs = zip(options.totaled(*raw[1:]), upstream, strict=True)
+        read = [(term, x) for term, x in pairs if x is not None and term.requires_grad]
+        if not read:
+            return [None] * len(scores)
+        terms, factors = zip(*read, strict=True)
+        learned = [score for score in scores if score is not None and score.requires_grad]
+        found = iter(
+            torch.autograd.grad(
+                terms, learned, factors, create_graph=create_graph, materialize_grads=True
+            )
+        )
+    return [next(found) if x is not None and x.requires_grad else None for x in scores]
+
+
+def totaled_objective(
     logits: Float[Tensor, "*batch K"],
     retain_logits: Float[Tensor, "*batch K"],
     correction_logits: Float[Tensor, "*batch K"] | None,
@@ -316,22 +376,29 @@ def objective_in_one_pass(
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Objective:
-    """`dropmax_objective`, and the same; what is compiled, transformed or not here goes there."""
-    one_pass = is_in_one_pass(options, one_class=label.is_one_class)
-    if not one_pass or _check.is_transformed(logits):
-        return dropmax_objective(
-            *(logits, retain_logits, correction_logits, label),
+    """`dropmax_objective`, its total weighted, in one pass where that can be done.
+
+    Code that is compiled or transformed goes the plain way.
+    """
+    if not is_in_one_pass(options, one_class=label.is_one_class) or _check.is_transformed(logits):
+        raw = dropmax_objective(
+            logits,
+            retain_logits,
+            correction_logits,
+            label,
             options=options,
             noise=noise,
             generator=generator,
         )
+        return options.totaled(*raw[1:])
     _check.class_tensors(logits, retain_logits=retain_logits)
     if correction_logits is not None:
         _check.class_tensors(logits, correction_logits=correction_logits)
-    scores = [
-        None if score is None else at_least_float32(score)
-        for score in (logits, retain_logits, correction_logits)
-    ]
-    noise = options.noise_of(scores[0], noise, generator)
-    terms = _OnePass.apply(options, label.axis, noise, label.target, *scores)
-    return Objective.of_terms(*label.scaled(terms).unbind())
+    logits, retain_logits = at_least_float32(logits), at_least_float32(retain_logits)
+    if correction_logits is not None:
+        correction_logits = at_least_float32(correction_logits)
+    noise = options.noise_of(logits, noise, generator)
+    terms = _OnePass.apply(  # type: ignore[no-untyped-call]
+        options, label.axis, noise, label.target, logits, retain_logits, correction_logits
+    )
+    return Objective(*(label.scaled(term) for term in terms))

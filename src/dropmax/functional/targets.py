@@ -50,7 +50,7 @@ class Objective(NamedTuple):
     def of_nll(cls, nll: Tensor) -> "Objective":
         """The objective that has no term but the negative log-likelihood."""
         absent = torch.zeros_like(nll)
-        return cls.of_terms(nll, absent, absent, absent)
+        return cls(nll, nll, absent, absent, absent)
 
     def __getattr__(self, name: str) -> NoReturn:
         if name not in _OF_TOTAL:
@@ -199,13 +199,13 @@ class Instances(NamedTuple):
         target: Class indices `[*]`, 0 in the place of ignore_index, or probabilities `[*, K]`.
         ignored: Which do not count `[*]`, whatever their loss; None where all do.
         sample_weight: What the objective of an instance is multiplied by `[*]`; ones if None.
-        divisor: What the mean divides by: the sum of all weights, or the number where none is.
+        divisor: What the mean divides by: the sum of all weights, or their number if none is given.
     """
 
     target: Tensor
     ignored: Tensor | None
     sample_weight: Tensor | None
-    divisor: Tensor
+    divisor: Tensor | int
 
     @classmethod
     def of(
@@ -222,8 +222,7 @@ class Instances(NamedTuple):
         if sample_weight is not None:
             _check.sample_weight(sample_weight, logits)
         dtype = at_least_float32(logits).dtype
-        counts = torch.ones(logits.shape[:-1], dtype=dtype, device=logits.device)
-        ignored = None
+        counts = ignored = None
         if isinstance(target, Tensor) and target.is_floating_point():
             where = "where target holds class probabilities"
             _check.default("ignore_index", ignore_index, IGNORE_INDEX, where)
@@ -232,45 +231,66 @@ class Instances(NamedTuple):
             _check.integer("ignore_index", ignore_index)
             target = target.long()  # or the index would wrap around in a narrow dtype
             ignored = target == ignore_index
-            target = target.masked_fill(ignored, 0)
+            if _check.readable(ignored) and not bool(ignored.any()):
+                ignored = None
+            else:
+                target = target.masked_fill(ignored, 0)
             _check.class_target(target, logits, axis.num_classes(logits))
             if weight is not None:
                 _check.class_weight(weight, logits)
-                counts = axis.pick(weight.to(dtype).expand(logits.shape), target)
-            counts = counts.masked_fill(ignored, 0.0)
+                counts = weight.to(dtype)[target]
+            if ignored is not None:
+                counts = (
+                    (1.0 - ignored.to(dtype))
+                    if counts is None
+                    else counts.masked_fill(ignored, 0.0)
+                )
         if sample_weight is not None:
             sample_weight = sample_weight.to(dtype)
-            counts = counts * sample_weight
+            counts = sample_weight if counts is None else counts * sample_weight
             weightless = sample_weight == 0.0
             ignored = weightless if ignored is None else ignored | weightless
-        return cls(target, ignored, sample_weight, counts.sum())
+        divisor = max(logits.shape[:-1].numel(), 1) if counts is None else counts.sum()
+        return cls(target, ignored, sample_weight, divisor)
 
     def reduced(self, objective: Objective, reduction: str) -> Objective:
         """The objective of each instance, weighted; or their sum or mean, 0 where none counts."""
-        return Objective(*(self.reduced_term(term, reduction) for term in objective))
+        total = self.reduced_terms(objective.total, reduction)
+        if objective.total is objective.nll:
+            return Objective.of_nll(total)
+        return Objective(total, *self.reduced_terms(torch.stack(objective[1:]), reduction))
 
-    def factors(self, reduction: str) -> Tensor:
+    def factors(self, reduction: str, dtype: torch.dtype) -> Tensor:
         """What each instance's objective is multiplied by in a sum or a mean `[*]`."""
         counts = self.sample_weight
         if counts is None:
-            like = self.target[..., 0] if self.target.is_floating_point() else self.target
-            counts = torch.ones_like(like, dtype=self.divisor.dtype)
+            counts = torch.ones(self._shape, dtype=dtype, device=self.target.device)
         if self.ignored is not None:
             counts = counts.masked_fill(self.ignored, 0.0)
-        return counts if reduction == "sum" else counts / self._mean_divisor()
+        if reduction == "mean":
+            counts = counts / (
+                self.divisor
+                if isinstance(self.divisor, int)
+                else torch.where(self.divisor > 0.0, self.divisor, 1.0)
+            )
+        return counts
 
-    def _mean_divisor(self) -> Tensor:
-        return torch.where(self.divisor > 0.0, self.divisor, 1.0)
+    @property
+    def _shape(self) -> torch.Size:
+        return self.target.shape[:-1] if self.target.is_floating_point() else self.target.shape
 
-    def reduced_term(self, term: Tensor, reduction: str) -> Tensor:
-        """A term of each instance `[*]`, weighted; or the sum or mean of it."""
+    def reduced_terms(self, terms: Tensor, reduction: str) -> Tensor:
+        """Terms of each instance `[..., *]`, weighted; or the sums or means of them `[...]`."""
         if self.ignored is not None:
-            term = term.masked_fill(self.ignored, 0.0)
+            terms = terms.masked_fill(self.ignored, 0.0)
         if self.sample_weight is not None:
-            term = term * self.sample_weight
+            terms = terms * self.sample_weight
         if reduction == "none":
-            return term
-        total = term.sum()
+            return terms
+        axes = len(self._shape)
+        terms = terms.flatten(-axes) if axes else terms.unsqueeze(-1)
         if reduction == "sum":
-            return total
-        return total / self._mean_divisor()
+            return terms.sum(-1)
+        if isinstance(self.divisor, int):
+            return terms.mean(-1) if terms.shape[-1] else terms.sum(-1)
+        return terms.sum(-1) / torch.where(self.divisor > 0.0, self.divisor, 1.0)

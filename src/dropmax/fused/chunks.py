@@ -44,7 +44,9 @@ def _over_the_scores(
     if keys is not None:
         drawn = logistics(keys, logits.shape[-1], logits.dtype)
     these = Numbers(*numbers.unbind())
+    terms: list[Tensor]
     terms, kept = terms_of(*scores, target, drawn, these, kind, LOCAL)
+    factor = factor.unsqueeze(-1)
     factors = [factor, *(weight * factor for weight in weights.unbind())]
     gradients = pulled(factors, kept, *scores[1:], target, these, kind, LOCAL)
     for score, gradient in zip(scores, gradients, strict=False):

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dropmax import _check
+from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL
 from dropmax.functional import Objective, ObjectiveOptions
 from dropmax.functional.dropmax import DEFAULTS
@@ -139,7 +140,8 @@ def linear_dropmax_objective(
         terms = Recomputed.apply(settings, batch, *inputs, *parameters)  # type: ignore[no-untyped-call]
         return instances.reduced(Objective(*(term.reshape(shape) for term in terms)), "none")
     differentiates = torch.is_grad_enabled()
-    factor = instances.factors(reduction).reshape(flat)
+    dtype = at_least_float32(features[:0]).dtype
+    factor = instances.factors(reduction, dtype).reshape(flat)
     summed = Accumulated.apply(settings, batch, differentiates, factor, *inputs, *parameters)  # type: ignore[no-untyped-call]
     return Objective(*summed)
 

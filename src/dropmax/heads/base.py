@@ -257,7 +257,7 @@ class Head(nn.Module, ABC):
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Objective:
-        """The terms of `loss` before their weights, from the same arguments."""
+        """The total of `loss`, and its terms before their weights, from the same arguments."""
         _check.choice("reduction", reduction, REDUCTIONS)
         self._check_scores(scores, self.branches)
         instances = Instances.of(
@@ -280,7 +280,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def objective(self, scores: Scores, label: Label, **random: Any) -> Objective:
-        """The objective of each instance before weights: what a head of your own implements.
+        """The objective of each instance: what a head of your own implements.
 
         `loss` has checked the arguments, and reduces and weights what comes back. Where the loss of
         an instance follows from what it is if class k were the label, for all k `[*, K]`, it is
@@ -293,7 +293,8 @@ class Head(nn.Module, ABC):
 
         Returns:
             `Objective` of tensors `[*]` in nats, float32 at least; `Objective.of_nll(nll)` where
-            there is no term but the nll.
+            there is no term but the nll. The total has the weights of the terms in it, the terms
+            have not: `weighted` multiplies them.
         """
 
     def weighted(self, raw: Objective) -> Objective:

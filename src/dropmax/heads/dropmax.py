@@ -12,7 +12,7 @@ from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL
 from dropmax.functional import Label, Objective, ObjectiveOptions
 from dropmax.functional.dropmax import corrected_logits
-from dropmax.functional.one_pass import objective_in_one_pass
+from dropmax.functional.one_pass import totaled_objective
 from dropmax.functional.targets import IGNORE_INDEX
 from dropmax.heads.base import GatedHead, Scores, required
 from dropmax.heads.presets import PRESETS
@@ -105,12 +105,12 @@ class DropMaxHead(GatedHead):
     def objective(self, scores: Scores, label: Label, **random: Any) -> Objective:
         logits, retain_logits = scores.logits, required(scores.retain_logits)
         correction_logits, options = scores.correction_logits, self.objective_options
-        return objective_in_one_pass(
+        return totaled_objective(
             logits, retain_logits, correction_logits, label, options=options, **random
         )
 
     def weighted(self, raw: Objective) -> Objective:
-        return self.objective_options.weighted(raw)
+        return self.objective_options.weighted(raw)._replace(total=raw.total)
 
     @torch.no_grad()
     def posterior_logits(self, scores: Scores, target: Tensor) -> Tensor | None:

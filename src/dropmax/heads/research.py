@@ -71,12 +71,11 @@ class MarginalHead(GatedHead):
             nll = label.scaled(-log_prob)
         else:
             nll = label.nll(-predictive.exact(logits, retain_logits, **options))
-        absent = torch.zeros_like(nll)
-        return Objective.of_terms(nll, absent, prior_neg_entropy(retain_logits, label), absent)
+        absent, neg_entropy = torch.zeros_like(nll), prior_neg_entropy(retain_logits, label)
+        return Objective(nll + self.entropy_weight * neg_entropy, nll, absent, neg_entropy, absent)
 
     def weighted(self, raw: Objective) -> Objective:
-        neg_entropy = self.entropy_weight * raw.neg_entropy
-        return Objective.of_terms(raw.nll, raw.kl, neg_entropy, raw.aux)
+        return raw._replace(neg_entropy=self.entropy_weight * raw.neg_entropy)
 
     def options(self) -> dict[str, Any]:
         own = ("entropy_weight", "num_nodes", "floor")
@@ -133,9 +132,10 @@ class ComputedPosteriorHead(DropMaxHead):
     def objective(self, scores: Scores, label: Label, **random: Any) -> Objective:
         logits, retain_logits = scores.logits, required(scores.retain_logits)
         options = self.objective_options
-        return computed_posterior_objective(
+        raw = computed_posterior_objective(
             self._posterior, logits, retain_logits, label, options, **random
         )
+        return options.totaled(*raw[1:])
 
     @torch.no_grad()
     def posterior_logits(self, scores: Scores, target: Tensor) -> Tensor | None:

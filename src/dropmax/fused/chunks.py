@@ -21,8 +21,13 @@ from dropmax.fused.compiled import Compiled
 from dropmax.fused.elementwise import objective_and_gradient, scalars
 from dropmax.fused.noise import uniforms
 
-PART = 2**18
-"""So many scores of each map are gone over at a time, about, with what lies in between."""
+
+def part_of(device: torch.device) -> int:
+    """So many scores of each map are gone over at a time, about, with what lies in between.
+
+    A CPU's caches hold them; on a GPU they keep it busy and take little memory.
+    """
+    return 2**18 if device.type == "cpu" else 2**23
 
 
 def _over_the_scores(
@@ -48,7 +53,7 @@ def _in_parts(*tensors: Tensor | None, scalars: Tensor, **options: Any) -> list[
     """The same a few instances at a time, so that what lies in between is small."""
     (logits, *_) = tensors
     assert logits is not None
-    size = max(1, PART // logits.shape[-1])
+    size = max(1, part_of(logits.device) // logits.shape[-1])
     parts = [
         in_one_pass(*part, scalars=scalars, of=logits.numel(), **options)
         for part in zip(*(_split(tensor, size, len(logits)) for tensor in tensors), strict=True)
@@ -58,6 +63,11 @@ def _in_parts(*tensors: Tensor | None, scalars: Tensor, **options: Any) -> list[
 
 def _split(tensor: Tensor | None, size: int, count: int) -> Sequence[Tensor | None]:
     return [None] * max(1, math.ceil(count / size)) if tensor is None else torch.split(tensor, size)
+
+
+def _numbers(values: Sequence[float], like: Tensor) -> Tensor:
+    """A tensor of them on the device, which is not waited for as in a copy."""
+    return torch.stack([like.new_full((), value) for value in values])
 
 
 class Settings(NamedTuple):
@@ -119,7 +129,7 @@ def _in_one_pass(
         chunk.factor if weight is None else chunk.factor * weight,
         None if mean else chunk.keys,
         None if mean else chunk.noise,
-        scalars=logits.new_tensor(scalars(options, logits.shape[-1])),
+        scalars=_numbers(scalars(options, logits.shape[-1]), logits),
         floor=options.floor,
         learned=posterior == "learned",
         with_plugin=options.plugin_share > 0.0,

@@ -60,8 +60,10 @@ TOLERANCES = {
 def assert_close(actual, expected, kind, *, dtype=None):
     """Equal within the table's tolerance for the dtype of `actual`."""
     rtol, atol = TOLERANCES[dtype or actual.dtype, kind]
-    expected = torch.as_tensor(expected, dtype=torch.float64)
-    torch.testing.assert_close(actual.detach().double(), expected, rtol=rtol, atol=atol)
+    actual, expected = (
+        torch.as_tensor(x, dtype=torch.float64, device="cpu") for x in (actual.detach(), expected)
+    )
+    torch.testing.assert_close(actual, expected, rtol=rtol, atol=atol)
 
 
 def rounding(spread, dtype):

@@ -54,6 +54,7 @@ TOLERANCES = {
     (torch.float32, "onnx"): (0.0, 1e-5),
     # linear maps under autocast against float32 ones, features and weights of order 1
     (torch.bfloat16, "autocast"): (2e-2, 5e-2),
+    (torch.float16, "autocast"): (2e-3, 5e-3),
 }
 
 

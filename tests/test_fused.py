@@ -66,7 +66,7 @@ LABELS = ("index", "ignored", "soft", "smooth", "class weights", "sample weights
 def small_chunks(monkeypatch):
     """Chunks of three instances, the last one smaller, in parts."""
     monkeypatch.setattr(passes, "rows_at_once", lambda *_: 3)
-    monkeypatch.setattr(chunks, "part_of", lambda _: 2 * K)  # and parts of two
+    monkeypatch.setattr(chunks, "part_of", lambda *_: 2 * K)  # and parts of two
 
 
 def label(kind, dtype):
@@ -460,7 +460,8 @@ def test_a_gpu_takes_more_instances_at_once(kind, expected, monkeypatch):
     monkeypatch.undo()  # small_chunks
     device = torch.device(kind)
     assert {count: passes.rows_at_once(count, device) for count in expected} == expected
-    assert (chunks.part_of(device) > 2**20) == (kind == "cuda")
+    parts = [chunks.part_of(count, device) for count in (2**20, 2**27)]
+    assert parts == ([2**22, 2**24] if kind == "cuda" else [2**18, 2**18])
 
 
 @pytest.mark.parametrize("rows", [1, 7])

@@ -22,12 +22,12 @@ from dropmax.fused.elementwise import objective_and_gradient, scalars
 from dropmax.fused.noise import uniforms
 
 
-def part_of(device: torch.device) -> int:
-    """So many scores of each map are gone over at a time, about, with what lies in between.
+def part_of(count: int, device: torch.device) -> int:
+    """So many of the scores of a map are gone over at a time, about, with what lies in between.
 
-    A CPU's caches hold them; on a GPU they keep it busy and take little memory.
+    A CPU's caches hold them. On a GPU what lies in between takes less memory than the scores do.
     """
-    return 2**18 if device.type == "cpu" else 2**23
+    return 2**18 if device.type == "cpu" else max(2**22, count // 8)
 
 
 def _over_the_scores(
@@ -53,7 +53,7 @@ def _in_parts(*tensors: Tensor | None, scalars: Tensor, **options: Any) -> list[
     """The same a few instances at a time, so that what lies in between is small."""
     (logits, *_) = tensors
     assert logits is not None
-    size = max(1, part_of(logits.device) // logits.shape[-1])
+    size = max(1, part_of(logits.numel(), logits.device) // logits.shape[-1])
     parts = [
         in_one_pass(*part, scalars=scalars, of=logits.numel(), **options)
         for part in zip(*(_split(tensor, size, len(logits)) for tensor in tensors), strict=True)

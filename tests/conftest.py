@@ -64,7 +64,7 @@ def device():
     return torch.get_default_device().type
 
 
-@pytest.fixture(params=[torch.float64, torch.float32])
+@pytest.fixture(params=[torch.float64, torch.float32], ids=["float64", "float32"])
 def dtype(request):
     """Those in which the core keeps its tolerances."""
     return request.param

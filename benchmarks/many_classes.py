@@ -42,7 +42,7 @@ from torch import Tensor, nn
 import dropmax
 from dropmax.fused import chunks
 from dropmax.fused.compiled import ENOUGH
-from dropmax.fused.passes import CHUNK, FEWEST, Map
+from dropmax.fused.passes import Map, rows_at_once
 
 REPEATS = 9
 MEMORY_REPEATS = 1
@@ -125,7 +125,7 @@ def maps_alone(setting: Setting) -> Step:
     """The nine matrix products of three maps, over the same chunks."""
     features = torch.randn(setting.instances, setting.width)
     weights = [torch.randn(setting.classes, setting.width) for _ in range(3)]
-    size = max(FEWEST, CHUNK // setting.classes)
+    size = rows_at_once(setting.classes, features.device)
 
     def step() -> None:
         to_features = torch.zeros_like(features)

@@ -128,12 +128,12 @@ FAULTS = {
     "nodes twice as far apart": (
         "dropmax.predictive.bound.cuts",
         lambda right, given: right(given)._replace(step=2.0 * right(given).step),
-        "test_exact.py::test_equals_enumeration_of_all_masks_and_stays_within_the_bound[3-dtype0]",
+        "test_exact.py::test_equals_enumeration_of_all_masks_and_stays_within_the_bound[float64-3]",
     ),
     "all-zero mask in the posterior of a target that is kept": (
         "dropmax.predictive.posterior.mask_posterior",
         lambda right, *given, **options: right(*given, **options | {"target_kept": False}),
-        "test_exact.py::test_equals_enumeration_of_all_masks_and_stays_within_the_bound[3-dtype0]",
+        "test_exact.py::test_equals_enumeration_of_all_masks_and_stays_within_the_bound[float64-3]",
     ),
     "fused gradient of the first chunk alone": (
         "dropmax.fused.passes.Map.add_gradients",

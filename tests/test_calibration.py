@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import seeded
 import torch
 import torch.nn.functional as F
 from raised import raises
@@ -30,7 +31,7 @@ KINDS = (
 def held_out(seed):
     """Scores and labels of a random or adversarial held-out set, 9 to 600 instances."""
     kind = KINDS[seed % len(KINDS)]
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded.generator(seed)
 
     def uniform(low, high):
         return low + (high - low) * torch.rand(1, generator=generator, dtype=torch.float64)
@@ -79,7 +80,7 @@ def rises(seeds):
     for seed in seeds:
         scores, target = held_out(seed)
         known = torch.arange(len(target)) < 2 * len(target) // 3
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded.generator(seed)
         temperature = fit_temperature(part(scores, known), target[known], generator=generator)
         for scale in (temperature.scale, temperature.gate_scale):
             assert 1.0 / LIMIT <= scale <= LIMIT
@@ -92,6 +93,7 @@ def rises(seeds):
     return torch.tensor(found)
 
 
+@pytest.mark.cpu
 def test_a_thousand_held_out_sets_are_not_harmed():
     rise = rises(range(1_000))
     harm = rise.clamp(min=0.0)
@@ -107,9 +109,9 @@ def test_two_scales_are_the_minimum_of_a_slow_search():
     """The fit against a grid, on the half that fits, its division known."""
     scores, target = held_out(40)
     count = len(target)
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(5))
+    order = torch.randperm(count, generator=seeded.generator(5))
     fits = order[: count // 2]
-    temperature = fit_temperature(scores, target, generator=torch.Generator().manual_seed(5))
+    temperature = fit_temperature(scores, target, generator=seeded.generator(5))
     assert temperature.kept
 
     def penalized(b, c):
@@ -127,7 +129,7 @@ def test_two_scales_are_the_minimum_of_a_slow_search():
 
 
 def test_a_network_that_is_ten_times_too_sure_is_cooled():
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded.generator(0)
     truth = 2.0 * torch.randn(4_000, 5, generator=generator, dtype=torch.float64)
     target = torch.multinomial(truth.softmax(-1), 1, generator=generator).squeeze(1)
     temperature = fit_temperature((10.0 * truth).log_softmax(-1), target, generator=generator)
@@ -165,6 +167,7 @@ def test_the_predictor_applies_it():
     assert_close(exact, (0.5 * of_method).log_softmax(-1).detach().double(), "value")
 
 
+@pytest.mark.cpu
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(
     ("make", "kind", "where"),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import seeded
 import torch
 from raised import raises
 from tolerances import assert_close
@@ -65,9 +66,8 @@ LABELS = ("index", "ignored", "soft", "smooth", "class weights", "sample weights
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """Chunks of three instances, the last one smaller, in parts."""
-    monkeypatch.setattr(passes, "CHUNK", 1)
-    monkeypatch.setattr(chunks, "PART", 2 * K)  # and parts of two
-    monkeypatch.setattr(passes, "FEWEST", 3)
+    monkeypatch.setattr(passes, "rows_at_once", lambda *_: 3)
+    monkeypatch.setattr(chunks, "part_of", lambda *_: 2 * K)  # and parts of two
 
 
 def label(kind, dtype):
@@ -101,7 +101,10 @@ def found(loss, head, features, reduction):
 
 LIMITS = {"float64": (1e-12, 1e-12), "float32": (3e-6, 3e-6), "bfloat16": (3e-6, 0.03)}
 LIMITS["autocast"] = LIMITS["bfloat16"]
-"""Of the terms and of the gradients: in bfloat16 a gradient is rounded once, or in each product."""
+"""Of the terms and of the gradients: in bfloat16 a gradient is rounded once, or in each product.
+
+On CUDA a score may be rounded otherwise where the product has fewer rows.
+"""
 
 
 def takes(name, kind):
@@ -114,7 +117,9 @@ def takes(name, kind):
 @pytest.mark.parametrize(
     ("name", "kind"), [case for case in itertools.product(HEADS, LABELS) if takes(*case)]
 )
-def test_values_and_gradients_are_those_of_the_composition(name, kind, reduction, precision):
+def test_values_and_gradients_are_those_of_the_composition(
+    name, kind, reduction, precision, device
+):
     dtype = torch.float32 if precision == "autocast" else getattr(torch, precision)
     head = make(K, dtype=dtype, **HEADS[name])
     for parameter in head.parameters():
@@ -131,10 +136,11 @@ def test_values_and_gradients_are_those_of_the_composition(name, kind, reduction
     def fused(x):
         return head.fused_loss(x, target, **options)
 
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "autocast"):
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "autocast"):
         expected = found(composed, head, features, reduction)
         got = found(fused, head, features, reduction)
-    for one, other, limit in zip(expected, got, LIMITS[precision], strict=True):
+    limits = LIMITS[precision] if device == "cpu" else LIMITS[precision][-1:] * 2
+    for one, other, limit in zip(expected, got, limits, strict=True):
         for value, same in zip(one, other, strict=True):
             scale = 1.0 + value.abs().max().item()
             assert (same - value).abs().max().item() / scale < limit
@@ -166,7 +172,7 @@ def test_gradients_are_those_of_differences():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_and_autocast(dtype):
+def test_half_precision_and_autocast(dtype, device):
     torch.manual_seed(2)
     features, target = torch.randn(N, D), torch.arange(N) % K
     uniforms = torch.rand(N, K)
@@ -180,7 +186,7 @@ def test_half_precision_and_autocast(dtype):
         def fused(x, head=head):
             return head.fused_loss(x, target, noise=uniforms)
 
-        with torch.autocast("cpu", dtype=dtype, enabled=autocast):
+        with torch.autocast(device, dtype=dtype, enabled=autocast):
             terms, gradients = found(composed, head, given, "mean")
             same_terms, same_gradients = found(fused, head, given, "mean")
         for expected, got in zip(terms, same_terms, strict=True):
@@ -197,18 +203,18 @@ def test_a_seed_gives_the_same_masks_whatever_the_chunks(reduction, monkeypatch)
     head = dropmax.make_head("dropmax:preset=paper", D, K)
     features, target = torch.randn(N, D), torch.arange(N) % K
     results = []
-    for fewest in (3, 7):
-        monkeypatch.setattr(passes, "FEWEST", fewest)
+    for rows in (3, 7):
+        monkeypatch.setattr(passes, "rows_at_once", lambda *_, rows=rows: rows)
 
         def fused(x):
-            generator = torch.Generator().manual_seed(5)
+            generator = seeded.generator(5)
             return head.fused_loss(x, target, reduction=reduction, generator=generator)
 
         terms, gradients = found(fused, head, features, reduction)
         results.append([*terms, *gradients])
     for one, other in zip(*results, strict=True):
         assert_close(one, other, "reordered")
-    other = head.fused_loss(features, target, generator=torch.Generator().manual_seed(6)).total
+    other = head.fused_loss(features, target, generator=seeded.generator(6)).total
     assert not torch.isclose(results[0][0].mean(), other, rtol=1e-4)
 
 
@@ -219,12 +225,12 @@ NOISY = ("paper", "default", "prior", "analytic", "straight through", "samples",
     ("name", "smoothing"),
     [(name, 0.0) for name in NOISY] + [(name, 0.1) for name in ("paper", "analytic", "samples")],
 )
-def test_noise_of_keys_is_the_uniforms_of_these_keys(name, smoothing):
+def test_noise_of_keys_is_the_uniforms_of_these_keys(name, smoothing, device):
     """What is drawn is the law that is tested below, and is drawn anew at every call."""
     head = make(K, **HEADS[name], dtype=torch.float64)
     features, target = torch.randn(N, D, dtype=torch.float64), torch.arange(N) % K
     samples = () if head.num_samples in (None, 1) else (head.num_samples,)
-    keys = noise.draw_keys((*samples, N), torch.device("cpu"), torch.Generator().manual_seed(5))
+    keys = noise.draw_keys((*samples, N), torch.device(device), seeded.generator(5))
     uniforms = noise.uniforms(keys, K, torch.float64)
 
     def gradient(objective):
@@ -237,7 +243,7 @@ def test_noise_of_keys_is_the_uniforms_of_these_keys(name, smoothing):
             features,
             target,
             label_smoothing=smoothing,
-            generator=torch.Generator().manual_seed(5),
+            generator=seeded.generator(5),
         )
     )
     given = gradient(head.loss(head(features), target, label_smoothing=smoothing, noise=uniforms))
@@ -259,11 +265,11 @@ def test_what_lies_between_the_passes_may_not_be_changed():
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
-def test_autocast_leaves_float64_alone(reduction):
+def test_autocast_leaves_float64_alone(reduction, device):
     head = DropMaxHead(D, K, preset="paper", dtype=torch.float64)
     features, target = torch.randn(N, D, dtype=torch.float64), torch.arange(N) % K
     given = {"noise": torch.rand(N, K, dtype=torch.float64), "reduction": reduction}
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(device, dtype=torch.bfloat16):
         lowered = head.fused_loss(features, target, **given).total
     assert_close(lowered, head.fused_loss(features, target, **given).total, "reordered")
 
@@ -282,7 +288,7 @@ def test_the_backward_pass_of_none_sees_the_masks_of_the_forward_pass():
     gradients = []
     for reduction in ("none", "sum"):
         head.zero_grad()
-        generator = torch.Generator().manual_seed(5)
+        generator = seeded.generator(5)
         loss = head.fused_loss(features, target, reduction=reduction, generator=generator)
         torch.manual_seed(len(gradients))
         loss.total.sum().backward()
@@ -290,9 +296,9 @@ def test_the_backward_pass_of_none_sees_the_masks_of_the_forward_pass():
     assert_close(*gradients, "reordered")
 
 
-def test_noise_is_uniform_and_independent_over_rows_classes_and_steps():
-    generator = torch.Generator().manual_seed(0)
-    keys = noise.draw_keys((2, 512), torch.device("cpu"), generator)  # two steps
+def test_noise_is_uniform_and_independent_over_rows_classes_and_steps(device):
+    generator = seeded.generator(0)
+    keys = noise.draw_keys((2, 512), torch.device(device), generator)  # two steps
     count = 4096
     drawn = noise.uniforms(keys, count, torch.float64)
     assert drawn.min() > 0.0
@@ -342,8 +348,8 @@ def test_the_extreme_steps_are_strictly_between_0_and_1(monkeypatch):
 
 
 @pytest.mark.usefixtures("untyped")
-def test_logistic_noise_is_the_logit_of_the_uniform():
-    keys = noise.draw_keys((64,), torch.device("cpu"), torch.Generator().manual_seed(1))
+def test_logistic_noise_is_the_logit_of_the_uniform(device):
+    keys = noise.draw_keys((64,), torch.device(device), seeded.generator(1))
     expected = torch.logit(noise.uniforms(keys, 1000, torch.float64))
     assert (noise.logistics(keys, 1000, torch.float64) - expected).abs().max() < 1e-9
     assert (noise.logistics(keys, 1000, torch.float32) - expected).abs().max() < 1e-5
@@ -444,6 +450,35 @@ def test_where_no_gradient_is_wanted_none_is_computed(monkeypatch):
         head.fused_loss(features, target, reduction="none", **given)
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("cpu", {100: 83_886, 10_000: 838, 131_072: 64, 2**20: 32, 2**28: 32}),
+        ("cuda", {100: 4_096, 10_000: 3_355, 131_072: 1_024, 2**20: 128, 2**28: 32}),
+    ],
+)
+def test_a_gpu_takes_more_instances_at_once(kind, expected, monkeypatch):
+    monkeypatch.undo()  # small_chunks
+    device = torch.device(kind)
+    assert {count: passes.rows_at_once(count, device) for count in expected} == expected
+    parts = [chunks.part_of(count, device) for count in (2**20, 2**27)]
+    assert parts == ([2**22, 2**24] if kind == "cuda" else [2**18, 2**18])
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_many_chunks_add_up_to_bfloat16_gradients_in_float32(rows, monkeypatch):
+    monkeypatch.setattr(passes, "rows_at_once", lambda *_: rows)
+    monkeypatch.setattr(passes, "FEW_SUMS", 6)
+    features = torch.randn(N, D, dtype=torch.bfloat16)
+    head = make(K, dtype=torch.bfloat16)
+    made = []
+    monkeypatch.setattr(
+        passes.Map, "add_gradients", lambda self, *_: made.append(self.to_weight.dtype)
+    )
+    head.fused_loss(features, torch.arange(N) % K)
+    assert set(made) == {torch.float32 if rows == 1 else torch.bfloat16}
+
+
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_second_derivatives_are_refused(reduction):
     head = DropMaxHead(D, K)
@@ -467,7 +502,7 @@ def test_retained_backward_passes_add_up():
         assert_close(tensor.grad, (3 if n else 2) * gradient, "reordered")
 
 
-def test_scaled_float16_keeps_the_gradients_of_many_classes():
+def test_scaled_float16_keeps_the_gradients_of_many_classes(device):
     torch.manual_seed(4)
     classes = 4096
     head, features = DropMaxHead(D, classes), torch.randn(64, D)
@@ -475,7 +510,7 @@ def test_scaled_float16_keeps_the_gradients_of_many_classes():
     gradients = []
     for half in (False, True):
         head.zero_grad()
-        with torch.autocast("cpu", dtype=torch.float16, enabled=half):
+        with torch.autocast(device, dtype=torch.float16, enabled=half):
             total = head.fused_loss(features, target, noise=uniforms).total
         (total * 65_536.0).backward()
         gradients.append([parameter.grad / 65_536.0 for parameter in head.parameters()])
@@ -489,6 +524,7 @@ def test_float64_weights_leave_the_objective_in_the_dtype_of_the_head():
     assert {term.dtype for term in objective} == {torch.float32}
 
 
+@pytest.mark.cpu
 def test_importing_dropmax_imports_no_compiler():
     code = "import sys, dropmax.heads; assert 'torch._dynamo' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -599,6 +635,7 @@ WRONG = {
 }
 
 
+@pytest.mark.cpu
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_input(case):
@@ -643,7 +680,7 @@ def test_compiled_code_gives_the_same(monkeypatch):
             chunks.in_one_pass.possible = possible
 
             def fused(x, head=head, target=target, given=given):
-                random = given or {"generator": torch.Generator().manual_seed(5)}
+                random = given or {"generator": seeded.generator(5)}
                 return head.fused_loss(x, target, **random)
 
             terms, gradients = found(fused, head, features, "mean")
@@ -654,6 +691,7 @@ def test_compiled_code_gives_the_same(monkeypatch):
             assert ((one - other).abs().max() / (1.0 + other.abs().max())).item() < 1e-5
 
 
+@pytest.mark.cpu
 @pytest.mark.slow
 def test_without_a_compiler_it_goes_on_in_plain_code(tmp_path):
     code = (

@@ -1,10 +1,8 @@
 """What single heads add to the contract; names and options as text; conversion helpers."""
 
-import numpy as np
 import pytest
 import torch
 from raised import raises
-from sklearn.preprocessing import StandardScaler
 from tolerances import assert_close
 from torch import nn
 from variants import VARIANTS, dropmax_objective
@@ -21,8 +19,6 @@ from dropmax.heads import (
     decay_groups,
 )
 from dropmax.heads.registry import own_heads
-from dropmax.integrations.sklearn.network import accuracy_of
-from dropmax.training.classifier import predict
 
 
 def case(num_classes=5, shape=(7,)):
@@ -102,7 +98,14 @@ def test_gates_of_low_rank_are_products_of_two_maps():
     assert any(parameter is head.gate_weight for parameter in spared)
 
 
+@pytest.mark.cpu
 def test_prediction_never_does_the_map_of_the_correction(monkeypatch):
+    import numpy as np
+    from sklearn.preprocessing import StandardScaler
+
+    from dropmax.integrations.sklearn.network import accuracy_of
+    from dropmax.training.classifier import predict
+
     done = []
     linear = base.F.linear
 

@@ -4,6 +4,7 @@ import copy
 import warnings
 
 import pytest
+import seeded
 import torch
 import torch.nn.functional as F
 from raised import raises
@@ -667,7 +668,7 @@ class Elsewhere(torch.Generator):
 def test_a_predictor_is_made_without_drawing_and_for_any_device():
     """A generator stays where it is, and one of another device is taken as it is."""
     model = nn.Sequential(nn.Linear(8, 5), dropmax.make_head("dropmax", 5, 3))
-    generator = torch.Generator().manual_seed(1)
+    generator = seeded.generator(1)
     before = generator.get_state()
     predictor = Predictor(model, "monte_carlo", num_samples=4, generator=generator)
     assert torch.equal(generator.get_state(), before)

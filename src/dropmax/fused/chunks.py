@@ -21,8 +21,13 @@ from dropmax.functional.posterior import analytic_posterior, computed_posterior_
 from dropmax.fused.compiled import Compiled
 from dropmax.noise import logistics, uniforms
 
-PART = 2**18
-"""So many scores of each map are gone over at a time, about, with what lies in between."""
+
+def part_of(count: int, device: torch.device) -> int:
+    """So many of the scores of a map are gone over at a time, about, with what lies in between.
+
+    A CPU's caches hold them. On a GPU what lies in between takes less memory than the scores do.
+    """
+    return 2**18 if device.type == "cpu" else max(2**22, count // 8)
 
 
 def _over_the_scores(
@@ -62,7 +67,7 @@ def _in_parts(*tensors: Tensor | None, **options: Any) -> list[Tensor]:
     """The same a few instances at a time, so that what lies in between is small."""
     (logits, *_) = tensors
     assert logits is not None
-    size = max(1, PART // logits.shape[-1])
+    size = max(1, part_of(logits.numel(), logits.device) // logits.shape[-1])
     parts = [
         in_one_pass(*part, of=logits.numel(), **options)
         for part in zip(*(_split(tensor, size, len(logits)) for tensor in tensors), strict=True)
@@ -72,6 +77,11 @@ def _in_parts(*tensors: Tensor | None, **options: Any) -> list[Tensor]:
 
 def _split(tensor: Tensor | None, size: int, count: int) -> Sequence[Tensor | None]:
     return [None] * max(1, math.ceil(count / size)) if tensor is None else torch.split(tensor, size)
+
+
+def _numbers(values: Sequence[float], like: Tensor) -> Tensor:
+    """A tensor of them on the device, which is not waited for as in a copy."""
+    return torch.stack([like.new_full((), value) for value in values])
 
 
 class Settings(NamedTuple):
@@ -134,8 +144,8 @@ def _in_one_pass(
         factor if weight is None else factor * weight,
         None if mean else chunk.keys,
         None if mean else chunk.noise,
-        weights=logits.new_tensor(options.weights),
-        numbers=logits.new_tensor(Numbers.of(options, logits.shape[-1])),
+        weights=_numbers(options.weights, logits),
+        numbers=_numbers(Numbers.of(options, logits.shape[-1]), logits),
         kind=Kind(options.floor, posterior == "learned", options.plugin_share > 0.0),
     )
     if weight is not None:

@@ -11,13 +11,25 @@ from dropmax._check import at_least_float32
 from dropmax.functional import Objective
 from dropmax.fused.chunks import Chunk, Settings, objective_of
 
-CHUNK = 2**23
-"""So many scores of each map are held at a time, about."""
 FEWEST = 32
 """Instances of a chunk at least: fewer would read the weights too often."""
+FEW_SUMS = 8
+"""Of so many chunks, at most, bfloat16 gradients are added up as they are, each sum rounded."""
 
 SPACES = (torch.zeros_like, torch.zeros_like, *(torch.empty_like, torch.zeros_like) * 3)
 """Of the gradients of `Inputs` and `Parameters`: those of weights are overwritten at first."""
+
+
+def rows_at_once(num_classes: int, device: torch.device) -> int:
+    """The instances of a chunk, whose scores are held for each map.
+
+    On a GPU they are 1,024 to 4,096, with which products are as fast as they get, unless the
+    classes are so many that the scores would take more memory than the maps.
+    """
+    if device.type == "cpu":
+        return max(FEWEST, 2**23 // num_classes)
+    enough = min(max(1_024, 2**25 // num_classes), 4_096)
+    return max(FEWEST, min(enough, 2**27 // num_classes))
 
 
 class Parameters(NamedTuple):
@@ -126,7 +138,11 @@ def _only_once() -> None:
 
 
 class Accumulated(torch.autograd.Function):
-    """The sum over instances, times their factors; gradients are made in the forward pass."""
+    """The sum over instances, times their factors; gradients are made in the forward pass.
+
+    The first backward pass hands them over, so that they are held once. Another one, of a graph
+    that is retained, makes them anew.
+    """
 
     @staticmethod
     def forward(
@@ -138,8 +154,9 @@ class Accumulated(torch.autograd.Function):
         *tensors: Tensor | None,
     ) -> tuple[Tensor, ...]:
         wanted = [differentiates and needed for needed in ctx.needs_input_grad[4:]]
-        terms, gradients = _passed(settings, batch, factor, tensors, wanted)
-        ctx.save_for_backward(*gradients)
+        terms, ctx.gradients = _passed(settings, batch, factor, tensors, wanted)
+        _keep(ctx, settings, batch, tensors)
+        ctx.factor = factor
         counted = [(term.masked_fill(factor == 0.0, 0.0) * factor).sum() for term in terms]
         ctx.mark_non_differentiable(*counted[1:])
         return tuple(counted)
@@ -147,19 +164,12 @@ class Accumulated(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         _only_once()
-        found: Sequence[Tensor | None] = ctx.saved_tensors
-        by_one = _check.readable(upstream) and upstream.item() == 1.0
-        of_inputs = len(Inputs._fields)  # copied: the caller may go on with them in place
-        return (
-            None,
-            None,
-            None,
-            None,
-            *(
-                saved if saved is None or (by_one and n >= of_inputs) else saved * upstream
-                for n, saved in enumerate(found)
-            ),
-        )
+        gradients, ctx.gradients = ctx.gradients, None
+        if gradients is None:
+            gradients = _made_anew(ctx, ctx.factor * upstream, ctx.needs_input_grad[4:])
+        elif not (_check.readable(upstream) and upstream.item() == 1.0):
+            gradients = [None if made is None else made.mul_(upstream) for made in gradients]
+        return None, None, None, None, *gradients
 
 
 class Recomputed(torch.autograd.Function):
@@ -172,11 +182,9 @@ class Recomputed(torch.autograd.Function):
         batch: Batch,
         *tensors: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        ctx.settings = settings
+        _keep(ctx, settings, batch, tensors)
         (features, *_) = tensors
         assert features is not None
-        ctx.autocast = _autocast(features)
-        ctx.save_for_backward(*batch, *tensors)
         factor = features.new_ones(len(features))
         wanted = [False] * len(tensors)
         terms, _ = _passed(settings, batch, factor, tensors, wanted)
@@ -186,19 +194,28 @@ class Recomputed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         _only_once()
-        count = len(Batch._fields)
-        batch, tensors = Batch(*ctx.saved_tensors[:count]), ctx.saved_tensors[count:]
-        wanted = ctx.needs_input_grad[2:]
-        with torch.autocast(tensors[0].device.type, **ctx.autocast):
-            passed = _passed(ctx.settings, batch, upstream, tensors, wanted)
-        return None, None, *passed[1]
+        return None, None, *_made_anew(ctx, upstream, ctx.needs_input_grad[2:])
 
 
-def _autocast(features: Tensor) -> dict[str, Any]:
-    """The settings of autocast as they are, for a backward pass that has left them."""
+def _keep(ctx: Any, settings: Settings, batch: Batch, tensors: Sequence[Tensor | None]) -> None:
+    """What `_made_anew` needs: autocast as it is, too, which a backward pass has left."""
+    (features, *_) = tensors
+    assert features is not None
     device = features.device.type
-    enabled = torch.is_autocast_enabled(device)
-    return {"enabled": enabled, "dtype": torch.get_autocast_dtype(device)}
+    ctx.settings = settings
+    ctx.autocast = {
+        "enabled": torch.is_autocast_enabled(device),
+        "dtype": torch.get_autocast_dtype(device),
+    }
+    ctx.save_for_backward(*batch, *tensors)
+
+
+def _made_anew(ctx: Any, factor: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
+    """The gradients of the sum of totals times these factors, by another pass."""
+    count = len(Batch._fields)
+    batch, tensors = Batch(*ctx.saved_tensors[:count]), ctx.saved_tensors[count:]
+    with torch.autocast(tensors[0].device.type, **ctx.autocast):
+        return _passed(ctx.settings, batch, factor, tensors, wanted)[1]
 
 
 def _passed(
@@ -219,10 +236,10 @@ def _passed(
     dtype = features.dtype
     if torch.is_autocast_enabled(device) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)
+    size = rows_at_once(len(weight), features.device)
+    few = len(features) <= FEW_SUMS * size
     gradients = [
-        make(tensor, dtype=at_least_float32(tensor[:0]).dtype)
-        if needed and tensor is not None
-        else None
+        make(tensor, dtype=_summed_in(tensor, few)) if needed and tensor is not None else None
         for make, tensor, needed in zip(SPACES, tensors, wanted, strict=True)
     ]
     to_features, to_gate_features, *to_parameters = gradients
@@ -233,7 +250,6 @@ def _passed(
         else (gate_features.to(dtype), to_gate_features)
     )
     sources = ((features, to_features), *((gate_features, to_gate_features),) * 2)
-    size = max(FEWEST, CHUNK // len(weight))
     maps = [
         Map.of(*source, parameters[n : n + 2], to_parameters[n : n + 2], size)
         for source, n in zip(sources, (0, 2, 4), strict=True)
@@ -252,3 +268,10 @@ def _passed(
                     mapping.add_gradients(rows, to_score)
     found_terms = [torch.cat(parts) for parts in zip(*terms, strict=True)]
     return found_terms, gradients
+
+
+def _summed_in(tensor: Tensor, few: bool) -> torch.dtype:
+    """The dtype of the gradient of a tensor to which chunks add, of which there are few or many."""
+    if few and tensor.ndim == 2 and tensor.dtype == torch.bfloat16:
+        return tensor.dtype
+    return at_least_float32(tensor[:0]).dtype

@@ -185,12 +185,11 @@ def concrete(tensor: Tensor) -> bool:
 
 
 def is_transformed(x: Tensor) -> bool:
-    """Whether code that a tensor goes through is compiled, or transformed by torch.func."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._functorch.is_functorch_wrapped_tensor(x)
-        or torch.autograd.forward_ad._current_level >= 0
-    )
+    """Whether a tensor is one that torch.func transforms, or may be a dual one; not if compiled."""
+    if torch.compiler.is_compiling():
+        return False
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(x)
+    return wrapped or torch.autograd.forward_ad._current_level >= 0
 
 
 def features(features: Tensor, weight: Tensor) -> None:

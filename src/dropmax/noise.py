@@ -4,8 +4,11 @@ A key is two random 32-bit numbers an instance and sample; the uniform of class 
 with one of them, hashed with the other. The keys are all that a backward pass has to keep.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 from torch import Tensor
 
 STEPS = 2**23
@@ -21,9 +24,12 @@ def draw_keys(
     shape: tuple[int, ...], device: torch.device, generator: torch.Generator | None
 ) -> Int[Tensor, "*batch 2"]:
     """Keys `[*shape, 2]`, int32, of the generator or the default one."""
-    return torch.randint(
-        -(2**31), 2**31, (*shape, 2), dtype=torch.int32, device=device, generator=generator
+    # a generator, even None, would pick an overload that knows no symbolic shapes
+    source: dict[str, Any] = {} if generator is None else {"generator": generator}
+    drawn: Tensor = torch.randint(
+        -(2**31), 2**31, (*shape, 2), dtype=torch.int32, device=device, **source
     )
+    return drawn
 
 
 def steps_of(keys: Int[Tensor, "*batch 2"], num_classes: int) -> Int[Tensor, "*batch K"]:

@@ -17,6 +17,7 @@ from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
 from dropmax.functional.dropmax import ObjectiveOptions, dropmax_objective
 from dropmax.functional.targets import Label, Objective
+from dropmax.noise import draw_keys, logistics
 
 LEAST_FLOOR = 1e-30
 """Below this floor a sum over masked classes may underflow, and logarithms are needed."""
@@ -321,6 +322,36 @@ class _OnePass(torch.autograd.Function):
         return None, None, None, None, *gradients, *absent
 
 
+class _Traced(torch.autograd.Function):
+    """The terms of each instance for compiled code, whose compiler decides what is kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        options: ObjectiveOptions,
+        axis: ClassAxis,
+        drawn: Tensor | None,
+        target: Tensor,
+        *scores: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        logits, _, correction_logits = scores
+        assert logits is not None
+        ctx.axis, ctx.numbers = axis, Numbers.of(options, axis.num_classes(logits))
+        ctx.kind = Kind(options.floor, correction_logits is not None, options.plugin_share > 0.0)
+        terms, kept = terms_of(*scores, target, drawn, ctx.numbers, ctx.kind, axis)
+        ctx.save_for_backward(target, *scores, *kept)
+        return tuple(terms)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        target, *others = ctx.saved_tensors
+        scores, kept = others[:3], Kept(*others[3:])
+        factors = [factor.unsqueeze(-1) for factor in upstream]
+        gradients = pulled(factors, kept, *scores[1:], target, ctx.numbers, ctx.kind, ctx.axis)
+        absent = [None] * (len(scores) - len(gradients))
+        return None, None, None, None, *gradients, *absent
+
+
 def _parts(axis: ClassAxis, *tensors: Tensor | None) -> Iterator[tuple[Tensor | None, ...]]:
     """The same a few instances at a time, where memory is not reused for the asking."""
     logits = tensors[0]
@@ -378,7 +409,7 @@ def totaled_objective(
 ) -> Objective:
     """`dropmax_objective`, its total weighted, in one pass where that can be done.
 
-    Code that is compiled or transformed goes the plain way.
+    Code that torch.func transforms goes the plain way.
     """
     if not is_in_one_pass(options, one_class=label.is_one_class) or _check.is_transformed(logits):
         raw = dropmax_objective(
@@ -397,8 +428,26 @@ def totaled_objective(
     logits, retain_logits = at_least_float32(logits), at_least_float32(retain_logits)
     if correction_logits is not None:
         correction_logits = at_least_float32(correction_logits)
+    given = label.target, logits, retain_logits, correction_logits
+    if torch.compiler.is_compiling():
+        drawn = _logistics(logits, options, noise, generator)
+        traced = _Traced.apply(options, label.axis, drawn, *given)  # type: ignore[no-untyped-call]
+        return options.totaled(*(label.scaled(term) for term in traced))
     noise = options.noise_of(logits, noise, generator)
-    terms = _OnePass.apply(  # type: ignore[no-untyped-call]
-        options, label.axis, noise, label.target, logits, retain_logits, correction_logits
-    )
+    terms = _OnePass.apply(options, label.axis, noise, *given)  # type: ignore[no-untyped-call]
     return Objective(*(label.scaled(term) for term in terms))
+
+
+def _logistics(
+    like: Tensor,
+    options: ObjectiveOptions,
+    noise: Tensor | None,
+    generator: torch.Generator | None,
+) -> Tensor | None:
+    """The noise of the masks; where none is given, by a hash, of which a compiler makes a loop."""
+    if noise is None and options.masks != "mean":
+        _check.random_source(noise, generator, like.device)
+        keys = draw_keys(like.shape[:-1], like.device, generator)
+        return logistics(keys, like.shape[-1], like.dtype)
+    noise = options.noise_of(like, noise, generator)
+    return None if noise is None else torch.logit(noise.to(like.dtype))

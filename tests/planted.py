@@ -148,7 +148,7 @@ FAULTS = {
         "test_one_pass.py::test_equals_the_authors_values_and_gradients[kl]",
     ),
     "noise by one key alone": (
-        "dropmax.noise.steps_of",
+        "dropmax._noise.steps_of",
         lambda right, keys, *given: right(keys * keys.new_tensor([1, 0]), *given),
         "test_fused.py"
         "::test_rows_whose_first_keys_are_neighbours_are_not_permutations_of_each_other",

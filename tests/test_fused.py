@@ -15,7 +15,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dropmax
-from dropmax import noise
+from dropmax import _noise as noise
 from dropmax.errors import DropmaxValueError
 from dropmax.functional import ObjectiveOptions
 from dropmax.fused import chunks, compiled, linear_dropmax_objective, passes

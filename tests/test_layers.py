@@ -16,7 +16,7 @@ ROOMS = [
     "_files",
     "_progress",
     "axis",
-    "noise",
+    "_noise",
     "bernoulli",
     "functional",
     "predictive",

@@ -250,12 +250,21 @@ def class_indices(
 def class_target(target: Tensor, logits: Tensor, num_classes: int) -> None:
     """`target` holds class indices [*] of the logits [*, K]."""
     class_indices(target, logits, "pass indices, not one-hot rows")
-    if target.numel() and readable(target):
+    if readable(target) and not is_within(target, num_classes):
+        must = f"lie in 0 ... {num_classes - 1}"
         low, high = (int(bound) for bound in torch.aminmax(target))
-        if low < 0 or high >= num_classes:
-            must = f"lie in 0 ... {num_classes - 1}"
-            got = Verbatim(f"values from {low} to {high}")
-            fail("target", must, got, "number the classes from 0")
+        got = Verbatim(f"values from {low} to {high}")
+        fail("target", must, got, "number the classes from 0")
+
+
+def is_within(target: Tensor, num_classes: int) -> bool:
+    """Whether all class indices are of a class; False where they cannot be read."""
+    if not readable(target):
+        return False
+    if not target.numel():
+        return True
+    low, high = torch.aminmax(target)
+    return int(low) >= 0 and int(high) < num_classes
 
 
 def label(target: Tensor, logits: Tensor, num_classes: int) -> None:
@@ -264,20 +273,23 @@ def label(target: Tensor, logits: Tensor, num_classes: int) -> None:
         class_indices(target, logits)
         class_target(target, logits, num_classes)
         return
-    if target.shape != logits.shape or target.device != logits.device:
+    shape = (*logits.shape[:-1], num_classes)
+    if tuple(target.shape) != shape or target.device != logits.device:
         must = (
-            f"be class probabilities {list(logits.shape)} on {logits.device} like logits, "
+            f"be class probabilities {list(shape)} on {logits.device} like logits, "
             f"or integer class indices {list(logits.shape[:-1])}"
         )
         fail("target", must, target, "pass one of the two, classes last")
     not_negative("target", target)
-    if target.shape[-1] == num_classes:  # else this process has a part of the classes
-        sums_to_one("target", target)
+    sums_to_one("target", target)
 
 
-def class_weight(weight: Tensor, logits: Tensor, argument: str = "weight") -> None:
-    """`weight` holds a weight for each class of the logits [*, K]."""
-    _weights(argument, weight, logits, logits.shape[-1:], "pass one weight a class")
+def class_weight(
+    weight: Tensor, logits: Tensor, num_classes: int, argument: str = "weight"
+) -> None:
+    """`weight` holds a weight for each class."""
+    shape = torch.Size((num_classes,))
+    _weights(argument, weight, logits, shape, "pass one weight a class")
 
 
 def sample_weight(sample_weight: Tensor, logits: Tensor) -> None:

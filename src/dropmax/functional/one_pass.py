@@ -14,10 +14,10 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax._check import at_least_float32
+from dropmax._noise import draw_keys, logistics
 from dropmax.axis import LOCAL, ClassAxis
 from dropmax.functional.dropmax import ObjectiveOptions, dropmax_objective
 from dropmax.functional.targets import Label, Objective
-from dropmax.noise import draw_keys, logistics
 
 LEAST_FLOOR = 1e-30
 """Below this floor a sum over masked classes may underflow, and logarithms are needed."""

@@ -110,22 +110,35 @@ class Label(NamedTuple):
         weight: Tensor | None,
         label_smoothing: float,
         axis: ClassAxis,
+        checked: bool = False,
     ) -> "Label":
-        """The label in the arguments of a loss of `logits`, checked; a label as it is."""
+        """The label in the arguments of a loss of `logits`; a label as it is.
+
+        Args:
+            target: Class indices `[*]`, or probabilities `[*, K]` of all classes.
+            logits: Scores `[*, K]` of the classes of this process.
+            weight: Weights `[K]` of all classes.
+            label_smoothing: The share that the nll spreads over all classes.
+            axis: Where the classes live.
+            checked: Whether the target is known to be class indices.
+        """
         if isinstance(target, Label):
             where = "where target is a Label, which has its own"
             _check.unused({"weight": weight}, where)
             _check.default("label_smoothing", label_smoothing, 0.0, where)
             return target
-        _check.label(target, logits, axis.num_classes(logits))
+        num_classes = axis.num_classes(logits)
+        if not checked:
+            _check.label(target, logits, num_classes)
         _check.number("label_smoothing", label_smoothing, low=0.0, high=1.0)
         dtype = at_least_float32(logits).dtype
         if weight is not None:
-            _check.class_weight(weight, logits)
+            _check.class_weight(weight, logits, num_classes)
             weight = weight.to(dtype)
-        target = target.to(dtype) if target.is_floating_point() else target.long()
-        if weight is not None and target.is_floating_point():
-            target = target * weight
+        if not target.is_floating_point():
+            return cls(target.long(), weight, label_smoothing, axis)
+        target = target.to(dtype) if weight is None else target.to(dtype) * weight
+        target = axis.shard(target)
         return cls(target, weight, label_smoothing, axis)
 
     @property
@@ -143,7 +156,7 @@ class Label(NamedTuple):
         if not self.is_index:
             return self.target
         one_hot = self.axis.one_hot(self.target, like).to(like.dtype)
-        return one_hot if self.weight is None else one_hot * self.weight
+        return one_hot if self.weight is None else one_hot * self.axis.shard(self.weight)
 
     def expected(self, of_class: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
         """sum over k of v_k x_k, from what x is where class k is the target."""
@@ -159,7 +172,7 @@ class Label(NamedTuple):
             return of_any * self.axis.sum(self.target)
         if self.weight is None:
             return of_any
-        weight = self.axis.pick(self.weight.expand(*self.target.shape, -1), self.target)
+        weight = self.weight[self.target]
         return of_any.masked_fill(weight == 0.0, 0.0) * weight
 
     def split(
@@ -182,7 +195,7 @@ class Label(NamedTuple):
             return expected
         spread = nll_of_class.masked_fill(nll_of_class.isinf(), 0.0)
         if self.weight is not None:
-            spread = spread * self.weight
+            spread = spread * self.axis.shard(self.weight)
         share = self.smoothing / self.axis.num_classes(nll_of_class)
         return (1.0 - self.smoothing) * expected + share * self.axis.sum(spread)
 
@@ -230,21 +243,17 @@ class Instances(NamedTuple):
             _check.class_indices(target, logits)
             _check.integer("ignore_index", ignore_index)
             target = target.long()  # or the index would wrap around in a narrow dtype
-            ignored = target == ignore_index
-            if _check.readable(ignored) and not bool(ignored.any()):
-                ignored = None
-            else:
+            num_classes = axis.num_classes(logits)
+            if 0 <= ignore_index < num_classes or not _check.is_within(target, num_classes):
+                ignored = target == ignore_index
                 target = target.masked_fill(ignored, 0)
-            _check.class_target(target, logits, axis.num_classes(logits))
+                _check.class_target(target, logits, num_classes)
             if weight is not None:
-                _check.class_weight(weight, logits)
+                _check.class_weight(weight, logits, num_classes)
                 counts = weight.to(dtype)[target]
             if ignored is not None:
-                counts = (
-                    (1.0 - ignored.to(dtype))
-                    if counts is None
-                    else counts.masked_fill(ignored, 0.0)
-                )
+                counts = torch.ones_like(target, dtype=dtype) if counts is None else counts
+                counts = counts.masked_fill(ignored, 0.0)
         if sample_weight is not None:
             sample_weight = sample_weight.to(dtype)
             counts = sample_weight if counts is None else counts * sample_weight

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dropmax._check import at_least_float32
+from dropmax._noise import logistics, uniforms
 from dropmax.axis import LOCAL
 from dropmax.functional import (
     Label,
@@ -19,7 +20,6 @@ from dropmax.functional import (
 from dropmax.functional.one_pass import Kind, Numbers, is_in_one_pass, pulled, terms_of
 from dropmax.functional.posterior import analytic_posterior, computed_posterior_objective
 from dropmax.fused.compiled import Compiled
-from dropmax.noise import logistics, uniforms
 
 
 def part_of(count: int, device: torch.device) -> int:

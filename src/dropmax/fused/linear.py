@@ -9,13 +9,13 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax._check import at_least_float32
+from dropmax._noise import draw_keys
 from dropmax.axis import LOCAL
 from dropmax.functional import Objective, ObjectiveOptions
 from dropmax.functional.dropmax import DEFAULTS
 from dropmax.functional.targets import IGNORE_INDEX, REDUCTIONS, Instances
 from dropmax.fused.chunks import Settings
 from dropmax.fused.passes import Accumulated, Batch, Inputs, Parameters, Recomputed
-from dropmax.noise import draw_keys
 
 POSTERIORS = ("learned", "prior", "analytic")
 
@@ -205,7 +205,7 @@ def _check_label(
         must = "not be 'straight_through' where the label is not one class"
         _check.fail("masks", must, options.masks, "pass class indices, without smoothing")
     if weight is not None:
-        _check.class_weight(weight, like)
+        _check.class_weight(weight, like, like.shape[-1])
 
 
 def _check_noise(

@@ -274,6 +274,7 @@ class Head(nn.Module, ABC):
             weight=weight,
             label_smoothing=self.label_smoothing if label_smoothing is None else label_smoothing,
             axis=self.axis,
+            checked=not instances.target.is_floating_point(),
         )
         objective = self.objective(scores, label, noise=noise, generator=generator)
         return instances.reduced(objective, reduction)

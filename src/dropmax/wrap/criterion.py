@@ -57,7 +57,7 @@ class Criterion(nn.Module):
         head = find_head(model)
         if weight is not None:
             like = torch.empty(0, head.out_features, device=getattr(weight, "device", None))
-            _check.class_weight(weight, like)
+            _check.class_weight(weight, like, like.shape[-1])
         self._head = (head,)  # in a tuple: the head stays the model's submodule alone
         self.register_buffer("weight", weight)
         self.ignore_index = ignore_index

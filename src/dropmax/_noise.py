@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch import Tensor
 
 STEPS = 2**23
 """So many different uniforms there are: the middles of as many equal parts of (0, 1).

@@ -2,10 +2,11 @@
 
     python benchmarks/step.py --out benchmarks/results/step.jsonl
 
-Two settings: a LeNet on images of MNIST's shape (batch 100, Adam, the authors' protocol), and a
-head alone on 512 features and 1,000 classes (batch 256, forward and backward). The heads
-alternate step by step; a ratio is the median over repeats of a head's time by softmax's in the same
-repeat.
+Three kinds of settings: a LeNet on images of MNIST's shape (batch 100, Adam, the authors'
+protocol); a head alone on 512 features and 1,000 classes (batch 256, forward and backward); and
+softmax and DropMax alone, eager and compiled, beside nn.Linear + nn.CrossEntropyLoss, which is
+eager. The methods alternate step by step; a ratio is the median over repeats of a method's time by
+the baseline's in the same repeat.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from dropmax.training.networks import lenet
 
 REPEATS = 9
 BASELINE = "softmax"
+LINEAR = "nn.Linear + nn.CrossEntropyLoss"
 
 
 def lenet_step(head: str) -> Callable[[], None]:
@@ -62,6 +64,58 @@ SETTINGS: dict[str, tuple[Callable[[str], Callable[[], None]], int]] = {
 }
 
 
+SHAPES = ((100, 500, 10), (200, 512, 77), (200, 512, 150), (256, 512, 1000))
+"""Instances, features and classes of the heads beside nn.Linear."""
+
+
+def beside_linear(method: str, shape: tuple[int, int, int]) -> Callable[[], None]:
+    """Forward and backward of a method, features included."""
+    torch.manual_seed(0)
+    instances, width, classes = shape
+    features = torch.randn(instances, width, requires_grad=True)
+    target = torch.randint(classes, (instances,))
+    name, _, compiled = method.partition(", ")
+    loss: Callable[[], torch.Tensor]
+    if name == LINEAR:
+        module, criterion = nn.Linear(width, classes), nn.CrossEntropyLoss()
+        loss = lambda: criterion(module(features), target)  # noqa: E731
+    else:
+        module = dropmax.make_head(name, width, classes)
+        loss = lambda: module.loss(module(features), target).total  # noqa: E731
+    if compiled:
+        loss = torch.compile(loss)
+    parameters = [features, *module.parameters()]
+
+    def step() -> None:
+        for parameter in parameters:
+            parameter.grad = None
+        loss().backward()
+
+    return step
+
+
+def measure_beside_linear(shape: tuple[int, int, int]) -> list[dict[str, Any]]:
+    """One result line for each method."""
+    methods = [LINEAR, *(h + c for h in ("softmax", "dropmax") for c in ("", ", compiled"))]
+    steps = {method: beside_linear(method, shape) for method in methods}
+    rounds = 10 if shape[-1] > 100 else 40
+    times = alternate(steps, repeats=REPEATS, rounds=rounds, label="N {} D {} K {}".format(*shape))
+    return [
+        {
+            "benchmark": "step",
+            "setting": "beside_linear",
+            **dict(zip(("instances", "features", "classes"), shape, strict=True)),
+            "method": method,
+            "milliseconds": round(1e3 * statistics.median(times[method]), 3),
+            "ratio": round(median_ratio(times[method], times[LINEAR]), 3),
+            "repeats": REPEATS,
+            "steps": rounds,
+            **conditions(),
+        }
+        for method in methods
+    ]
+
+
 def measure(setting: str) -> list[dict[str, Any]]:
     """One result line for each head."""
     make, rounds = SETTINGS[setting]
@@ -93,7 +147,12 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     lines = [line for setting in SETTINGS for line in measure(setting)]
     for line in lines:
-        print("{setting:14} {head:16} {milliseconds:9} ms {ratio:6} x".format(**line))
+        print("{setting:14} {head:32} {milliseconds:9} ms {ratio:6} x".format(**line))
+    for shape in SHAPES:
+        found = measure_beside_linear(shape)
+        for line in found:
+            print("{classes:14} {method:32} {milliseconds:9} ms {ratio:6} x".format(**line))
+        lines += found
     if options.out is not None:
         write_lines(options.out, lines)
 

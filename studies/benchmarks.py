@@ -34,6 +34,25 @@ def step_table(setting: str) -> Callable[[Lines], Rows]:
     return rows
 
 
+def beside_linear_table(lines: Lines) -> Rows:
+    """What the heads of softmax and DropMax cost beside torch's linear map and cross-entropy."""
+    found = [line for line in lines if line["setting"] == "beside_linear"]
+    of_shape: dict[tuple[int, ...], dict[str, str]] = {}
+    for line in found:
+        shape = (line["instances"], line["features"], line["classes"])
+        of_shape.setdefault(shape, {})[line["method"]] = f"{line['ratio']:.2f}"
+    methods = [
+        method for method in dict.fromkeys(line["method"] for line in found) if "+" not in method
+    ]
+    return [
+        ("instances", "features", "classes", *methods),
+        *(
+            (*map(str, shape), *map(ratios.__getitem__, methods))
+            for shape, ratios in of_shape.items()
+        ),
+    ]
+
+
 def predictive_table(lines: Lines) -> Rows:
     """What the exact predictive costs beside samples."""
     fields = ("method", "milliseconds", "ratio", "megabytes")
@@ -296,6 +315,7 @@ TABLES: Mapping[str, Callable[[Lines], Rows]] = MappingProxyType(
     {
         "step/lenet_step": step_table("lenet_step"),
         "step/head_512_1000": step_table("head_512_1000"),
+        "step/beside_linear": beside_linear_table,
         "predictive/cost": predictive_table,
         "predictive/ratios": predictive_ratios_table,
         "estimators/all": estimators_table,

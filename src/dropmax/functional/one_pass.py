@@ -78,6 +78,11 @@ class Sigmoids(NamedTuple):
 
     @classmethod
     def of(cls, x: Tensor) -> "Sigmoids":
+        if torch.compiler.is_compiling():  # a choice costs nothing there, and an exponential does
+            small = torch.exp(-x.abs())
+            larger = 1.0 / (1.0 + small)
+            smaller = small * larger
+            return cls(torch.where(x >= 0.0, larger, smaller), smaller, -torch.log1p(small))
         smaller = x.abs().neg_().sigmoid_()
         return cls(torch.sigmoid(x), smaller, smaller.neg().log1p_())
 

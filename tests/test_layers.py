@@ -22,6 +22,7 @@ ROOMS = [
     "predictive",
     "fused",
     "heads",
+    "parallel",
     "calibration",
     "integrations",
     "integrations.transformers",

@@ -22,15 +22,18 @@ if TYPE_CHECKING:
         fused,
         integrations,
         metrics,
+        parallel,
         report,
         training,
     )
     from dropmax.integrations.sklearn import DropMaxClassifier
+    from dropmax.parallel import ClassParallel
 
 __version__ = "0.1.0"
 
 __all__ = [
     "HEADS",
+    "ClassParallel",
     "Criterion",
     "DropMaxClassifier",
     "DropmaxError",
@@ -55,6 +58,7 @@ __all__ = [
     "integrations",
     "make_head",
     "metrics",
+    "parallel",
     "predictive",
     "register_head",
     "report",
@@ -62,13 +66,19 @@ __all__ = [
     "training",
 ]
 
+LATE = {
+    "ClassParallel": "dropmax.parallel",
+    "DropMaxClassifier": "dropmax.integrations.sklearn",
+}
+"""Where the classes are that are imported when they are asked for."""
+
 
 def __getattr__(name: str) -> Any:
-    """A room, or `DropMaxClassifier`, where it is asked for first."""
+    """A room, or a class that takes other packages along, where it is asked for first."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "DropMaxClassifier":
-        return importlib.import_module("dropmax.integrations.sklearn").DropMaxClassifier
+    if name in LATE:
+        return getattr(importlib.import_module(LATE[name]), name)
     return importlib.import_module(f"{__name__}.{name}")
 
 

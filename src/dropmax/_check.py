@@ -209,12 +209,12 @@ def features(features: Tensor, weight: Tensor) -> None:
         fail("features", must, features, remedy, of=Tensor)
 
 
-def class_tensors(logits: Tensor, **others: Tensor) -> None:
-    """`logits` is a floating tensor [*, K], and the others are like it."""
+def class_tensors(logits: Tensor, axis: Any = None, /, **others: Tensor) -> None:
+    """`logits` is a floating tensor [*, K], and the others are like it; K is that of an axis."""
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         must = "be a floating-point tensor [*, K]"
         fail("logits", must, logits, "pass raw scores", of=Tensor)
-    if logits.ndim == 0 or logits.shape[-1] == 0:
+    if logits.ndim == 0 or (logits.shape[-1] if axis is None else axis.num_classes(logits)) == 0:
         fail("logits", "have a last dimension of K >= 1 classes", logits, "add it")
     for argument, tensor in others.items():
         if (
@@ -354,15 +354,15 @@ def uniform_noise(noise: Tensor, shape: tuple[int, ...], device: torch.device) -
             fail("noise", must, got, "clamp the uniforms off both ends")
 
 
-def log_proposal(log_proposal: Tensor, logits: Tensor) -> None:
-    """`log_proposal` holds a finite log-probability for each class of the logits [*, K]."""
+def log_proposal(log_proposal: Tensor, logits: Tensor, num_classes: int) -> None:
+    """`log_proposal` holds a finite log-probability for each class."""
     if (
         not isinstance(log_proposal, Tensor)
         or not log_proposal.is_floating_point()
-        or log_proposal.shape != logits.shape[-1:]
+        or log_proposal.shape != (num_classes,)
         or log_proposal.device != logits.device
     ):
-        must = f"be floating-point [{logits.shape[-1]}] on {logits.device}"
+        must = f"be floating-point [{num_classes}] on {logits.device}"
         remedy = "pass one log-probability a class"
         fail("log_proposal", must, log_proposal, remedy, of=Tensor)
     if readable(log_proposal) and not bool(log_proposal.isfinite().all()):

@@ -31,18 +31,20 @@ def draw_keys(
     return drawn
 
 
-def steps_of(keys: Int[Tensor, "*batch 2"], num_classes: int) -> Int[Tensor, "*batch K"]:
-    """For each class a number from 0 to STEPS - 1."""
-    place = torch.arange(num_classes, dtype=torch.int32, device=keys.device)
+def steps_of(
+    keys: Int[Tensor, "*batch 2"], num_classes: int, first: int = 0
+) -> Int[Tensor, "*batch K"]:
+    """For each class from `first` on a number from 0 to STEPS - 1."""
+    place = torch.arange(first, first + num_classes, dtype=torch.int32, device=keys.device)
     hashed = _hash(_hash(place ^ keys[..., :1]) ^ keys[..., 1:])
     return (hashed >> 9) & (STEPS - 1)
 
 
 def uniforms(
-    keys: Int[Tensor, "*batch 2"], num_classes: int, dtype: torch.dtype
+    keys: Int[Tensor, "*batch 2"], num_classes: int, dtype: torch.dtype, first: int = 0
 ) -> Float[Tensor, "*batch K"]:
-    """The uniforms of the classes, strictly between 0 and 1."""
-    return (steps_of(keys, num_classes).to(dtype) + 0.5) / STEPS
+    """The uniforms of the classes from `first` on, strictly between 0 and 1."""
+    return (steps_of(keys, num_classes, first).to(dtype) + 0.5) / STEPS
 
 
 def logistics(

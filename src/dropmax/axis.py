@@ -5,7 +5,7 @@ dimension of the tensor) and, on another axis, with the classes spread over many
 """
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,10 @@ __all__ = [
     "ClassAxis",
     "LocalAxis",
 ]
+
+
+_OFF_ZERO = 2.0**-25
+"""Half the step of float32 uniforms: the least noise that is drawn."""
 
 
 @runtime_checkable
@@ -73,10 +77,25 @@ class ClassAxis(Protocol):
         """`x` with a value `[*, 1]` added at the target, as `put`."""
 
     def gather(self, x: Tensor) -> Tensor:
-        """`x` of all classes, without gradient: for choices that need a whole row."""
+        """`x` of all classes; without gradient where other processes hold some of them."""
 
     def shard(self, x: Tensor) -> Tensor:
         """The classes of this process out of a tensor over all of them: inverse of `gather`."""
+
+    def spread(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Tensors that every process has alike, as they enter what is done with its classes.
+
+        Their gradients are the sums of those of all processes, all at once.
+        """
+
+    def local(self, parameter: Tensor) -> Tensor:
+        """What this process has of a parameter."""
+
+    def uniforms(self, like: Tensor, generator: torch.Generator | None, num_samples: int) -> Tensor:
+        """Noise strictly between 0 and 1, in float32, for the classes of this process.
+
+        Of the shape of `like`, after a leading dimension where there is more than one sample.
+        """
 
 
 class LocalAxis:
@@ -135,10 +154,23 @@ class LocalAxis:
         return x.scatter_add_(-1, target.unsqueeze(-1), value)
 
     def gather(self, x: Tensor) -> Tensor:
-        return x.detach()
+        return x
 
     def shard(self, x: Tensor) -> Tensor:
         return x
+
+    def spread(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tensors
+
+    def local(self, parameter: Tensor) -> Tensor:
+        return parameter
+
+    def uniforms(self, like: Tensor, generator: torch.Generator | None, num_samples: int) -> Tensor:
+        shape = like.shape if num_samples == 1 else (num_samples, *like.shape)
+        # a generator, even None, would pick an overload that knows no symbolic shapes
+        source: dict[str, Any] = {} if generator is None else {"generator": generator}
+        drawn: Tensor = torch.rand(shape, dtype=torch.float32, device=like.device, **source)
+        return drawn.clamp(_OFF_ZERO, 1.0 - 2.0 * _OFF_ZERO)
 
     def __repr__(self) -> str:
         return "LOCAL"

@@ -4,14 +4,13 @@ A mask of K classes is z_k ~ Bernoulli(sigmoid(mask_logits_k)). Everything here 
 callers sum over classes. Logits go in, logarithms come out: sigmoid is never followed by log.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dropmax import _check
+from dropmax.axis import LOCAL, ClassAxis
 
 __all__ = [
     "hard_mask",
@@ -19,9 +18,6 @@ __all__ = [
     "neg_entropy",
     "relaxed_mask_logits",
 ]
-
-_OFF_ZERO = 2.0**-25
-"""Half the step of float32 uniforms: the least noise that is drawn."""
 
 
 def neg_entropy(mask_logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -64,20 +60,20 @@ def uniforms_like(
     generator: torch.Generator | None = None,
     *,
     num_samples: int = 1,
+    axis: ClassAxis = LOCAL,
 ) -> Float[Tensor, "..."]:
     """Uniform noise strictly between 0 and 1: the caller's, checked, or drawn in float32.
 
-    Of the shape of `logits`, after a leading dimension where `num_samples` > 1.
+    Of the shape of `logits`, after a leading dimension where `num_samples` > 1. The caller's is of
+    all classes, wherever they live.
     """
-    shape = tuple(logits.shape) if num_samples == 1 else (num_samples, *logits.shape)
     _check.random_source(noise, generator, logits.device)
-    if noise is not None:
-        _check.uniform_noise(noise, shape, logits.device)
-        return noise
-    # a generator, even None, would pick an overload that knows no symbolic shapes
-    source: dict[str, Any] = {} if generator is None else {"generator": generator}
-    drawn: Tensor = torch.rand(shape, dtype=torch.float32, device=logits.device, **source)
-    return drawn.clamp(_OFF_ZERO, 1.0 - 2.0 * _OFF_ZERO)
+    if noise is None:
+        return axis.uniforms(logits, generator, num_samples)
+    samples = () if num_samples == 1 else (num_samples,)
+    shape = (*samples, *logits.shape[:-1], axis.num_classes(logits))
+    _check.uniform_noise(noise, shape, logits.device)
+    return axis.shard(noise)
 
 
 def _logistic(noise: Float[Tensor, "*shape"], like: Tensor) -> Float[Tensor, "*shape"]:

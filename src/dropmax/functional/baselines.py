@@ -11,7 +11,7 @@ from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
 from dropmax.functional.dropmax import plugin_nll
 from dropmax.functional.masking import nll_of_each_class, retained_logits
-from dropmax.functional.targets import Label
+from dropmax.functional.targets import Label, axis_of
 
 
 def softmax_loss(
@@ -49,7 +49,7 @@ def softmax_loss(
         >>> softmax_loss(torch.tensor([2.0, 0.0, 0.0]), torch.tensor(0))
         tensor(0.2395)
     """
-    _check.class_tensors(logits)
+    _check.class_tensors(logits, axis_of(target, axis))
     label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
     logits = at_least_float32(logits)
     if label.is_one_class:
@@ -64,7 +64,7 @@ def _shifted(logits: Float[Tensor, "*batch K"], axis: ClassAxis) -> Float[Tensor
 
 def _support(logits: Float[Tensor, "*batch K"], axis: ClassAxis) -> Bool[Tensor, "*batch K"]:
     """The classes of positive probability: Algorithm 1 of Martins & Astudillo 2016."""
-    rows = axis.gather(logits)
+    rows = axis.gather(logits.detach())
     descending = rows.sort(-1, descending=True).values
     count = torch.arange(1, rows.shape[-1] + 1, dtype=rows.dtype, device=rows.device)
     inside = 1.0 + count * descending > descending.cumsum(-1)
@@ -107,10 +107,11 @@ def sparsemax(
         >>> sparsemax(torch.tensor([1.0, 0.6, -1.0]))
         tensor([0.7000, 0.3000, 0.0000])
     """
-    _check.class_tensors(logits)
+    _check.class_tensors(logits, axis)
     logits = _shifted(at_least_float32(logits), axis)
     support = _support(logits, axis)
-    return torch.where(support, logits - _threshold(logits, support, axis).unsqueeze(-1), 0.0)
+    (threshold,) = axis.spread(_threshold(logits, support, axis).unsqueeze(-1))
+    return torch.where(support, logits - threshold, 0.0)
 
 
 def sparsemax_loss(
@@ -148,15 +149,16 @@ def sparsemax_loss(
         >>> sparsemax_loss(torch.tensor([1.0, 0.6, -1.0]), torch.tensor(0))
         tensor(0.0900)
     """
-    _check.class_tensors(logits)
+    _check.class_tensors(logits, axis_of(target, axis))
     label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
     axis = label.axis
     logits = _shifted(at_least_float32(logits), axis)
     support = _support(logits, axis)
-    threshold = _threshold(logits, support, axis).unsqueeze(-1)
+    (threshold,) = axis.spread(_threshold(logits, support, axis).unsqueeze(-1))
     excess = torch.where(support, logits - threshold, 0.0)
     conjugate = 0.5 * axis.sum(excess * (excess + 2.0 * threshold)) + 0.5
-    return label.nll(conjugate.unsqueeze(-1) - logits)
+    (conjugate,) = axis.spread(conjugate.unsqueeze(-1))
+    return label.nll(conjugate - logits)
 
 
 def sampled_softmax_loss(
@@ -205,14 +207,15 @@ def sampled_softmax_loss(
         >>> sampled_softmax_loss(torch.tensor([0.0, 0.0, 9.0]), torch.tensor(0), noise=noise)
         tensor(0.6931)
     """
-    _check.class_tensors(logits)
+    _check.class_tensors(logits, axis_of(target, axis))
     label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
     axis = label.axis
     _check.number("sampled_share", sampled_share, low=0.0, high=1.0, open_low=True)
     if log_proposal is not None:
-        _check.log_proposal(log_proposal, logits)
+        _check.log_proposal(log_proposal, logits, axis.num_classes(logits))
+        log_proposal = axis.shard(log_proposal)
     logits = at_least_float32(logits)
-    noise = bernoulli.uniforms_like(logits, noise, generator)
+    noise = bernoulli.uniforms_like(logits, noise, generator, axis=axis)
     keys = -torch.log(-torch.log(noise))
     if log_proposal is not None:
         logits = logits - log_proposal
@@ -227,7 +230,7 @@ def sampled_softmax_loss(
     drawn = _largest(keys, num_negatives, axis)
     # a target that would have been drawn as a rival leaves its place to the next class
     next_drawn = _largest(keys.masked_fill(drawn, -math.inf), 1, axis)
-    next_logit = axis.sum(logits.masked_fill(~next_drawn, 0.0)).unsqueeze(-1)
+    (next_logit,) = axis.spread(axis.sum(logits.masked_fill(~next_drawn, 0.0)).unsqueeze(-1))
     joining = torch.where(drawn, next_logit, logits)
     return label.nll(nll_of_each_class(retained_logits(logits, drawn), joining, logits, axis))
 
@@ -285,12 +288,12 @@ def class_dropout_loss(
         >>> class_dropout_loss(torch.zeros(3), torch.tensor(0), noise=noise)
         tensor(0.6931)
     """
-    _check.class_tensors(logits)
+    _check.class_tensors(logits, axis_of(target, axis))
     label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
     axis = label.axis
     _check.number("retain_prob", retain_prob, low=0.0, high=1.0, open_low=True)
     logits = at_least_float32(logits)
-    noise = bernoulli.uniforms_like(logits, noise, generator)
+    noise = bernoulli.uniforms_like(logits, noise, generator, axis=axis)
     kept = noise > 1.0 - retain_prob
     if label.is_one_class:
         kept = kept | axis.one_hot(label.target, logits)
@@ -337,7 +340,7 @@ def attention_loss(
         >>> attention_loss(torch.zeros(2), torch.tensor([50.0, 0.0]), torch.tensor(0))
         tensor(0.4055)
     """
-    _check.class_tensors(logits, retain_logits=retain_logits)
+    _check.class_tensors(logits, axis_of(target, axis), retain_logits=retain_logits)
     label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
     _check.number("floor", floor, low=0.0, high=1.0, open_high=True)
     logits, retain_logits = at_least_float32(logits), at_least_float32(retain_logits)

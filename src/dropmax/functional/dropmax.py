@@ -17,7 +17,7 @@ from dropmax.functional.masking import (
     gated_logits,
     nll_of_each_class,
 )
-from dropmax.functional.targets import Label, Objective
+from dropmax.functional.targets import Label, Objective, axis_of
 
 CERTAIN = 1e4
 """Posterior logits are cut there: beyond, a class is retained or dropped for certain."""
@@ -108,12 +108,17 @@ class ObjectiveOptions:
         return (0.0, 0.0) if isinstance(pi, str) else (math.log(pi), math.log1p(-pi))
 
     def noise_of(
-        self, logits: Tensor, noise: Tensor | None, generator: torch.Generator | None
+        self,
+        logits: Tensor,
+        noise: Tensor | None,
+        generator: torch.Generator | None,
+        axis: ClassAxis,
     ) -> Tensor | None:
         """The uniforms of the masks, checked, or drawn where none are given."""
         if self.masks == "mean":
             return None
-        return bernoulli.uniforms_like(logits, noise, generator, num_samples=self.num_samples)
+        samples = self.num_samples
+        return bernoulli.uniforms_like(logits, noise, generator, num_samples=samples, axis=axis)
 
 
 DEFAULTS = ObjectiveOptions()
@@ -197,9 +202,9 @@ def dropmax_objective(
         neg_entropy -2.0794
         aux          2.0794
     """
-    _check.class_tensors(logits, retain_logits=retain_logits)
+    _check.class_tensors(logits, axis_of(target, axis), retain_logits=retain_logits)
     if correction_logits is not None:
-        _check.class_tensors(logits, correction_logits=correction_logits)
+        _check.class_tensors(logits, axis_of(target, axis), correction_logits=correction_logits)
     label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
     retain_logits = at_least_float32(retain_logits)
     if correction_logits is not None:
@@ -211,7 +216,7 @@ def dropmax_objective(
         correction_logits,
         label,
         options,
-        options.noise_of(at_least_float32(logits), noise, generator),
+        options.noise_of(at_least_float32(logits), noise, generator, label.axis),
     )
 
 
@@ -264,10 +269,12 @@ def posterior_objective(
         >>> print(f"{objective.kl.item():.4f} = 3 log 2")
         2.0794 = 3 log 2
     """
-    _check.class_tensors(logits, retain_logits=retain_logits)
+    _check.class_tensors(logits, axis_of(target, axis), retain_logits=retain_logits)
     if isinstance(posterior_logits, Tensor):
         posterior_logits = at_least_float32(posterior_logits)
-    _check.class_tensors(at_least_float32(logits), posterior_logits=posterior_logits)
+    _check.class_tensors(
+        at_least_float32(logits), axis_of(target, axis), posterior_logits=posterior_logits
+    )
     label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
     return _objective(
         logits,
@@ -276,7 +283,7 @@ def posterior_objective(
         None,
         label,
         options,
-        options.noise_of(at_least_float32(logits), noise, generator),
+        options.noise_of(at_least_float32(logits), noise, generator, label.axis),
     )
 
 
@@ -304,7 +311,7 @@ def _objective(
         nll = (1.0 - shares) * nll + shares * plugin
         kept = 1.0 - (shares.unsqueeze(-1) if label.is_one_class else shares)
         rest = Label(label.masses(logits) * kept, axis=label.axis)
-    aux = torch.zeros_like(logits[..., 0])
+    aux = logits.new_zeros(logits.shape[:-1])
     if correction_logits is not None:
         aux = correction_aux(correction_logits, rest, options)
     return Objective.of_terms(

@@ -41,7 +41,7 @@ def nll_of_each_class(
     `log(A + (1 - z_k) a_k) - logits_k`, from the logarithms of z_k a_k, whose sum A is, and of
     (1 - z_k) a_k; a = exp(logits).
     """
-    log_sum = logsumexp(masked_logits, axis).unsqueeze(-1)
+    (log_sum,) = axis.spread(logsumexp(masked_logits, axis).unsqueeze(-1))
     gap = (log_sum - dropped_logits).abs()
     return torch.maximum(log_sum, dropped_logits) - F.logsigmoid(gap) - logits
 

@@ -386,7 +386,12 @@ def _by_autograd(
     with torch.enable_grad():
         logits, retain_logits, correction_logits = scores
         raw = dropmax_objective(
-            logits, retain_logits, correction_logits, label, options=options, noise=noise
+            logits,
+            retain_logits,
+            correction_logits,
+            label,
+            options=options,
+            noise=None if noise is None else label.axis.gather(noise),
         )
         pairs = zip(options.totaled(*raw[1:]), upstream, strict=True)
         read = [(term, x) for term, x in pairs if x is not None and term.requires_grad]
@@ -427,18 +432,18 @@ def totaled_objective(
             generator=generator,
         )
         return options.totaled(*raw[1:])
-    _check.class_tensors(logits, retain_logits=retain_logits)
+    _check.class_tensors(logits, label.axis, retain_logits=retain_logits)
     if correction_logits is not None:
-        _check.class_tensors(logits, correction_logits=correction_logits)
+        _check.class_tensors(logits, label.axis, correction_logits=correction_logits)
     logits, retain_logits = at_least_float32(logits), at_least_float32(retain_logits)
     if correction_logits is not None:
         correction_logits = at_least_float32(correction_logits)
     given = label.target, logits, retain_logits, correction_logits
     if torch.compiler.is_compiling():
-        drawn = _logistics(logits, options, noise, generator)
+        drawn = _logistics(logits, options, noise, generator, label.axis)
         traced = _Traced.apply(options, label.axis, drawn, *given)  # type: ignore[no-untyped-call]
         return options.totaled(*(label.scaled(term) for term in traced))
-    noise = options.noise_of(logits, noise, generator)
+    noise = options.noise_of(logits, noise, generator, label.axis)
     terms = _OnePass.apply(options, label.axis, noise, *given)  # type: ignore[no-untyped-call]
     return Objective(*(label.scaled(term) for term in terms))
 
@@ -448,11 +453,12 @@ def _logistics(
     options: ObjectiveOptions,
     noise: Tensor | None,
     generator: torch.Generator | None,
+    axis: ClassAxis,
 ) -> Tensor | None:
     """The noise of the masks; where none is given, by a hash, of which a compiler makes a loop."""
-    if noise is None and options.masks != "mean":
+    if noise is None and options.masks != "mean" and axis is LOCAL:
         _check.random_source(noise, generator, like.device)
         keys = draw_keys(like.shape[:-1], like.device, generator)
         return logistics(keys, like.shape[-1], like.dtype)
-    noise = options.noise_of(like, noise, generator)
+    noise = options.noise_of(like, noise, generator, axis)
     return None if noise is None else torch.logit(noise.to(like.dtype))

@@ -57,7 +57,7 @@ def analytic_correction(
         >>> analytic_correction(logits, torch.zeros(3), torch.tensor(0)).exp()
         tensor([1.0000, 0.5000, 0.9998])
     """
-    _check.class_tensors(logits, retain_logits=retain_logits)
+    _check.class_tensors(logits, axis, retain_logits=retain_logits)
     _check.class_target(target, logits, axis.num_classes(logits))
     logits, retain_logits = at_least_float32(logits), at_least_float32(retain_logits)
     is_target = axis.one_hot(target.long(), logits)
@@ -103,7 +103,7 @@ def computed_posterior_objective(
         noise: Uniforms `[*, K]`, or `[S, *, K]` for S samples > 1; drawn if None.
         generator: The source of the noise.
     """
-    noise = options.noise_of(logits, noise, generator)
+    noise = options.noise_of(logits, noise, generator, label.axis)
     targets = label.target
     if not label.is_one_class:
         count = label.axis.num_classes(logits)
@@ -116,12 +116,14 @@ def computed_posterior_objective(
     # NaN where the target is a class of logit -inf: it has no weight, or the nll is infinite
     posterior = posterior_logits(logits, retain_logits, targets).nan_to_num(nan=0.0)
     plain = Label(targets, axis=label.axis)
+    noise = None if noise is None else label.axis.gather(noise)
     found = posterior_objective(
         logits, retain_logits, posterior, plain, options=options, noise=noise
     )
     if label.is_one_class:
         return Objective(*(label.scaled(term) for term in found))
-    nll, kl, neg_entropy, aux = (label.axis.shard(term.movedim(0, -1)) for term in found[1:])
+    whole = label.axis.spread(*(term.movedim(0, -1) for term in found[1:]))
+    nll, kl, neg_entropy, aux = map(label.axis.shard, whole)
     return Objective.of_terms(
         label.nll(nll), label.expected(kl), label.expected(neg_entropy), label.expected(aux)
     )

@@ -204,6 +204,12 @@ class Label(NamedTuple):
         return self.scaled(nll) if self.is_one_class else self.nll(nll)
 
 
+@no_type_check  # as below
+def axis_of(target: Tensor | Label, axis: ClassAxis) -> ClassAxis:
+    """Where the classes live, which a label knows."""
+    return target.axis if isinstance(target, Label) else axis
+
+
 @no_type_check  # torch.compile makes one, which checks at run time would hinder
 class Instances(NamedTuple):
     """The instances of a batch: their labels, and their weights in sum and mean.

@@ -182,8 +182,15 @@ class Head(nn.Module, ABC):
         Raises:
             ValueError: If features do not fit the weights.
         """
-        _check.features(features, self.weight)
-        return Scores(F.linear(features, self.weight, self.bias))
+        weight, bias = self._local("weight", "bias")
+        _check.features(features, required(weight))
+        (features,) = self.axis.spread(features)
+        return Scores(F.linear(features, required(weight), bias))
+
+    def _local(self, *names: str) -> list[Tensor | None]:
+        """What this process has of these parameters; None where there is none."""
+        parameters = (self._parameters[name] for name in names)
+        return [None if found is None else self.axis.local(found) for found in parameters]
 
     def loss(
         self,
@@ -360,7 +367,8 @@ class Head(nn.Module, ABC):
             >>> DropMaxHead(16, 5).predict(torch.randn(8, 16), method="exact").shape
             torch.Size([8, 5])
         """
-        return self.log_probs(self(features, correction=False), method=method, **options)
+        scores = self(features, correction=False)
+        return self.axis.gather(self.log_probs(scores, method=method, **options))
 
     def posterior_logits(self, scores: Scores, target: Tensor) -> Tensor | None:  # noqa: ARG002
         """The logits `[*, K]` of the masks that training draws once the label is known.
@@ -497,15 +505,19 @@ class GatedHead(Head):
         return [parameter for parameter in parameters if parameter is not None]
 
     def forward(self, features: Float[Tensor, "*batch D"], *, correction: bool = True) -> Scores:
-        _check.features(features, self.weight)
-        logits = F.linear(features, self.weight, self.bias)
-        if self.gate_weight is not None:
-            features = F.linear(features, self.gate_weight)
-        retain_logits = F.linear(features, self.retain_weight, self.retain_bias)
-        if self.correction_weight is None or not correction:
+        weight, bias, gate, *of_gate = self._local("weight", "bias", *GATE)
+        _check.features(features, required(weight))
+        if gate is None:
+            (features,) = self.axis.spread(features)
+            gated = features
+        else:
+            features, gated = self.axis.spread(features, F.linear(features, gate))
+        logits = F.linear(features, required(weight), bias)
+        retain_weight, retain_bias, correction_weight, correction_bias = of_gate
+        retain_logits = F.linear(gated, required(retain_weight), retain_bias)
+        if correction_weight is None or not correction:
             return Scores(logits, retain_logits)
-        correction_logits = F.linear(features, self.correction_weight, self.correction_bias)
-        return Scores(logits, retain_logits, correction_logits)
+        return Scores(logits, retain_logits, F.linear(gated, correction_weight, correction_bias))
 
     def log_probs(
         self, scores: Scores, *, method: str = "plugin", **options: Any

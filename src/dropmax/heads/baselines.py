@@ -113,7 +113,7 @@ class SampledSoftmaxHead(Head):
         _check.number("sampled_share", sampled_share, low=0.0, high=1.0, open_low=True)
         if log_proposal is not None:
             log_proposal = torch.as_tensor(log_proposal, device=self.weight.device)
-            _check.log_proposal(log_proposal, self.weight.T)
+            _check.log_proposal(log_proposal, self.weight, num_classes)
         self.sampled_share = sampled_share
         self.register_buffer("log_proposal", log_proposal)
 

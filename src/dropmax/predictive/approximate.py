@@ -1,6 +1,7 @@
 """What approximates the average over all masks: the plug-in, and samples."""
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -44,7 +45,7 @@ def plugin(
         >>> plugin(torch.zeros(2), torch.tensor([50.0, 0.0])).exp()
         tensor([0.6667, 0.3333])
     """
-    _check.class_tensors(logits, retain_logits=retain_logits)
+    _check.class_tensors(logits, axis, retain_logits=retain_logits)
     _check.number("floor", floor, low=0.0, high=1.0, open_high=True)
     gated = gated_logits(at_least_float32(logits), at_least_float32(retain_logits), floor)
     return axis.log_softmax(gated).to(logits.dtype)
@@ -91,20 +92,18 @@ def monte_carlo(
         >>> monte_carlo(torch.zeros(2), torch.zeros(2), num_samples=2, noise=noise).exp()
         tensor([0.2500, 0.7500])
     """
-    _check.class_tensors(logits, retain_logits=retain_logits)
+    _check.class_tensors(logits, axis, retain_logits=retain_logits)
     _check.integer("num_samples", num_samples, low=1)
     dtype = logits.dtype
     logits, retain_logits = at_least_float32(logits), at_least_float32(retain_logits)
+    options: dict[str, Any] = {"generator": generator, "axis": axis}
     if noise is not None:
-        noise = bernoulli.uniforms_like(logits, noise, generator, num_samples=num_samples).reshape(
-            num_samples, *logits.shape
-        )
+        noise = bernoulli.uniforms_like(logits, noise, num_samples=num_samples, **options)
+        noise = noise.reshape(num_samples, *logits.shape)
 
     log_sum = torch.full_like(logits, -math.inf)
     for sample in range(num_samples):
-        uniforms = (
-            noise[sample] if noise is not None else bernoulli.uniforms_like(logits, None, generator)
-        )
+        uniforms = bernoulli.uniforms_like(logits, **options) if noise is None else noise[sample]
         mask = bernoulli.hard_mask(retain_logits, uniforms)
         dropped_all = axis.sum(mask.to(logits.dtype)) == 0
         retained = mask | dropped_all.unsqueeze(-1)

@@ -87,12 +87,13 @@ def parts(
 
     Nodes are counted from the data where `num_nodes` is None. Compiled code gets one part.
     """
-    _check.class_tensors(logits, retain_logits=retain_logits)
+    _check.class_tensors(logits, axis, retain_logits=retain_logits)
     num_classes = axis.num_classes(logits)
     if target is not None:
         _check.class_target(target, logits, num_classes)
         target = target.long().reshape(-1)
-    flat, gates = (at_least_float32(x).reshape(-1, x.shape[-1]) for x in (logits, retain_logits))
+    shape = logits.shape[:-1].numel(), logits.shape[-1]
+    flat, gates = (at_least_float32(x).reshape(shape) for x in (logits, retain_logits))
     tolerance = _tolerance(tolerance, flat.dtype)
     low, high = BLOCK_ELEMENTS
     elements = high
@@ -251,7 +252,7 @@ def error_bound(
         6e-07
     """
     _check.integer("num_nodes", num_nodes, low=1)
-    _check.class_tensors(logits)
+    _check.class_tensors(logits, axis)
     scores = axis.log_softmax(at_least_float32(logits.detach()))
     tolerance = _tolerance(tolerance, scores.dtype)
     step, left, _ = _nodes(scores, tolerance, num_nodes, axis)

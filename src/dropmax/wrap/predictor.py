@@ -83,8 +83,8 @@ class Predictor(nn.Module):
             remedy = "let the head be the last thing that the model computes"
             _check.fail("model", "return Scores", scores, remedy, of=Scores)
         if self.scaling is not None and self.scaling.gate_scale is not None:
-            return self.scaling.log_probs(scores)
-        log_probs = head.log_probs(scores, method=self.method, **self.options)
+            return self.scaling.log_probs(scores.each(head.axis.gather))
+        log_probs = head.axis.gather(head.log_probs(scores, method=self.method, **self.options))
         return log_probs if self.scaling is None else self.scaling.log_probs(log_probs)
 
     def _warn_of_noise(self) -> None:

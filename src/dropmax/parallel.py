@@ -1,0 +1,232 @@
+"""A head whose classes are spread over processes, on torch.distributed's own tensors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor.parallel import ParallelStyle
+
+from dropmax import _check
+from dropmax._noise import draw_keys, uniforms
+from dropmax.heads import Head
+
+__all__ = [
+    "ClassParallel",
+    "ShardedAxis",
+]
+
+
+class ClassParallel(ParallelStyle):
+    """Spreads the classes of a head over the processes of a mesh dimension.
+
+    Every parameter with a row for each class becomes a `DTensor` of which each process has the rows
+    of its classes, as `torch.chunk` divides them; `gate_weight` is on all of them. The head is used
+    as before, with the same features and targets on every process:
+
+    - `head(features)` gives `Scores` of this process's classes, which are plain tensors, and
+      `log_probs` of them is of these classes, too.
+    - `loss` and `Criterion` give the same plain tensor everywhere. Class weights, class
+      probabilities and noise are passed whole.
+    - `predict` and `Predictor` give the log-probabilities of all classes everywhere.
+
+    For class indices a loss takes two all-reduces of a few numbers an instance, one of maxima and
+    one of sums, and its backward pass one, of the features' gradient, with that of the gate's
+    features of low rank in it. Other labels, several samples and the baselines take a few more.
+    `SparsemaxHead` and `SampledSoftmaxHead` gather the scores of all classes.
+
+    Masks are the same however many processes there are: noise is a hash of the class and of numbers
+    that the processes of a group draw alike. Their seed is that of the first of them, plus its
+    rank, when this style is applied.
+
+    Raises:
+        TypeError: When applied, if the module is no head.
+        ValueError: If the mesh has more than one dimension.
+
+    Examples:
+        >>> import torch
+        >>> from dropmax import ClassParallel, make_head
+        >>> ClassParallel()._apply(torch.nn.Linear(2, 2), None)
+        Traceback (most recent call last):
+        dropmax.errors.DropmaxTypeError: ...
+    """
+
+    def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
+        if not isinstance(module, Head):
+            remedy = 'name the head in the plan, {"head": dropmax.ClassParallel()} say'
+            _check.fail("module", "be a head", module, remedy, of=Head)
+        if device_mesh.ndim != 1:
+            must = "have one dimension"
+            _check.fail("device_mesh", must, device_mesh, 'pass one of its dimensions, mesh["tp"]')
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            of_classes = name != "gate_weight" and len(parameter) == module.out_features
+            placements: list[Placement] = [Shard(0) if of_classes else Replicate()]
+            spread = distribute_tensor(parameter.detach(), device_mesh, placements)
+            setattr(module, name, nn.Parameter(spread, requires_grad=parameter.requires_grad))
+        group = device_mesh.get_group()
+        module.axis = ShardedAxis(group, module.out_features, module.weight.device)
+        return module
+
+
+class ShardedAxis:
+    """The classes spread over the processes of a group, as `torch.chunk` divides them.
+
+    Args:
+        group: The processes, each with a part of the classes.
+        num_classes: The number of all classes.
+        device: Where the noise is drawn.
+    """
+
+    def __init__(self, group: dist.ProcessGroup, num_classes: int, device: torch.device) -> None:
+        self.group = group
+        self.count = num_classes
+        size, rank = dist.get_world_size(group), dist.get_rank(group)
+        self.each = -(-num_classes // size)
+        self.first = min(rank * self.each, num_classes)
+        self.own_count = min(self.each, num_classes - self.first)
+        self.generator = torch.Generator(device).manual_seed(_common_seed(group, device))
+
+    def num_classes(self, x: Tensor) -> int:  # noqa: ARG002
+        return self.count
+
+    def amax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
+        x = x.detach()
+        largest = x.amax(-1) if x.shape[-1] else x.new_full(x.shape[:-1], -torch.inf)
+        dist.all_reduce(largest, dist.ReduceOp.MAX, self.group)
+        return largest
+
+    def total(self, parts: Sequence[Tensor]) -> Sequence[Tensor]:
+        return torch.split(self._summed(torch.cat(list(parts), -1)), 1, -1)
+
+    def sum(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
+        return self._summed(x.sum(-1))
+
+    def _summed(self, x: Tensor) -> Tensor:
+        found: Tensor = _Summed.apply(x, self.group)  # type: ignore[no-untyped-call]
+        return found
+
+    def spread(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        found: tuple[Tensor, ...] = _Spread.apply(self.group, *tensors)  # type: ignore[no-untyped-call]
+        return found
+
+    def log_softmax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
+        shifted = x - self._shift(x)
+        (total,) = self.spread(self.sum(shifted.exp()).unsqueeze(-1))
+        return shifted - total.log()
+
+    def _shift(self, x: Tensor) -> Tensor:
+        """The maximum `[*, 1]`, finite even where all are -inf."""
+        return self.amax(x).clamp(min=torch.finfo(x.dtype).min).unsqueeze(-1)
+
+    def cross_entropy(
+        self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        shifted = x - self._shift(x)
+        sum_of_exps = shifted.exp().sum(-1, keepdim=True)
+        of_all, of_target = self.total([sum_of_exps, self.own(shifted, target)])
+        return (of_all.log() - of_target).squeeze(-1)
+
+    def one_hot(
+        self, target: Int[Tensor, "*batch"], x: Float[Tensor, "*batch K"]
+    ) -> Bool[Tensor, "*batch K"]:
+        own = torch.arange(self.first, self.first + x.shape[-1], device=x.device)
+        return target.unsqueeze(-1) == own
+
+    def pick(
+        self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        return self._summed(self.own(x, target).squeeze(-1))
+
+    def own(
+        self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch 1"]:
+        if not self.own_count:
+            return x.sum(-1, keepdim=True)
+        place, is_own = self._place(target)
+        return torch.where(is_own, x.gather(-1, place), 0.0)
+
+    def put(
+        self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"], value: Tensor | float
+    ) -> Float[Tensor, "*batch K"]:
+        if not self.own_count:
+            return x
+        place, is_own = self._place(target)
+        return x.scatter_(-1, place, torch.where(is_own, value, x.gather(-1, place)))
+
+    def add(
+        self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"], value: Tensor
+    ) -> Float[Tensor, "*batch K"]:
+        if not self.own_count:
+            return x
+        place, is_own = self._place(target)
+        return x.scatter_add_(-1, place, torch.where(is_own, value, 0.0))
+
+    def _place(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the target stands among the classes of this process, and whether it does."""
+        place = target.unsqueeze(-1) - self.first
+        is_own = (place >= 0) & (place < self.own_count)
+        return place.clamp(0, self.own_count - 1), is_own
+
+    def gather(self, x: Tensor) -> Tensor:
+        x = x.detach()
+        padded = torch.nn.functional.pad(x, (0, self.each - x.shape[-1]))
+        parts = [torch.empty_like(padded) for _ in range(dist.get_world_size(self.group))]
+        dist.all_gather(parts, padded.contiguous(), self.group)
+        return torch.cat(parts, -1)[..., : self.count]
+
+    def shard(self, x: Tensor) -> Tensor:
+        return x[..., self.first : self.first + self.own_count]
+
+    def local(self, parameter: Tensor) -> Tensor:
+        return parameter.to_local() if isinstance(parameter, DTensor) else parameter
+
+    def uniforms(self, like: Tensor, generator: torch.Generator | None, num_samples: int) -> Tensor:
+        shape = like.shape[:-1] if num_samples == 1 else (num_samples, *like.shape[:-1])
+        keys = draw_keys(shape, like.device, self.generator if generator is None else generator)
+        return uniforms(keys, self.own_count, torch.float32, self.first)
+
+    def __repr__(self) -> str:
+        return f"classes {self.first} to {self.first + self.own_count - 1} of {self.count}"
+
+
+def _common_seed(group: dist.ProcessGroup, device: torch.device) -> int:
+    """The seed of the group's first process, plus its rank among all."""
+    first = dist.get_global_rank(group, 0)
+    seed = (torch.initial_seed() + dist.get_rank()) % 2**62
+    found = torch.tensor(seed, dtype=torch.int64, device=device)
+    dist.broadcast(found, first, group)
+    return int(found)
+
+
+class _Summed(torch.autograd.Function):
+    """The sum over processes of what each has; what follows is the same on all of them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup) -> Tensor:  # noqa: ARG004
+        total = x.clone()
+        dist.all_reduce(total, group=group)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
+        return upstream, None
+
+
+class _Spread(torch.autograd.Function):
+    """What is the same on all processes enters what each does; the inverse of `_Summed`."""
+
+    @staticmethod
+    def forward(ctx: Any, group: dist.ProcessGroup, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.group = group
+        return tuple(tensor.view_as(tensor) for tensor in tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        widths = [gradient.shape[-1] for gradient in upstream]
+        total = torch.cat(upstream, -1)
+        dist.all_reduce(total, group=ctx.group)
+        return None, *torch.split(total, widths, -1)

@@ -6,13 +6,16 @@ import os
 import random
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from planted import plant_what_is_planted
 from variants import VARIANTS
 
 import dropmax
+from dropmax.errors import DropmaxError, DropmaxTypeError
 
 RANKS = (1, 2, 3, 4)
 CLASSES = (1, 2, 7, 11)
@@ -188,6 +191,7 @@ def work(rank, world_size, folder):
     import torch.distributed as dist
     from torch.distributed.device_mesh import init_device_mesh
 
+    plant_what_is_planted()
     torch.set_num_threads(1)
     store = f"file://{folder}/store"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world_size)
@@ -205,27 +209,29 @@ def work(rank, world_size, folder):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """What each process of each number of processes found."""
+    """What each process found, of a group of so many."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "UNTYPED": "1"}
-    found = {}
-    for world_size in RANKS:
+
+    @cache
+    def of(world_size):
         folder = tmp_path_factory.mktemp("ranks")
         command = [sys.executable, __file__]
         workers = [
             subprocess.Popen([*command, str(r), str(world_size), str(folder)], env=environment)
             for r in range(world_size)
         ]
-        for worker in workers:
-            assert worker.wait(timeout=120) == 0
+        codes = [worker.wait(timeout=180) for worker in workers]
+        assert codes == [0] * world_size
         files = [folder / f"{rank}.json" for rank in range(world_size)]
-        found[world_size] = [json.loads(file.read_text()) for file in files]
-    return found
+        return [json.loads(file.read_text()) for file in files]
+
+    return of
 
 
 @pytest.mark.parametrize("world_size", RANKS)
 @pytest.mark.parametrize("index", range(len(cases())), ids=lambda i: str(cases()[i]))
 def test_values_and_gradients_are_those_of_one_process(index, world_size, results):
-    for rank in results[world_size]:
+    for rank in results(world_size):
         assert rank["cases"][index]["values"] < LOSS
         assert rank["cases"][index]["gradients"] < GRADIENT
 
@@ -233,23 +239,35 @@ def test_values_and_gradients_are_those_of_one_process(index, world_size, result
 @pytest.mark.parametrize("world_size", RANKS)
 @pytest.mark.parametrize("name", MAIN)
 def test_two_all_reduces_forward_and_one_backward(name, world_size, results):
-    for rank in results[world_size]:
+    for rank in results(world_size):
         assert rank["collectives"][name] == [2, 1]
 
 
 @pytest.mark.parametrize("world_size", RANKS)
 @pytest.mark.parametrize("name", TWENTY_STEPS)
 def test_twenty_steps_of_adam(name, world_size, results):
-    for rank in results[world_size]:
+    for rank in results(world_size):
         assert rank["steps"][name] < STEPS
 
 
-def test_masks_do_not_depend_on_the_number_of_processes(results):
-    expected = results[1][0]["drawn"]
+@pytest.mark.parametrize("world_size", RANKS[1:])
+def test_masks_do_not_depend_on_the_number_of_processes(world_size, results):
+    expected = results(1)[0]["drawn"]
     assert expected[0] != expected[1]
-    for ranks in results.values():
-        for rank in ranks:
-            assert rank["drawn"] == expected
+    for rank in results(world_size):
+        assert rank["drawn"] == expected
+
+
+def test_what_is_no_head_is_refused():
+    with pytest.raises(DropmaxTypeError, match="head"):
+        dropmax.ClassParallel()._apply(torch.nn.Linear(2, 2), None)
+
+
+def test_the_fused_loss_of_a_sharded_head_is_refused(monkeypatch):
+    head = dropmax.make_head("dropmax", D, 7)
+    monkeypatch.setattr(head, "axis", object())
+    with pytest.raises(DropmaxError, match="axis"):
+        head.fused_loss(torch.randn(N, D), torch.zeros(N, dtype=torch.long))
 
 
 if __name__ == "__main__":

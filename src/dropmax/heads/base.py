@@ -17,7 +17,9 @@ from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
 from dropmax.errors import DropmaxAttributeError, DropmaxTypeError
 from dropmax.functional import Label, Objective
+from dropmax.functional.masking import gated_logits
 from dropmax.functional.targets import IGNORE_INDEX, REDUCTIONS, Instances
+from dropmax.heads.top import TopK, top_of
 
 SAMPLING = ("num_samples", "noise", "generator")
 INTEGRATION = ("tolerance", "num_nodes")
@@ -103,6 +105,22 @@ class Scores(NamedTuple):
         _check.meant(name, call, DropmaxTypeError)
 
 
+class Map(NamedTuple):
+    """A linear map of inputs `[*, D]` to a branch of the scores `[*, K]`."""
+
+    inputs: Tensor
+    weight: Tensor
+    bias: Tensor | None
+
+    def scores(self) -> Tensor:
+        return F.linear(*self)
+
+    def of(self, classes: slice) -> "Map":
+        """The map to some of the classes."""
+        bias = None if self.bias is None else self.bias[classes]
+        return Map(self.inputs, self.weight[classes], bias)
+
+
 class Head(nn.Module, ABC):
     """A classification head, `features [*, D] -> Scores`, in place of the last `nn.Linear`.
 
@@ -172,7 +190,7 @@ class Head(nn.Module, ABC):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, features: Float[Tensor, "*batch D"], *, correction: bool = True) -> Scores:  # noqa: ARG002
+    def forward(self, features: Float[Tensor, "*batch D"], *, correction: bool = True) -> Scores:
         """Map features `[*, D]` to scores `[*, K]`.
 
         Args:
@@ -183,7 +201,11 @@ class Head(nn.Module, ABC):
             ValueError: If features do not fit the weights.
         """
         _check.features(features, self.weight)
-        return Scores(F.linear(features, self.weight, self.bias))
+        return Scores(*(one.scores() for one in self._maps(features, correction=correction)))
+
+    def _maps(self, features: Tensor, *, correction: bool) -> list[Map]:  # noqa: ARG002
+        """The maps to the scores, in the order of `Scores`."""
+        return [Map(features, self.weight, self.bias)]
 
     def loss(
         self,
@@ -362,6 +384,49 @@ class Head(nn.Module, ABC):
         """
         return self.log_probs(self(features, correction=False), method=method, **options)
 
+    @torch.no_grad()
+    def topk(self, features: Float[Tensor, "*batch D"], k: int) -> TopK:
+        """The k most probable classes of features `[*, D]`, for very many classes; no gradient.
+
+        Those of `torch.topk(head.predict(features), k)`, up to rounding and the order of equal
+        ones. It goes over the classes a few at a time, and never holds the scores of all. A head
+        that predicts something else than the softmax of one logit a class, such as sparsemax, does
+        hold them.
+
+        Args:
+            features: As `forward` takes them.
+            k: How many classes, from 1 to K.
+
+        Returns:
+            `TopK`: log-probabilities among all classes `[*, k]`, descending, in the dtype of the
+            scores, and class indices `[*, k]`.
+
+        Raises:
+            ValueError: If features do not fit the weights, or there are fewer than k classes.
+
+        Examples:
+            >>> import torch
+            >>> from dropmax.heads import DropMaxHead
+            >>> log_probs, classes = DropMaxHead(16, 1000).topk(torch.randn(8, 16), 3)
+            >>> log_probs.shape, classes.shape
+            (torch.Size([8, 3]), torch.Size([8, 3]))
+        """
+        _check.features(features, self.weight)
+        _check.integer("k", k, low=1, high=self.out_features)
+        if not self._predicts_class_by_class():
+            return TopK(*self.predict(features).topk(k))
+        maps = self._maps(features, correction=False)
+
+        def logits_of(classes: slice) -> Tensor:
+            return self._plugin_logits(Scores(*(one.of(classes).scores() for one in maps)))
+
+        return top_of(logits_of, maps[0].of(slice(0)).scores(), self.out_features, k)
+
+    def _predicts_class_by_class(self) -> bool:
+        """Whether `predict` is that of this module: the softmax of `_plugin_logits` of `_maps`."""
+        methods = (self.forward, self.predict, self.log_probs, self._plugin)
+        return all(method.__module__ == __name__ for method in methods)
+
     def posterior_logits(self, scores: Scores, target: Tensor) -> Tensor | None:  # noqa: ARG002
         """The logits `[*, K]` of the masks that training draws once the label is known.
 
@@ -375,8 +440,12 @@ class Head(nn.Module, ABC):
         return None
 
     def _plugin(self, scores: Scores) -> Tensor:
-        """Log-probabilities without sampling: the softmax of the logits."""
-        return self.axis.log_softmax(at_least_float32(scores.logits)).to(scores.logits.dtype)
+        """Log-probabilities without sampling: the softmax of the plug-in's logits."""
+        return self.axis.log_softmax(self._plugin_logits(scores)).to(scores.logits.dtype)
+
+    def _plugin_logits(self, scores: Scores) -> Tensor:
+        """The logits of the plug-in, float32 at least, each of the scores of its class alone."""
+        return at_least_float32(scores.logits)
 
     def _check_scores(self, scores: Scores, branches: tuple[str, ...]) -> None:
         if not isinstance(scores, Scores):
@@ -496,16 +565,14 @@ class GatedHead(Head):
         parameters = (self._parameters[name] for name in GATE)
         return [parameter for parameter in parameters if parameter is not None]
 
-    def forward(self, features: Float[Tensor, "*batch D"], *, correction: bool = True) -> Scores:
-        _check.features(features, self.weight)
-        logits = F.linear(features, self.weight, self.bias)
+    def _maps(self, features: Tensor, *, correction: bool) -> list[Map]:
+        maps = super()._maps(features, correction=correction)
         if self.gate_weight is not None:
             features = F.linear(features, self.gate_weight)
-        retain_logits = F.linear(features, self.retain_weight, self.retain_bias)
-        if self.correction_weight is None or not correction:
-            return Scores(logits, retain_logits)
-        correction_logits = F.linear(features, self.correction_weight, self.correction_bias)
-        return Scores(logits, retain_logits, correction_logits)
+        maps.append(Map(features, self.retain_weight, self.retain_bias))
+        if self.correction_weight is not None and correction:
+            maps.append(Map(features, self.correction_weight, self.correction_bias))
+        return maps
 
     def log_probs(
         self, scores: Scores, *, method: str = "plugin", **options: Any
@@ -525,10 +592,10 @@ class GatedHead(Head):
         )
         return log_probs
 
-    def _plugin(self, scores: Scores) -> Tensor:
-        return predictive.plugin(
-            scores.logits, required(scores.retain_logits), floor=self.floor, axis=self.axis
-        )
+    def _plugin_logits(self, scores: Scores) -> Tensor:
+        logits, retain_logits = scores.logits, required(scores.retain_logits)
+        _check.class_tensors(logits, retain_logits=retain_logits)
+        return gated_logits(at_least_float32(logits), at_least_float32(retain_logits), self.floor)
 
     def options(self) -> dict[str, Any]:
         own = {"gate_rank": self.gate_rank, "retain_bias_init": self.retain_bias_init}

@@ -167,6 +167,7 @@ def test_a_gpu_takes_more_classes_at_once():
     assert top.classes_at_once(2**22, 10, torch.device("cpu")) == 10
 
 
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("name", ["softmax", "sparsemax", "dropmax:gate_rank=2"])
 def test_compiled_code(name, chunks_of):
     torch.compiler.reset()

@@ -416,11 +416,14 @@ class Head(nn.Module, ABC):
         if not self._predicts_class_by_class():
             return TopK(*self.predict(features).topk(k))
         maps = self._maps(features, correction=False)
-
-        def logits_of(classes: slice) -> Tensor:
-            return self._plugin_logits(Scores(*(one.of(classes).scores() for one in maps)))
-
-        return top_of(logits_of, maps[0].of(slice(0)).scores(), self.out_features, k)
+        return top_of(
+            lambda classes: self._plugin_logits(
+                Scores(*(one.of(classes).scores() for one in maps))
+            ),
+            maps[0].of(slice(0)).scores(),
+            self.out_features,
+            k,
+        )
 
     def _predicts_class_by_class(self) -> bool:
         """Whether `predict` is that of this module: the softmax of `_plugin_logits` of `_maps`."""

@@ -112,14 +112,6 @@ class Map(NamedTuple):
     weight: Tensor
     bias: Tensor | None
 
-    def scores(self) -> Tensor:
-        return F.linear(*self)
-
-    def of(self, classes: slice) -> "Map":
-        """The map to some of the classes."""
-        bias = None if self.bias is None else self.bias[classes]
-        return Map(self.inputs, self.weight[classes], bias)
-
 
 class Head(nn.Module, ABC):
     """A classification head, `features [*, D] -> Scores`, in place of the last `nn.Linear`.
@@ -201,7 +193,7 @@ class Head(nn.Module, ABC):
             ValueError: If features do not fit the weights.
         """
         _check.features(features, self.weight)
-        return Scores(*(one.scores() for one in self._maps(features, correction=correction)))
+        return _scores(self._maps(features, correction=correction))
 
     def _maps(self, features: Tensor, *, correction: bool) -> list[Map]:  # noqa: ARG002
         """The maps to the scores, in the order of `Scores`."""
@@ -416,11 +408,10 @@ class Head(nn.Module, ABC):
         if not self._predicts_class_by_class():
             return TopK(*self.predict(features).topk(k))
         maps = self._maps(features, correction=False)
+        none = F.linear(*_part(maps[0], slice(0)))
         return top_of(
-            lambda classes: self._plugin_logits(
-                Scores(*(one.of(classes).scores() for one in maps))
-            ),
-            maps[0].of(slice(0)).scores(),
+            lambda classes: self._plugin_logits(_scores(_part(one, classes) for one in maps)),
+            none,
             self.out_features,
             k,
         )
@@ -621,6 +612,16 @@ def without_correction(head: Head) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+def _part(whole: Map, classes: slice) -> Map:
+    """The map to some of the classes."""
+    inputs, weight, bias = whole
+    return Map(inputs, weight[classes], None if bias is None else bias[classes])
+
+
+def _scores(maps: Iterable[Map]) -> Scores:
+    return Scores(*(F.linear(*one) for one in maps))
 
 
 def _initialize(parameter: nn.Parameter) -> None:

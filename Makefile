@@ -97,6 +97,7 @@ bench: env
 	$(BIN)/python benchmarks/reading.py --out benchmarks/results/reading.jsonl
 	$(BIN)/python benchmarks/many_classes.py --out benchmarks/results/many_classes.jsonl \
 		--figure docs/images/many_classes
+	$(BIN)/python benchmarks/topk.py --out benchmarks/results/topk.jsonl
 	$(BIN)/python -m studies tables
 
 clean:

@@ -13,6 +13,7 @@ from dropmax.heads.dropmax import DropMaxHead
 from dropmax.heads.presets import PRESETS
 from dropmax.heads.registry import HEADS, make_head, register_head
 from dropmax.heads.research import ComputedPosteriorHead, MarginalHead
+from dropmax.heads.top import TopK
 
 __all__ = [
     "HEADS",
@@ -28,6 +29,7 @@ __all__ = [
     "Scores",
     "SoftmaxHead",
     "SparsemaxHead",
+    "TopK",
     "decay_groups",
     "make_head",
     "register_head",

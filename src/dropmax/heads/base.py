@@ -17,7 +17,9 @@ from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
 from dropmax.errors import DropmaxAttributeError, DropmaxTypeError
 from dropmax.functional import Label, Objective
+from dropmax.functional.masking import gated_logits
 from dropmax.functional.targets import IGNORE_INDEX, REDUCTIONS, Instances
+from dropmax.heads.top import TopK, top_of
 
 SAMPLING = ("num_samples", "noise", "generator")
 INTEGRATION = ("tolerance", "num_nodes")
@@ -103,6 +105,14 @@ class Scores(NamedTuple):
         _check.meant(name, call, DropmaxTypeError)
 
 
+class Map(NamedTuple):
+    """A linear map of inputs `[*, D]` to a branch of the scores `[*, K]`."""
+
+    inputs: Tensor
+    weight: Tensor
+    bias: Tensor | None
+
+
 class Head(nn.Module, ABC):
     """A classification head, `features [*, D] -> Scores`, in place of the last `nn.Linear`.
 
@@ -172,7 +182,7 @@ class Head(nn.Module, ABC):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, features: Float[Tensor, "*batch D"], *, correction: bool = True) -> Scores:  # noqa: ARG002
+    def forward(self, features: Float[Tensor, "*batch D"], *, correction: bool = True) -> Scores:
         """Map features `[*, D]` to scores `[*, K]`.
 
         Args:
@@ -182,10 +192,14 @@ class Head(nn.Module, ABC):
         Raises:
             ValueError: If features do not fit the weights.
         """
+        return _scores(self._maps(features, correction=correction))
+
+    def _maps(self, features: Tensor, *, correction: bool) -> list[Map]:  # noqa: ARG002
+        """The maps of this process's classes to the scores, in the order of `Scores`."""
         weight, bias = self._local("weight", "bias")
         _check.features(features, required(weight))
         (features,) = self.axis.spread(features)
-        return Scores(F.linear(features, required(weight), bias))
+        return [Map(features, required(weight), bias)]
 
     def _local(self, *names: str) -> list[Tensor | None]:
         """What this process has of these parameters; None where there is none."""
@@ -370,6 +384,50 @@ class Head(nn.Module, ABC):
         scores = self(features, correction=False)
         return self.axis.gather(self.log_probs(scores, method=method, **options))
 
+    @torch.no_grad()
+    def topk(self, features: Float[Tensor, "*batch D"], k: int) -> TopK:
+        """The k most probable classes of features `[*, D]`, for very many classes; no gradient.
+
+        Those of `torch.topk(head.predict(features), k)`, up to rounding and the order of equal
+        ones. It goes over the classes a few at a time, and never holds the scores of all. A head
+        that predicts something else than the softmax of one logit a class, such as sparsemax, does
+        hold them. So does one whose classes are spread over processes.
+
+        Args:
+            features: As `forward` takes them.
+            k: How many classes, from 1 to K.
+
+        Returns:
+            `TopK`: log-probabilities among all classes `[*, k]`, descending, in the dtype of the
+            scores, and class indices `[*, k]`.
+
+        Raises:
+            ValueError: If features do not fit the weights, or there are fewer than k classes.
+
+        Examples:
+            >>> import torch
+            >>> from dropmax.heads import DropMaxHead
+            >>> log_probs, classes = DropMaxHead(16, 1000).topk(torch.randn(8, 16), 3)
+            >>> log_probs.shape, classes.shape
+            (torch.Size([8, 3]), torch.Size([8, 3]))
+        """
+        _check.integer("k", k, low=1, high=self.out_features)
+        if self.axis is not LOCAL or not self._predicts_class_by_class():
+            return TopK(*self.predict(features).topk(k))
+        maps = self._maps(features, correction=False)
+        none = F.linear(*_part(maps[0], slice(0)))
+        return top_of(
+            lambda classes: self._plugin_logits(_scores(_part(one, classes) for one in maps)),
+            none,
+            self.out_features,
+            k,
+        )
+
+    def _predicts_class_by_class(self) -> bool:
+        """Whether `predict` is that of this module: the softmax of `_plugin_logits` of `_maps`."""
+        methods = (self.forward, self.predict, self.log_probs, self._plugin)
+        return all(method.__module__ == __name__ for method in methods)
+
     def posterior_logits(self, scores: Scores, target: Tensor) -> Tensor | None:  # noqa: ARG002
         """The logits `[*, K]` of the masks that training draws once the label is known.
 
@@ -383,8 +441,12 @@ class Head(nn.Module, ABC):
         return None
 
     def _plugin(self, scores: Scores) -> Tensor:
-        """Log-probabilities without sampling: the softmax of the logits."""
-        return self.axis.log_softmax(at_least_float32(scores.logits)).to(scores.logits.dtype)
+        """Log-probabilities without sampling: the softmax of the plug-in's logits."""
+        return self.axis.log_softmax(self._plugin_logits(scores)).to(scores.logits.dtype)
+
+    def _plugin_logits(self, scores: Scores) -> Tensor:
+        """The logits of the plug-in, float32 at least, each of the scores of its class alone."""
+        return at_least_float32(scores.logits)
 
     def _check_scores(self, scores: Scores, branches: tuple[str, ...]) -> None:
         if not isinstance(scores, Scores):
@@ -504,7 +566,7 @@ class GatedHead(Head):
         parameters = (self._parameters[name] for name in GATE)
         return [parameter for parameter in parameters if parameter is not None]
 
-    def forward(self, features: Float[Tensor, "*batch D"], *, correction: bool = True) -> Scores:
+    def _maps(self, features: Tensor, *, correction: bool) -> list[Map]:
         weight, bias, gate, *of_gate = self._local("weight", "bias", *GATE)
         _check.features(features, required(weight))
         if gate is None:
@@ -512,12 +574,14 @@ class GatedHead(Head):
             gated = features
         else:
             features, gated = self.axis.spread(features, F.linear(features, gate))
-        logits = F.linear(features, required(weight), bias)
         retain_weight, retain_bias, correction_weight, correction_bias = of_gate
-        retain_logits = F.linear(gated, required(retain_weight), retain_bias)
-        if correction_weight is None or not correction:
-            return Scores(logits, retain_logits)
-        return Scores(logits, retain_logits, F.linear(gated, correction_weight, correction_bias))
+        maps = [
+            Map(features, required(weight), bias),
+            Map(gated, required(retain_weight), retain_bias),
+        ]
+        if correction_weight is not None and correction:
+            maps.append(Map(gated, correction_weight, correction_bias))
+        return maps
 
     def log_probs(
         self, scores: Scores, *, method: str = "plugin", **options: Any
@@ -537,10 +601,10 @@ class GatedHead(Head):
         )
         return log_probs
 
-    def _plugin(self, scores: Scores) -> Tensor:
-        return predictive.plugin(
-            scores.logits, required(scores.retain_logits), floor=self.floor, axis=self.axis
-        )
+    def _plugin_logits(self, scores: Scores) -> Tensor:
+        logits, retain_logits = scores.logits, required(scores.retain_logits)
+        _check.class_tensors(logits, retain_logits=retain_logits)
+        return gated_logits(at_least_float32(logits), at_least_float32(retain_logits), self.floor)
 
     def options(self) -> dict[str, Any]:
         own = {"gate_rank": self.gate_rank, "retain_bias_init": self.retain_bias_init}
@@ -563,6 +627,16 @@ def without_correction(head: Head) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+def _part(whole: Map, classes: slice) -> Map:
+    """The map to some of the classes."""
+    inputs, weight, bias = whole
+    return Map(inputs, weight[classes], None if bias is None else bias[classes])
+
+
+def _scores(maps: Iterable[Map]) -> Scores:
+    return Scores(*(F.linear(*one) for one in maps))
 
 
 def _initialize(parameter: nn.Parameter) -> None:

@@ -47,7 +47,7 @@ def beside_linear_table(lines: Lines) -> Rows:
     return [
         ("instances", "features", "classes", *methods),
         *(
-            (*map(str, shape), *map(ratios.__getitem__, methods))
+            (*map(str, shape), *(ratios.get(method, "") for method in methods))
             for shape, ratios in of_shape.items()
         ),
     ]

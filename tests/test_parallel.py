@@ -111,6 +111,7 @@ def found(head, features, target, arguments, prediction):
         [term.detach() for term in objective],
         gradients,
         head.predict(features, **prediction).detach(),
+        head.topk(features, min(3, head.out_features)),
     )
 
 
@@ -130,10 +131,12 @@ def compared(mesh, name, count, options):
     torch.manual_seed(0)
     alone, sharded = made(name, count), torch.nn.Sequential(made(name, count))
     parallelize_module(sharded, mesh, {"0": dropmax.ClassParallel()})
-    terms, gradients, predicted = found(alone, *problem(alone, count, options))
+    terms, gradients, predicted, best = found(alone, *problem(alone, count, options))
     head = sharded[0]
-    found_terms, found_gradients, found_predicted = found(head, *problem(head, count, options))
-    values = [(*found_terms, found_predicted), (*terms, predicted)]
+    given = problem(head, count, options)
+    found_terms, found_gradients, found_predicted, found_best = found(head, *given)
+    assert torch.equal(dropmax.Predictor(sharded.eval())(given[0]), head.predict(given[0]))
+    values = [(*found_terms, found_predicted, *found_best), (*terms, predicted, *best)]
     return {
         "values": max(off(*pair) for pair in zip(*values, strict=True)),
         "gradients": max(off(*pair) for pair in zip(found_gradients, gradients, strict=True)),

@@ -17,7 +17,6 @@ from dropmax.heads import Head
 
 __all__ = [
     "ClassParallel",
-    "ShardedAxis",
 ]
 
 
@@ -43,16 +42,29 @@ class ClassParallel(ParallelStyle):
     that the processes of a group draw alike. Their seed is that of the first of them, plus its
     rank, when this style is applied.
 
+
     Raises:
         TypeError: When applied, if the module is no head.
-        ValueError: If the mesh has more than one dimension.
+        ValueError: When applied, if the mesh has more than one dimension.
 
     Examples:
+        With a single process, for which `torchrun` would start as many as you have GPUs:
+
         >>> import torch
-        >>> from dropmax import ClassParallel, make_head
-        >>> ClassParallel()._apply(torch.nn.Linear(2, 2), None)
-        Traceback (most recent call last):
-        dropmax.errors.DropmaxTypeError: ...
+        >>> import torch.distributed as dist
+        >>> from torch.distributed.device_mesh import init_device_mesh
+        >>> from torch.distributed.tensor.parallel import parallelize_module
+        >>> import dropmax
+        >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        >>> model = torch.nn.ModuleDict({"head": dropmax.make_head("dropmax", 16, 5)})
+        >>> plan = {"head": dropmax.ClassParallel()}
+        >>> model = parallelize_module(model, init_device_mesh("cpu", (1,)), plan)
+        >>> type(model["head"].weight.data).__name__
+        'DTensor'
+        >>> scores = model["head"](torch.randn(8, 16))
+        >>> model["head"].loss(scores, torch.arange(8) % 5).total.shape
+        torch.Size([])
+        >>> dist.destroy_process_group()
     """
 
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:

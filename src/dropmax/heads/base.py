@@ -603,7 +603,7 @@ class GatedHead(Head):
 
     def _plugin_logits(self, scores: Scores) -> Tensor:
         logits, retain_logits = scores.logits, required(scores.retain_logits)
-        _check.class_tensors(logits, retain_logits=retain_logits)
+        _check.class_tensors(logits, self.axis, retain_logits=retain_logits)
         return gated_logits(at_least_float32(logits), at_least_float32(retain_logits), self.floor)
 
     def options(self) -> dict[str, Any]:

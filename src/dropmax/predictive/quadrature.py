@@ -92,8 +92,10 @@ def parts(
     if target is not None:
         _check.class_target(target, logits, num_classes)
         target = target.long().reshape(-1)
-    shape = logits.shape[:-1].numel(), logits.shape[-1]
-    flat, gates = (at_least_float32(x).reshape(shape) for x in (logits, retain_logits))
+    flat, gates = (
+        at_least_float32(x).flatten(0, -2) if x.ndim > 1 else at_least_float32(x).unsqueeze(0)
+        for x in (logits, retain_logits)
+    )
     tolerance = _tolerance(tolerance, flat.dtype)
     low, high = BLOCK_ELEMENTS
     elements = high

@@ -57,7 +57,8 @@ class Predictor(nn.Module):
         generator = options.get("generator")
         device = generator.device if isinstance(generator, torch.Generator) else None
         nothing = torch.zeros(0, head.out_features, device=device)  # for which nothing is drawn
-        head.log_probs(Scores(*[nothing] * (1 + len(head.branches))), method=method, **options)
+        none = Scores(*[head.axis.shard(nothing)] * (1 + len(head.branches)))
+        head.log_probs(none, method=method, **options)
         gated = scaling is not None and scaling.gate_scale is not None
         if gated and (method != "plugin" or "retain" not in head.branches):
             must = f"be fitted on log-probabilities for {type(head).__name__} and method {method!r}"

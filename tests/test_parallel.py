@@ -261,6 +261,7 @@ def test_masks_do_not_depend_on_the_number_of_processes(world_size, results):
         assert rank["drawn"] == expected
 
 
+@pytest.mark.usefixtures("untyped")
 def test_what_is_no_head_is_refused():
     with pytest.raises(DropmaxTypeError, match="head"):
         dropmax.ClassParallel()._apply(torch.nn.Linear(2, 2), None)

@@ -31,17 +31,17 @@ class ClassParallel(ParallelStyle):
       `log_probs` of them is of these classes, too.
     - `loss` and `Criterion` give the same plain tensor everywhere. Class weights, class
       probabilities and noise are passed whole.
-    - `predict` and `Predictor` give the log-probabilities of all classes everywhere.
+    - `predict`, `topk` and `Predictor` give the log-probabilities of all classes everywhere, and
+      hold those of all classes for it.
 
-    For class indices a loss takes two all-reduces of a few numbers an instance, one of maxima and
-    one of sums, and its backward pass one, of the features' gradient, with that of the gate's
-    features of low rank in it. Other labels, several samples and the baselines take a few more.
-    `SparsemaxHead` and `SampledSoftmaxHead` gather the scores of all classes.
+    For class indices a loss takes two all-reduces of a few numbers an instance: one of maxima, one
+    of sums. Its backward pass takes one, of the gradients of the features and of the gate's
+    features of low rank. Other labels, several samples and heads for research take a few more.
+    `SparsemaxHead` and `SampledSoftmaxHead` gather a row of all classes.
 
     Masks are the same however many processes there are: noise is a hash of the class and of numbers
     that the processes of a group draw alike. Their seed is that of the first of them, plus its
     rank, when this style is applied.
-
 
     Raises:
         TypeError: When applied, if the module is no head.

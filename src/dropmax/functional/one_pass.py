@@ -22,9 +22,8 @@ from dropmax.functional.targets import Label, Objective
 LEAST_FLOOR = 1e-30
 """Below this floor a sum over masked classes may underflow, and logarithms are needed."""
 
-
 PART = 2**16
-"""So many scores are gone over at a time on the CPU, whose memory is dear to get anew."""
+"""So many scores are gone over at a time on the CPU, where fresh memory costs more than sums."""
 
 
 def is_in_one_pass(options: ObjectiveOptions, *, one_class: bool) -> bool:
@@ -67,6 +66,10 @@ class Kind(NamedTuple):
     floor: float
     learned: bool
     with_plugin: bool
+
+    @classmethod
+    def of(cls, options: ObjectiveOptions, *, learned: bool) -> "Kind":
+        return cls(options.floor, learned, options.plugin_share > 0.0)
 
 
 class Sigmoids(NamedTuple):
@@ -296,7 +299,7 @@ class _OnePass(torch.autograd.Function):
         logits, _, correction_logits = scores
         assert logits is not None
         numbers = Numbers.of(options, axis.num_classes(logits))
-        kind = Kind(options.floor, correction_logits is not None, options.plugin_share > 0.0)
+        kind = Kind.of(options, learned=correction_logits is not None)
         found: list[Objective] = []
         made: list[list[Tensor]] = []
         for *part, indices, uniforms in _parts(axis, *scores, target, noise):
@@ -342,7 +345,7 @@ class _Traced(torch.autograd.Function):
         logits, _, correction_logits = scores
         assert logits is not None
         ctx.axis, ctx.numbers = axis, Numbers.of(options, axis.num_classes(logits))
-        ctx.kind = Kind(options.floor, correction_logits is not None, options.plugin_share > 0.0)
+        ctx.kind = Kind.of(options, learned=correction_logits is not None)
         terms, kept = terms_of(*scores, target, drawn, ctx.numbers, ctx.kind, axis)
         ctx.save_for_backward(target, *scores, *kept)
         return tuple(terms)

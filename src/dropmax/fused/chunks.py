@@ -146,7 +146,7 @@ def _in_one_pass(
         None if mean else chunk.noise,
         weights=_numbers(options.weights, logits),
         numbers=_numbers(Numbers.of(options, logits.shape[-1]), logits),
-        kind=Kind(options.floor, posterior == "learned", options.plugin_share > 0.0),
+        kind=Kind.of(options, learned=posterior == "learned"),
     )
     if weight is not None:
         terms = [term.masked_fill(weight == 0.0, 0.0) * weight for term in terms]

@@ -42,6 +42,17 @@ def median_ratio(times: Sequence[float], baseline: Sequence[float]) -> float:
     return statistics.median(t / r for t, r in zip(times, baseline, strict=True))
 
 
+def costs(times: Sequence[float], baseline: Sequence[float], *, rounds: int) -> dict[str, Any]:
+    """What a line says of the times that `alternate` measured, in rounds, and of the conditions."""
+    return {
+        "milliseconds": round(1e3 * statistics.median(times), 3),
+        "ratio": round(median_ratio(times, baseline), 3),
+        "repeats": len(times),
+        "steps": rounds,
+        **conditions(),
+    }
+
+
 def peak_of(script: str, arguments: Sequence[str], *, repeats: int) -> float | None:
     """The median of what `print_peak` prints in that script, in a process of its own each time.
 

@@ -10,13 +10,12 @@ the baseline's in the same repeat.
 """
 
 import argparse
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from lines import alternate, conditions, median_ratio, write_lines
+from lines import alternate, costs, write_lines
 from torch import nn
 
 import dropmax
@@ -106,11 +105,7 @@ def measure_beside_linear(shape: tuple[int, int, int]) -> list[dict[str, Any]]:
             "setting": "beside_linear",
             **dict(zip(("instances", "features", "classes"), shape, strict=True)),
             "method": method,
-            "milliseconds": round(1e3 * statistics.median(times[method]), 3),
-            "ratio": round(median_ratio(times[method], times[LINEAR]), 3),
-            "repeats": REPEATS,
-            "steps": rounds,
-            **conditions(),
+            **costs(times[method], times[LINEAR], rounds=rounds),
         }
         for method in methods
     ]
@@ -126,11 +121,7 @@ def measure(setting: str) -> list[dict[str, Any]]:
             "benchmark": "step",
             "setting": setting,
             "head": head,
-            "milliseconds": round(1e3 * statistics.median(times[head]), 3),
-            "ratio": round(median_ratio(times[head], times[BASELINE]), 3),
-            "repeats": REPEATS,
-            "steps": rounds,
-            **conditions(),
+            **costs(times[head], times[BASELINE], rounds=rounds),
         }
         for head in steps
     ]

@@ -9,14 +9,13 @@ of the peak in a process of its own over what it holds before (on Linux, elsewhe
 """
 
 import argparse
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lines import alternate, conditions, median_ratio, peak_of, print_peak, write_lines
+from lines import alternate, costs, peak_of, print_peak, write_lines
 from torch import Tensor, nn
 
 import dropmax
@@ -58,12 +57,8 @@ def measure(instances: int) -> list[dict[str, Any]]:
             "classes": CLASSES,
             "k": K,
             "method": method,
-            "milliseconds": round(1e3 * statistics.median(times[method]), 3),
-            "ratio": round(median_ratio(times[method], times[BASELINE]), 3),
             "megabytes": megabytes(method, instances),
-            "repeats": REPEATS,
-            "steps": rounds,
-            **conditions(),
+            **costs(times[method], times[BASELINE], rounds=rounds),
         }
         for method in METHODS
     ]

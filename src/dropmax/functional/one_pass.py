@@ -361,16 +361,20 @@ class _Traced(torch.autograd.Function):
 
 
 def _parts(axis: ClassAxis, *tensors: Tensor | None) -> Iterator[tuple[Tensor | None, ...]]:
-    """The same a few instances at a time, where memory is not reused for the asking."""
+    """The same, a few instances at a time where that is faster."""
     logits = tensors[0]
     assert logits is not None
     if logits.device.type != "cpu" or axis is not LOCAL or logits.numel() <= PART:
-        yield tensors
-        return
+        return iter((tensors,))
     rows = [None if x is None else x.reshape(-1, *x.shape[logits.ndim - 1 :]) for x in tensors]
-    size = max(1, PART // logits.shape[-1])
-    for start in range(0, logits.shape[:-1].numel(), size):
-        yield tuple(None if x is None else x[start : start + size] for x in rows)
+    return in_parts(max(1, PART // logits.shape[-1]), *rows)
+
+
+def in_parts(size: int, *tensors: Tensor | None) -> Iterator[tuple[Tensor | None, ...]]:
+    """Tensors of instances `[N, ...]`, so many of them at a time; the first is not None."""
+    assert tensors[0] is not None
+    for start in range(0, max(len(tensors[0]), 1), size):
+        yield tuple(None if x is None else x[start : start + size] for x in tensors)
 
 
 def _joined(parts: tuple[Tensor, ...], shape: torch.Size) -> Tensor:

@@ -1,6 +1,5 @@
 """The objective of a few instances and its gradient with respect to their scores."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from dropmax.functional import (
     analytic_correction,
     dropmax_objective,
 )
-from dropmax.functional.one_pass import Kind, Numbers, is_in_one_pass, pulled, terms_of
+from dropmax.functional.one_pass import Kind, Numbers, in_parts, is_in_one_pass, pulled, terms_of
 from dropmax.functional.posterior import analytic_posterior, computed_posterior_objective
 from dropmax.fused.compiled import Compiled
 
@@ -68,15 +67,8 @@ def _in_parts(*tensors: Tensor | None, **options: Any) -> list[Tensor]:
     (logits, *_) = tensors
     assert logits is not None
     size = max(1, part_of(logits.numel(), logits.device) // logits.shape[-1])
-    parts = [
-        in_one_pass(*part, of=logits.numel(), **options)
-        for part in zip(*(_split(tensor, size, len(logits)) for tensor in tensors), strict=True)
-    ]
-    return [torch.cat(term) for term in zip(*parts, strict=True)]
-
-
-def _split(tensor: Tensor | None, size: int, count: int) -> Sequence[Tensor | None]:
-    return [None] * max(1, math.ceil(count / size)) if tensor is None else torch.split(tensor, size)
+    found = [in_one_pass(*part, of=logits.numel(), **options) for part in in_parts(size, *tensors)]
+    return [torch.cat(term) for term in zip(*found, strict=True)]
 
 
 def _numbers(values: Sequence[float], like: Tensor) -> Tensor:

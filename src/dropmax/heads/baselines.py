@@ -17,7 +17,8 @@ from dropmax.functional import (
     sparsemax,
     sparsemax_loss,
 )
-from dropmax.heads.base import GatedHead, Head, Scores, required
+from dropmax.heads.base import GatedHead, Head, required
+from dropmax.heads.scores import Scores
 
 
 class SoftmaxHead(Head):

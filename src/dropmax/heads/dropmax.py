@@ -14,8 +14,9 @@ from dropmax.functional import Label, Objective, ObjectiveOptions
 from dropmax.functional.dropmax import corrected_logits
 from dropmax.functional.one_pass import totaled_objective
 from dropmax.functional.targets import IGNORE_INDEX
-from dropmax.heads.base import GatedHead, Scores, required
+from dropmax.heads.base import GatedHead, required
 from dropmax.heads.presets import PRESETS
+from dropmax.heads.scores import Scores
 
 OBJECTIVE_OPTIONS = tuple(field.name for field in fields(ObjectiveOptions))
 

@@ -10,8 +10,9 @@ from dropmax._check import at_least_float32
 from dropmax.functional import Label, Objective
 from dropmax.functional.dropmax import prior_neg_entropy
 from dropmax.functional.posterior import analytic_posterior, computed_posterior_objective
-from dropmax.heads.base import GatedHead, Scores, required
+from dropmax.heads.base import GatedHead, required
 from dropmax.heads.dropmax import DropMaxHead
+from dropmax.heads.scores import Scores
 
 NUM_NODES = 128
 """Nodes of the integrals in training: a relative error below 1e-4 for logits 70 nats apart."""

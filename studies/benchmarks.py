@@ -53,6 +53,12 @@ def beside_linear_table(lines: Lines) -> Rows:
     ]
 
 
+def topk_table(lines: Lines) -> Rows:
+    """What the most probable classes cost beside a whole row of torch's linear map."""
+    fields = ("instances", "method", "milliseconds", "ratio", "megabytes")
+    return [fields, *(tuple(str(line[field]) for field in fields) for line in lines)]
+
+
 def predictive_table(lines: Lines) -> Rows:
     """What the exact predictive costs beside samples."""
     fields = ("method", "milliseconds", "ratio", "megabytes")
@@ -316,6 +322,7 @@ TABLES: Mapping[str, Callable[[Lines], Rows]] = MappingProxyType(
         "step/lenet_step": step_table("lenet_step"),
         "step/head_512_1000": step_table("head_512_1000"),
         "step/beside_linear": beside_linear_table,
+        "topk/all": topk_table,
         "predictive/cost": predictive_table,
         "predictive/ratios": predictive_ratios_table,
         "estimators/all": estimators_table,

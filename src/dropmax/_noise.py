@@ -4,6 +4,7 @@ A key is two random 32-bit numbers an instance and sample; the uniform of class 
 with one of them, hashed with the other. The keys are all that a backward pass has to keep.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -31,6 +32,20 @@ def draw_keys(
     return drawn
 
 
+def counted_keys(
+    shape: tuple[int, ...], seed: Int[Tensor, " 2"], count: Int[Tensor, ""]
+) -> Int[Tensor, "*batch 2"]:
+    """Keys `[*shape, 2]`, int32, a hash of a seed, of a count of calls, and of the place."""
+    place = torch.arange(math.prod(shape), dtype=torch.int32, device=seed.device).unsqueeze(-1)
+    return _hash(_hash(place ^ seed) ^ _hash(count ^ seed.flip(0))).reshape(*shape, 2)
+
+
+def words_of(seed: int, device: torch.device) -> Int[Tensor, " 2"]:
+    """A seed of 62 bits as the two words, int32, that `counted_keys` takes."""
+    low, high = seed % 2**31, seed >> 31
+    return _hash(_hash(torch.tensor([low, ~low], dtype=torch.int32, device=device)) ^ high)
+
+
 def steps_of(
     keys: Int[Tensor, "*batch 2"], num_classes: int, first: int = 0
 ) -> Int[Tensor, "*batch K"]:
@@ -48,10 +63,10 @@ def uniforms(
 
 
 def logistics(
-    keys: Int[Tensor, "*batch 2"], num_classes: int, dtype: torch.dtype
+    keys: Int[Tensor, "*batch 2"], num_classes: int, dtype: torch.dtype, first: int = 0
 ) -> Float[Tensor, "*batch K"]:
     """Standard logistic noise log u - log(1 - u) of these uniforms, by a single logarithm."""
-    step = steps_of(keys, num_classes).to(dtype) + 0.5
+    step = steps_of(keys, num_classes, first).to(dtype) + 0.5
     return torch.log(step / (STEPS - step))
 
 

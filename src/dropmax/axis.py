@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from dropmax._noise import draw_keys
+
 __all__ = [
     "LOCAL",
     "ClassAxis",
@@ -29,10 +31,18 @@ class ClassAxis(Protocol):
 
     Every method returns the value over all classes, wherever they live; a tensor with a class
     dimension holds the classes of this process alone.
+
+    Attributes:
+        first: The first class of this process.
     """
+
+    first: int
 
     def num_classes(self, x: Tensor) -> int:
         """The number of all classes, of which `x` holds this process's."""
+
+    def num_at_most(self, x: Tensor) -> int:
+        """The number of classes of the process that has most of them."""
 
     def amax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
         """The maximum over classes, without gradient: a shift."""
@@ -79,6 +89,9 @@ class ClassAxis(Protocol):
     def gather(self, x: Tensor) -> Tensor:
         """`x` of all classes; without gradient where other processes hold some of them."""
 
+    def of_each(self, *tensors: Tensor) -> Sequence[Tensor]:
+        """Tensors `[*, C]` as each of P processes has them, `[*, P, C]`; without gradient."""
+
     def shard(self, x: Tensor) -> Tensor:
         """The classes of this process out of a tensor over all of them: inverse of `gather`."""
 
@@ -91,6 +104,11 @@ class ClassAxis(Protocol):
     def local(self, parameter: Tensor) -> Tensor:
         """What this process has of a parameter."""
 
+    def keys(
+        self, shape: tuple[int, ...], device: torch.device, generator: torch.Generator | None
+    ) -> Int[Tensor, "*batch 2"]:
+        """Random numbers `[*shape, 2]`, alike on all processes, of which noise is hashed."""
+
     def uniforms(self, like: Tensor, generator: torch.Generator | None, num_samples: int) -> Tensor:
         """Noise strictly between 0 and 1, in float32, for the classes of this process.
 
@@ -101,7 +119,12 @@ class ClassAxis(Protocol):
 class LocalAxis:
     """All classes in the last dimension of one tensor."""
 
+    first = 0
+
     def num_classes(self, x: Tensor) -> int:
+        return x.shape[-1]
+
+    def num_at_most(self, x: Tensor) -> int:
         return x.shape[-1]
 
     def amax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
@@ -156,6 +179,9 @@ class LocalAxis:
     def gather(self, x: Tensor) -> Tensor:
         return x
 
+    def of_each(self, *tensors: Tensor) -> Sequence[Tensor]:
+        return [tensor.unsqueeze(-2) for tensor in tensors]
+
     def shard(self, x: Tensor) -> Tensor:
         return x
 
@@ -164,6 +190,11 @@ class LocalAxis:
 
     def local(self, parameter: Tensor) -> Tensor:
         return parameter
+
+    def keys(
+        self, shape: tuple[int, ...], device: torch.device, generator: torch.Generator | None
+    ) -> Int[Tensor, "*batch 2"]:
+        return draw_keys(shape, device, generator)
 
     def uniforms(self, like: Tensor, generator: torch.Generator | None, num_samples: int) -> Tensor:
         shape = like.shape if num_samples == 1 else (num_samples, *like.shape)

@@ -1,5 +1,6 @@
 """A head whose classes are spread over processes, on torch.distributed's own tensors."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,12 +13,15 @@ from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distr
 from torch.distributed.tensor.parallel import ParallelStyle
 
 from dropmax import _check
-from dropmax._noise import draw_keys, uniforms
+from dropmax._noise import counted_keys, draw_keys, uniforms, words_of
 from dropmax.heads import Head
 
 __all__ = [
     "ClassParallel",
 ]
+
+REMEMBERED = 4096
+"""Of so many calls at least the random numbers can be had again."""
 
 
 class ClassParallel(ParallelStyle):
@@ -79,8 +83,8 @@ class ClassParallel(ParallelStyle):
             placements: list[Placement] = [Shard(0) if of_classes else Replicate()]
             spread = distribute_tensor(parameter.detach(), device_mesh, placements)
             setattr(module, name, nn.Parameter(spread, requires_grad=parameter.requires_grad))
-        group = device_mesh.get_group()
-        module.axis = ShardedAxis(group, module.out_features, module.weight.device)
+        device = torch.device(device_mesh.device_type)
+        module.axis = ShardedAxis(device_mesh.get_group(), module.out_features, device)
         return module
 
 
@@ -100,10 +104,13 @@ class ShardedAxis:
         self.each = -(-num_classes // size)
         self.first = min(rank * self.each, num_classes)
         self.own_count = min(self.each, num_classes - self.first)
-        self.generator = torch.Generator(device).manual_seed(_common_seed(group, device))
+        self.stream = _Stream(_common_seed(group, device), device)
 
     def num_classes(self, x: Tensor) -> int:  # noqa: ARG002
         return self.count
+
+    def num_at_most(self, x: Tensor) -> int:  # noqa: ARG002
+        return self.each
 
     def amax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
         x = x.detach()
@@ -184,11 +191,20 @@ class ShardedAxis:
         return place.clamp(0, self.own_count - 1), is_own
 
     def gather(self, x: Tensor) -> Tensor:
-        x = x.detach()
         padded = torch.nn.functional.pad(x, (0, self.each - x.shape[-1]))
-        parts = [torch.empty_like(padded) for _ in range(dist.get_world_size(self.group))]
-        dist.all_gather(parts, padded.contiguous(), self.group)
-        return torch.cat(parts, -1)[..., : self.count]
+        return self._of_each(padded).flatten(-2)[..., : self.count]
+
+    def of_each(self, *tensors: Tensor) -> Sequence[Tensor]:
+        packed = torch.cat([tensor.double() for tensor in tensors], -1)  # holds integers, too
+        parts = torch.split(self._of_each(packed), [tensor.shape[-1] for tensor in tensors], -1)
+        return [part.to(tensor.dtype) for part, tensor in zip(parts, tensors, strict=True)]
+
+    def _of_each(self, x: Tensor) -> Tensor:
+        """`x` of every process `[*, P, C]`."""
+        x = x.detach().contiguous()
+        parts = [torch.empty_like(x) for _ in range(dist.get_world_size(self.group))]
+        dist.all_gather(parts, x, self.group)
+        return torch.stack(parts, -2)
 
     def shard(self, x: Tensor) -> Tensor:
         return x[..., self.first : self.first + self.own_count]
@@ -196,13 +212,58 @@ class ShardedAxis:
     def local(self, parameter: Tensor) -> Tensor:
         return parameter.to_local() if isinstance(parameter, DTensor) else parameter
 
+    def keys(
+        self, shape: tuple[int, ...], device: torch.device, generator: torch.Generator | None
+    ) -> Int[Tensor, "*batch 2"]:
+        if generator is not None:
+            return draw_keys(shape, device, generator)
+        return self.stream.keys(shape)
+
     def uniforms(self, like: Tensor, generator: torch.Generator | None, num_samples: int) -> Tensor:
         shape = like.shape[:-1] if num_samples == 1 else (num_samples, *like.shape[:-1])
-        keys = draw_keys(shape, like.device, self.generator if generator is None else generator)
+        keys = self.keys(shape, like.device, generator)
         return uniforms(keys, self.own_count, torch.float32, self.first)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "ShardedAxis":
+        """Of a copy of the head, in the same group, which copies of its own draw no noise of."""
+        twin = copy.copy(self)
+        twin.stream = copy.deepcopy(self.stream, memo)
+        return twin
 
     def __repr__(self) -> str:
         return f"classes {self.first} to {self.first + self.own_count - 1} of {self.count}"
+
+
+class _Stream:
+    """Random numbers that are alike wherever the seed is, and as many calls have been made.
+
+    A call that activation checkpointing repeats gives what it gave at first. It is known by a
+    number of torch's default generator, whose state is then restored.
+    """
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self.seed = words_of(seed, device)
+        self.count = torch.zeros((), dtype=torch.int32, device=device)
+        self.counts: dict[int, Tensor] = {}
+
+    def keys(self, shape: tuple[int, ...]) -> Int[Tensor, "*batch 2"]:
+        if torch.compiler.is_compiling():  # whose own checkpointing repeats no call
+            return counted_keys(shape, self.seed, self._next())
+        token = int(torch.randint(2**62, (), device="cpu"))
+        if torch._C._current_graph_task_id() == -1:
+            self.counts[token] = self._next()
+            if len(self.counts) > REMEMBERED:
+                del self.counts[next(iter(self.counts))]
+        elif token not in self.counts:
+            must = "be that of the forward pass where activation checkpointing repeats it"
+            remedy = "leave preserve_rng_state on, or pass noise"
+            got = _check.Verbatim("another one")
+            _check.fail("the state of the random number generator", must, got, remedy)
+        return counted_keys(shape, self.seed, self.counts[token])
+
+    def _next(self) -> Tensor:
+        self.count.add_(1)
+        return self.count.clone()
 
 
 def _common_seed(group: dist.ProcessGroup, device: torch.device) -> int:

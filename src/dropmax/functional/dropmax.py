@@ -206,17 +206,25 @@ def dropmax_objective(
     if correction_logits is not None:
         _check.class_tensors(logits, axis_of(target, axis), correction_logits=correction_logits)
     label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
+    noise = options.noise_of(at_least_float32(logits), noise, generator, label.axis)
+    return learned_objective(logits, retain_logits, correction_logits, label, options, noise)
+
+
+def learned_objective(
+    logits: Float[Tensor, "*batch K"],
+    retain_logits: Float[Tensor, "*batch K"],
+    correction_logits: Float[Tensor, "*batch K"] | None,
+    label: Label,
+    options: ObjectiveOptions,
+    noise: Float[Tensor, "..."] | None,
+) -> Objective:
+    """`dropmax_objective` of checked tensors, the noise that of this process's classes."""
     retain_logits = at_least_float32(retain_logits)
     if correction_logits is not None:
         correction_logits = at_least_float32(correction_logits)
+    posterior_logits = corrected_logits(retain_logits, correction_logits)
     return _objective(
-        logits,
-        retain_logits,
-        corrected_logits(retain_logits, correction_logits),
-        correction_logits,
-        label,
-        options,
-        options.noise_of(at_least_float32(logits), noise, generator, label.axis),
+        logits, retain_logits, posterior_logits, correction_logits, label, options, noise
     )
 
 
@@ -276,15 +284,21 @@ def posterior_objective(
         at_least_float32(logits), axis_of(target, axis), posterior_logits=posterior_logits
     )
     label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
-    return _objective(
-        logits,
-        at_least_float32(retain_logits),
-        posterior_logits.clamp(-CERTAIN, CERTAIN),
-        None,
-        label,
-        options,
-        options.noise_of(at_least_float32(logits), noise, generator, label.axis),
-    )
+    noise = options.noise_of(at_least_float32(logits), noise, generator, label.axis)
+    return given_objective(logits, retain_logits, posterior_logits, label, options, noise)
+
+
+def given_objective(
+    logits: Float[Tensor, "*batch K"],
+    retain_logits: Float[Tensor, "*batch K"],
+    posterior_logits: Float[Tensor, "*batch K"],
+    label: Label,
+    options: ObjectiveOptions,
+    noise: Float[Tensor, "..."] | None,
+) -> Objective:
+    """`posterior_objective` of checked tensors, the noise that of this process's classes."""
+    certain = posterior_logits.clamp(-CERTAIN, CERTAIN)
+    return _objective(logits, at_least_float32(retain_logits), certain, None, label, options, noise)
 
 
 def _objective(

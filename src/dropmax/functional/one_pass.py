@@ -14,9 +14,9 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax._check import at_least_float32
-from dropmax._noise import draw_keys, logistics
+from dropmax._noise import logistics
 from dropmax.axis import LOCAL, ClassAxis
-from dropmax.functional.dropmax import ObjectiveOptions, dropmax_objective
+from dropmax.functional.dropmax import ObjectiveOptions, dropmax_objective, learned_objective
 from dropmax.functional.targets import Label, Objective
 
 LEAST_FLOOR = 1e-30
@@ -392,14 +392,7 @@ def _by_autograd(
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         logits, retain_logits, correction_logits = scores
-        raw = dropmax_objective(
-            logits,
-            retain_logits,
-            correction_logits,
-            label,
-            options=options,
-            noise=None if noise is None else label.axis.gather(noise),
-        )
+        raw = learned_objective(logits, retain_logits, correction_logits, label, options, noise)
         pairs = zip(options.totaled(*raw[1:]), upstream, strict=True)
         read = [(term, x) for term, x in pairs if x is not None and term.requires_grad]
         if not read:
@@ -463,9 +456,9 @@ def _logistics(
     axis: ClassAxis,
 ) -> Tensor | None:
     """The noise of the masks; where none is given, by a hash, of which a compiler makes a loop."""
-    if noise is None and options.masks != "mean" and axis is LOCAL:
+    if noise is None and options.masks != "mean":
         _check.random_source(noise, generator, like.device)
-        keys = draw_keys(like.shape[:-1], like.device, generator)
-        return logistics(keys, like.shape[-1], like.dtype)
+        keys = axis.keys(like.shape[:-1], like.device, generator)
+        return logistics(keys, like.shape[-1], like.dtype, axis.first)
     noise = options.noise_of(like, noise, generator, axis)
     return None if noise is None else torch.logit(noise.to(like.dtype))

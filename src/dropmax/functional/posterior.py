@@ -11,7 +11,7 @@ from torch import Tensor
 from dropmax import _check
 from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
-from dropmax.functional.dropmax import ObjectiveOptions, posterior_objective
+from dropmax.functional.dropmax import ObjectiveOptions, given_objective
 from dropmax.functional.masking import logsumexp
 from dropmax.functional.targets import Label, Objective
 
@@ -87,7 +87,6 @@ def computed_posterior_objective(
     label: Label,
     options: ObjectiveOptions,
     noise: Tensor | None,
-    generator: torch.Generator | None,
 ) -> Objective:
     """The objective of each instance, its posterior computed by `posterior_logits`.
 
@@ -100,10 +99,8 @@ def computed_posterior_objective(
         retain_logits: Logits of the prior retain probabilities `[*, K]`.
         label: Of the instances `[*]`.
         options: As `posterior_objective` takes them.
-        noise: Uniforms `[*, K]`, or `[S, *, K]` for S samples > 1; drawn if None.
-        generator: The source of the noise.
+        noise: Uniforms of the classes of this process `[*, K]`, or `[S, *, K]` for S samples > 1.
     """
-    noise = options.noise_of(logits, noise, generator, label.axis)
     targets = label.target
     if not label.is_one_class:
         count = label.axis.num_classes(logits)
@@ -116,10 +113,7 @@ def computed_posterior_objective(
     # NaN where the target is a class of logit -inf: it has no weight, or the nll is infinite
     posterior = posterior_logits(logits, retain_logits, targets).nan_to_num(nan=0.0)
     plain = Label(targets, axis=label.axis)
-    noise = None if noise is None else label.axis.gather(noise)
-    found = posterior_objective(
-        logits, retain_logits, posterior, plain, options=options, noise=noise
-    )
+    found = given_objective(logits, retain_logits, posterior, plain, options, noise)
     if label.is_one_class:
         return Objective(*(label.scaled(term) for term in found))
     whole = label.axis.spread(*(term.movedim(0, -1) for term in found[1:]))

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax._check import at_least_float32
-from dropmax._noise import draw_keys
-from dropmax.axis import LOCAL
+from dropmax.axis import LOCAL, ClassAxis
 from dropmax.functional import Objective, ObjectiveOptions
 from dropmax.functional.dropmax import DEFAULTS
 from dropmax.functional.targets import IGNORE_INDEX, REDUCTIONS, Instances
@@ -41,6 +40,7 @@ def linear_dropmax_objective(
     sample_weight: Tensor | None = None,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
+    axis: ClassAxis = LOCAL,
 ) -> Objective:
     """`dropmax_objective` of the linear maps of features, without ever holding their scores.
 
@@ -70,6 +70,7 @@ def linear_dropmax_objective(
         noise: Uniforms in (0, 1) `[*, K]`, or `[S, *, K]` for S samples > 1. If None each is a
             hash of its class and of two random numbers, drawn for the instance.
         generator: The source of these numbers; the default one if None.
+        axis: Where the classes live, of which the maps are those of this process.
 
     Returns:
         `Objective` of weighted terms in nats, float32 at least. Only `total` carries a gradient.
@@ -97,18 +98,21 @@ def linear_dropmax_objective(
     parameters = Parameters(
         linear_weight, linear_bias, retain_weight, retain_bias, correction_weight, correction_bias
     )
-    _check_parameters(features, parameters._asdict(), gate_weight, posterior)
-    shape, num_classes = features.shape[:-1], len(linear_weight)
-    like = features.new_empty(1).expand(*shape, num_classes)  # of the scores' shape, no memory
+    _check_parameters(features, parameters._asdict(), gate_weight, posterior, axis)
+    shape = features.shape[:-1]
+    like = features.new_empty(1).expand(
+        *shape, len(linear_weight)
+    )  # of the scores' shape, no memory
     _check.choice("reduction", reduction, REDUCTIONS)
     if posterior != "learned":
         where = f"where posterior is {posterior!r}"
         _check.default("aux_prior", options.aux_prior, "label", where)
-    _check_label(target, like, weight, label_smoothing, options)
+    num_classes = axis.num_classes(like)
+    _check_label(target, like, num_classes, weight, label_smoothing, options)
     if options.masks == "mean":
         noise = None
     else:
-        _check_noise(noise, generator, like, options)
+        _check_noise(noise, generator, like, num_classes, options)
     _no_gradient_wanted(target=target, weight=weight, noise=noise)
     if reduction != "none":
         _no_gradient_wanted(sample_weight=sample_weight)
@@ -118,24 +122,25 @@ def linear_dropmax_objective(
         weight=weight,
         ignore_index=ignore_index,
         sample_weight=sample_weight,
-        axis=LOCAL,
+        axis=axis,
     )
     flat = shape.numel()
     samples = () if options.num_samples == 1 else (options.num_samples,)
     keys = None
     if noise is not None:
-        noise = noise.reshape(*samples, flat, num_classes)
+        noise = axis.shard(noise.reshape(*samples, flat, num_classes))
     elif options.masks != "mean":
-        keys = draw_keys((*samples, flat), features.device, generator)
+        keys = axis.keys((*samples, flat), features.device, generator)
     batch = Batch(
         instances.target.reshape(flat, *instances.target.shape[len(shape) :]),
         weight,
         keys,
         noise,
     )
-    settings = Settings(options, posterior, label_smoothing)
+    settings = Settings(options, posterior, label_smoothing, axis)
     rows = features.reshape(flat, features.shape[-1])
-    inputs = Inputs(rows, None if gate_weight is None else F.linear(rows, gate_weight))
+    gate_features = () if gate_weight is None else (F.linear(rows, gate_weight),)
+    inputs = Inputs(*axis.spread(rows, *gate_features))
     if reduction == "none":
         terms = Recomputed.apply(settings, batch, *inputs, *parameters)  # type: ignore[no-untyped-call]
         return instances.reduced(Objective(*(term.reshape(shape) for term in terms)), "none")
@@ -151,11 +156,12 @@ def _check_parameters(
     parameters: Mapping[str, Tensor | None],
     gate_weight: Tensor | None,
     posterior: str,
+    axis: ClassAxis,
 ) -> None:
     """The maps fit one another and the features, and suit the posterior."""
     _check.choice("posterior", posterior, POSTERIORS)
     weight = parameters["linear_weight"]
-    if not isinstance(weight, Tensor) or weight.ndim != 2 or not len(weight):
+    if not isinstance(weight, Tensor) or weight.ndim != 2 or not axis.num_classes(weight.t()):
         must = "be a matrix [K, D] of one class or more"
         _check.fail("linear_weight", must, weight, "pass the map to class scores", of=Tensor)
     _check.features(features, weight)
@@ -192,6 +198,7 @@ def _check_parameters(
 def _check_label(
     target: Tensor,
     like: Tensor,
+    num_classes: int,
     weight: Tensor | None,
     label_smoothing: float,
     options: ObjectiveOptions,
@@ -200,25 +207,26 @@ def _check_label(
     _check.number("label_smoothing", label_smoothing, low=0.0, high=1.0)
     soft = isinstance(target, Tensor) and target.is_floating_point()
     if soft:
-        _check.label(target, like, like.shape[-1])
+        _check.label(target, like, num_classes)
     if options.masks == "straight_through" and (soft or label_smoothing > 0.0):
         must = "not be 'straight_through' where the label is not one class"
         _check.fail("masks", must, options.masks, "pass class indices, without smoothing")
     if weight is not None:
-        _check.class_weight(weight, like, like.shape[-1])
+        _check.class_weight(weight, like, num_classes)
 
 
 def _check_noise(
     noise: Tensor | None,
     generator: torch.Generator | None,
     like: Tensor,
+    num_classes: int,
     options: ObjectiveOptions,
 ) -> None:
     """The noise is that of every class and sample, and does not come with a generator."""
     _check.random_source(noise, generator, like.device)
     if noise is not None:
         samples = () if options.num_samples == 1 else (options.num_samples,)
-        _check.uniform_noise(noise, (*samples, *like.shape), like.device)
+        _check.uniform_noise(noise, (*samples, *like.shape[:-1], num_classes), like.device)
 
 
 def _no_gradient_wanted(**tensors: Tensor | None) -> None:

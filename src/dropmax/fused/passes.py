@@ -47,7 +47,7 @@ class Inputs(NamedTuple):
     """What is mapped: features `[N, D]`, and `[N, r]` of them for the gate's maps of low rank."""
 
     features: Tensor
-    gate_features: Tensor | None
+    gate_features: Tensor | None = None
 
 
 class Batch(NamedTuple):
@@ -236,7 +236,7 @@ def _passed(
     dtype = features.dtype
     if torch.is_autocast_enabled(device) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)
-    size = rows_at_once(len(weight), features.device)
+    size = rows_at_once(settings.axis.num_at_most(weight.t()), features.device)
     few = len(features) <= FEW_SUMS * size
     gradients = [
         make(tensor, dtype=_summed_in(tensor, few)) if needed and tensor is not None else None

@@ -1,10 +1,12 @@
 """What every head is: features to `Scores`, a loss, log-probabilities; and one with a gate."""
 
 import inspect
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, NamedTuple
+from functools import wraps
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +34,28 @@ GATE = (
     "correction_bias",
 )
 """The parameters of the gate, in the order in which they are made."""
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def reads_parameters(method: Method) -> Method:
+    """A method of a module that reads parameters as `forward` does: FSDP gathers them for it, too.
+
+    `register_fsdp_forward_method` is called where the method first is.
+    """
+    name = method.__name__
+
+    @wraps(method)
+    def called(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if not torch.compiler.is_compiling() and name not in vars(self):
+            fsdp: Any = sys.modules.get("torch.distributed.fsdp")  # there if a module is of it
+            if isinstance(self, getattr(fsdp, "FSDPModule", ())):
+                fsdp.register_fsdp_forward_method(self, name)
+                return getattr(self, name)(*args, **kwargs)
+        return method(self, *args, **kwargs)
+
+    return cast(Method, called)
 
 
 class Map(NamedTuple):
@@ -132,7 +156,7 @@ class Head(nn.Module, ABC):
 
     def _local(self, *names: str) -> list[Tensor | None]:
         """What this process has of these parameters; None where there is none."""
-        parameters = (self._parameters[name] for name in names)
+        parameters = (getattr(self, name) for name in names)
         return [None if found is None else self.axis.local(found) for found in parameters]
 
     def loss(
@@ -313,6 +337,7 @@ class Head(nn.Module, ABC):
         scores = self(features, correction=False)
         return self.axis.gather(self.log_probs(scores, method=method, **options))
 
+    @reads_parameters
     @torch.no_grad()
     def topk(self, features: Float[Tensor, "*batch D"], k: int) -> TopK:
         """The k most probable classes of features `[*, D]`, for very many classes; no gradient.
@@ -320,7 +345,7 @@ class Head(nn.Module, ABC):
         Those of `torch.topk(head.predict(features), k)`, up to rounding and the order of equal
         ones. It goes over the classes a few at a time, and never holds the scores of all. A head
         that predicts something else than the softmax of one logit a class, such as sparsemax, does
-        hold them. So does one whose classes are spread over processes.
+        hold them. Processes over which the classes are spread gather the k best ones of each.
 
         Args:
             features: As `forward` takes them.
@@ -341,15 +366,16 @@ class Head(nn.Module, ABC):
             (torch.Size([8, 3]), torch.Size([8, 3]))
         """
         _check.integer("k", k, low=1, high=self.out_features)
-        if self.axis is not LOCAL or not self._predicts_class_by_class():
+        if not self._predicts_class_by_class():
             return TopK(*self.predict(features).topk(k))
         maps = self._maps(features, correction=False)
         none = F.linear(*_part(maps[0], slice(0)))
         return top_of(
             lambda classes: self._plugin_logits(_scores(_part(one, classes) for one in maps)),
             none,
-            self.out_features,
+            len(maps[0].weight),
             k,
+            self.axis,
         )
 
     def _predicts_class_by_class(self) -> bool:

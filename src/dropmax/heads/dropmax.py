@@ -9,12 +9,11 @@ from torch import Tensor
 
 from dropmax import _check
 from dropmax._check import at_least_float32
-from dropmax.axis import LOCAL
 from dropmax.functional import Label, Objective, ObjectiveOptions
 from dropmax.functional.dropmax import corrected_logits
 from dropmax.functional.one_pass import totaled_objective
 from dropmax.functional.targets import IGNORE_INDEX
-from dropmax.heads.base import GatedHead, required
+from dropmax.heads.base import GATE, GatedHead, reads_parameters, required
 from dropmax.heads.presets import PRESETS
 from dropmax.heads.scores import Scores
 
@@ -122,15 +121,12 @@ class DropMaxHead(GatedHead):
 
     @property
     def can_fuse(self) -> bool:
-        """Whether `fused_loss` takes this head, by its posterior and its axis."""
-        return all(value in able for _, value, able in self._fused_needs())
-
-    def _fused_needs(self) -> list[tuple[str, Any, tuple[Any, ...]]]:
-        """Attributes, their values, and the values that they may have."""
+        """Whether `fused_loss` takes this head, by its posterior."""
         from dropmax.fused.linear import POSTERIORS  # late: it takes the compiler along
 
-        return [("posterior", self.posterior, POSTERIORS), ("axis", self.axis, (LOCAL,))]
+        return self.posterior in POSTERIORS
 
+    @reads_parameters
     def fused_loss(
         self,
         features: Float[Tensor, "*batch D"],
@@ -174,22 +170,18 @@ class DropMaxHead(GatedHead):
             torch.Size([1000, 16])
         """
         from dropmax.fused import linear_dropmax_objective  # late, too
+        from dropmax.fused.linear import POSTERIORS
 
-        for argument, value, able in self._fused_needs():
-            if value not in able:
-                must = f"be {' or '.join(map(str, able))}"
-                remedy = "call loss of the scores, head.loss(head(features), target)"
-                _check.fail(f"the head's {argument}", must, value, remedy)
+        if not self.can_fuse:
+            must = f"be {' or '.join(POSTERIORS)}"
+            remedy = "call loss of the scores, head.loss(head(features), target)"
+            _check.fail("the head's posterior", must, self.posterior, remedy)
+        gate_weight, *maps = self._local("gate_weight", "weight", "bias", *GATE[1:])
         objective: Objective = linear_dropmax_objective(
             features,
-            self.weight,
-            self.bias,
-            self.retain_weight,
-            self.retain_bias,
-            self.correction_weight,
-            self.correction_bias,
+            *maps,
             target,
-            gate_weight=self.gate_weight,
+            gate_weight=gate_weight,
             posterior=self.posterior,
             options=self.objective_options,
             weight=weight,
@@ -199,6 +191,7 @@ class DropMaxHead(GatedHead):
             sample_weight=sample_weight,
             noise=noise,
             generator=generator,
+            axis=self.axis,
         )
         return objective
 

@@ -133,8 +133,9 @@ class ComputedPosteriorHead(DropMaxHead):
     def objective(self, scores: Scores, label: Label, **random: Any) -> Objective:
         logits, retain_logits = scores.logits, required(scores.retain_logits)
         options = self.objective_options
+        noise = options.noise_of(logits, **random, axis=self.axis)
         raw = computed_posterior_objective(
-            self._posterior, logits, retain_logits, label, options, **random
+            self._posterior, logits, retain_logits, label, options, noise
         )
         return options.totaled(*raw[1:])
 

@@ -1,13 +1,16 @@
 """The k most probable classes, found a few classes at a time."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from dropmax._check import at_least_float32
+from dropmax.axis import ClassAxis
 
 ON_CPU, ON_GPU = 2**20, 2**24
 """So many scores of a map are held at a time, about."""
@@ -42,14 +45,16 @@ def top_of(
     none: Float[Tensor, "*batch 0"],
     num_classes: int,
     k: int,
+    axis: ClassAxis,
 ) -> TopK:
     """The k largest entries of `log_softmax(logits)` over all classes.
 
     Args:
-        logits_of: The logits `[*, c]` of a slice of the classes, float32 at least.
+        logits_of: The logits `[*, c]` of a slice of this process's classes, float32 at least.
         none: The scores of no class, in the dtype of the log-probabilities.
-        num_classes: The number K of classes.
-        k: How many of them are sought.
+        num_classes: The number of classes of this process.
+        k: How many of all classes are sought.
+        axis: Where the classes live, of which the k best of each process are compared.
     """
     values, indices = at_least_float32(none), none.long()
     lowest = torch.finfo(values.dtype).min
@@ -66,4 +71,12 @@ def top_of(
         highest = values[..., :1].clamp(min=lowest)
         total = total * (largest - highest).exp() + (logits - highest).exp().sum(-1, keepdim=True)
         largest = highest
-    return TopK((values - largest - total.log()).to(none.dtype), indices)
+    values, indices = values.clamp(min=lowest), indices + axis.first
+    absent = k - values.shape[-1]  # where this process has fewer classes: below the lowest
+    values, indices = F.pad(values, (0, absent), value=-math.inf), F.pad(indices, (0, absent))
+    values, indices, largest, total = axis.of_each(values, indices, largest, total)
+    values, indices = merged(values.flatten(-2), indices.flatten(-2), k)
+    values = values.masked_fill(values == lowest, -math.inf)
+    highest = largest.amax(-2)
+    total = (total * (largest - highest.unsqueeze(-2)).exp()).sum(-2)
+    return TopK((values - highest - total.log()).to(none.dtype), indices)

@@ -258,8 +258,13 @@ def refused(mesh):
     features, target, _, _ = problem(model.head, 7, ())
     options = {"use_reentrant": False, "preserve_rng_state": False}
     total = checkpoint(lambda x: model(x, target), features.requires_grad_(), **options)
+    return refusal(total.backward)
+
+
+def refusal(call):
+    """The error of a call, or no text."""
     try:
-        total.backward()
+        call()
     except dropmax.errors.DropmaxError as error:
         return str(error)
     return ""
@@ -318,13 +323,17 @@ def on_two_dimensions(name, engine, *, is_fused):
 
 
 def drawn_on_two_dimensions():
-    """The masks that this process's group of classes draws."""
+    """The masks that this process's group of classes draws; what a head alone raises under FSDP."""
     from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
     torch.manual_seed(5)
-    axis = spread(Network("dropmax"), mesh["tp"], head="head").head.axis
-    return axis.gather(axis.uniforms(torch.zeros(N, axis.own_count), None, 1)).tolist()
+    model = spread(Network("dropmax"), mesh["tp"], head="head")
+    axis = model.head.axis
+    masks = axis.gather(axis.uniforms(torch.zeros(N, axis.own_count), None, 1)).tolist()
+    fully_shard(model, mesh=mesh["dp"])
+    return masks, refusal(lambda: model.head.topk(torch.zeros(N, D, dtype=torch.float64), 3))
 
 
 def saved(mesh, folder):

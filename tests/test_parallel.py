@@ -104,10 +104,16 @@ def test_instances_over_a_second_dimension(name, engine, is_fused, results):
 
 
 def test_masks_differ_where_the_instances_do(results):
-    masks = [rank["drawn on two dimensions"] for rank in results(4)]
+    masks, _ = zip(*(rank["drawn on two dimensions"] for rank in results(4)), strict=True)
     assert masks[0] == masks[1]
     assert masks[2] == masks[3]
     assert masks[0] != masks[2]
+
+
+def test_a_head_outside_of_what_fsdp_gathers_is_refused(results):
+    for rank in results(4):
+        _, error = rank["drawn on two dimensions"]
+        assert "fully_shard" in error
 
 
 @pytest.mark.parametrize("world_size", [1, 2])

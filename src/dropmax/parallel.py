@@ -210,7 +210,13 @@ class ShardedAxis:
         return x[..., self.first : self.first + self.own_count]
 
     def local(self, parameter: Tensor) -> Tensor:
-        return parameter.to_local() if isinstance(parameter, DTensor) else parameter
+        if not isinstance(parameter, DTensor):
+            return parameter
+        if parameter.device_mesh.ndim > 1:  # as fully_shard has it outside of its forward pass
+            remedy = "use the head within the forward of the module that fully_shard was given"
+            got = _check.Verbatim("a shard of them")
+            _check.fail("the head's parameters", "be all of this process's classes", got, remedy)
+        return parameter.to_local()
 
     def keys(
         self, shape: tuple[int, ...], device: torch.device, generator: torch.Generator | None

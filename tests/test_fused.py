@@ -15,6 +15,7 @@ from tolerances import assert_close
 
 import dropmax
 from dropmax import _noise as noise
+from dropmax.axis import LOCAL
 from dropmax.errors import DropmaxValueError
 from dropmax.functional import ObjectiveOptions
 from dropmax.fused import chunks, compiled, linear_dropmax_objective, passes
@@ -442,7 +443,7 @@ def test_a_gpu_takes_more_instances_at_once(kind, expected, monkeypatch):
     monkeypatch.undo()  # small_chunks
     device = torch.device(kind)
     assert {count: passes.rows_at_once(count, device) for count in expected} == expected
-    parts = [chunks.part_of(count, device) for count in (2**20, 2**27)]
+    parts = [chunks.part_of(count, device, LOCAL) for count in (2**20, 2**27)]
     assert parts == ([2**22, 2**24] if kind == "cuda" else [2**18, 2**18])
 
 

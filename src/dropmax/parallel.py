@@ -171,16 +171,16 @@ class ShardedAxis:
     def put(
         self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"], value: Tensor | float
     ) -> Float[Tensor, "*batch K"]:
-        if not self.own_count:
-            return x
+        if torch.compiler.is_compiling() or not self.own_count:
+            return torch.where(self.one_hot(target, x), value, x)
         place, is_own = self._place(target)
         return x.scatter_(-1, place, torch.where(is_own, value, x.gather(-1, place)))
 
     def add(
         self, x: Float[Tensor, "*batch K"], target: Int[Tensor, "*batch"], value: Tensor
     ) -> Float[Tensor, "*batch K"]:
-        if not self.own_count:
-            return x
+        if torch.compiler.is_compiling() or not self.own_count:
+            return x + torch.where(self.one_hot(target, x), value, 0.0)
         place, is_own = self._place(target)
         return x.scatter_add_(-1, place, torch.where(is_own, value, 0.0))
 

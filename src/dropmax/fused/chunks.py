@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dropmax._check import at_least_float32
 from dropmax._noise import logistics, uniforms
-from dropmax.axis import ClassAxis
+from dropmax.axis import LOCAL, ClassAxis
 from dropmax.functional import (
     Label,
     Objective,
@@ -22,12 +22,15 @@ from dropmax.functional.posterior import analytic_posterior, computed_posterior_
 from dropmax.fused.compiled import Compiled
 
 
-def part_of(count: int, device: torch.device) -> int:
+def part_of(count: int, device: torch.device, axis: ClassAxis) -> int:
     """So many of the scores of a map are gone over at a time, about, with what lies in between.
 
-    A CPU's caches hold them. On a GPU what lies in between takes less memory than the scores do.
+    A CPU's caches hold them, unless processes wait for one another in each part. On a GPU what lies
+    in between takes less memory than the scores do.
     """
-    return 2**18 if device.type == "cpu" else max(2**22, count // 8)
+    if device.type != "cpu":
+        return max(2**22, count // 8)
+    return 2**18 if axis is LOCAL else 2**20
 
 
 def _over_the_scores(
@@ -70,7 +73,7 @@ def _in_parts(*tensors: Tensor | None, axis: ClassAxis, **options: Any) -> list[
     assert logits is not None
     num_classes = axis.num_at_most(logits)
     count = len(logits) * num_classes
-    size = max(1, part_of(count, logits.device) // num_classes)
+    size = max(1, part_of(count, logits.device, axis) // num_classes)
     parts = in_parts(size, *tensors)
     found = [in_one_pass(*part, of=count, axis=axis, **options) for part in parts]
     return [torch.cat(term) for term in zip(*found, strict=True)]

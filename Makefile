@@ -98,6 +98,8 @@ bench: env
 	$(BIN)/python benchmarks/many_classes.py --out benchmarks/results/many_classes.jsonl \
 		--figure docs/images/many_classes
 	$(BIN)/python benchmarks/topk.py --out benchmarks/results/topk.jsonl
+	$(BIN)/python benchmarks/parallel.py --out benchmarks/results/parallel.jsonl \
+		--figure docs/images/many_gpus
 	$(BIN)/python -m studies tables
 
 clean:

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +165,33 @@ def parameter_megabytes(name: str) -> float:
     return round(4 * numbers / 2**20, 1)
 
 
+def draw(lines: Sequence[Mapping[str, Any]], stem: Path) -> None:
+    """The modelled milliseconds against the number of processes, and those that are measured."""
+    from dropmax.report.figures import COLORS, axes_of, log_scale, save
+
+    figure, (ax,) = axes_of(1, width=5.5, height=3.2)
+    for color, head in zip(COLORS, HEADS, strict=False):
+        mine = [line for line in lines if line["head"] == head]
+        model = [line for line in mine if line["way"] == "modelled"]
+        processes, total, exchange = (
+            [line[field] for line in model] for field in ("processes", "milliseconds", "exchange")
+        )
+        ax.plot(processes, total, color=color, label=f"{head}, modelled")
+        arithmetic = [a - b for a, b in zip(total, exchange, strict=True)]
+        ax.plot(processes, arithmetic, color=color, ls=":")
+        measured = [line["milliseconds"] for line in mine if line["way"] == SPREAD]
+        ax.plot([2], measured, "o", ms=5, color=color, label=f"{head}, measured")
+    log_scale(ax, "x")
+    log_scale(ax, "y")
+    ax.set_xticks(MODELLED, list(map(str, MODELLED)))
+    ax.minorticks_off()
+    ax.grid(alpha=0.3)
+    ax.set_xlabel("processes; dotted: without the exchange", fontsize=9)
+    ax.set_ylabel("a step, milliseconds", fontsize=9)
+    ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    save({stem.name: figure}, stem.parent, ("svg",))
+
+
 def group_of_two(arguments: list[str]) -> str:
     """What the first of two processes of this script prints; the other's errors end this one."""
     with tempfile.TemporaryDirectory() as folder:
@@ -201,6 +228,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--out", type=Path, help="file for the result lines; replaced whole")
+    parser.add_argument("--figure", type=Path, help="the figure's path without suffix")
     parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--store", help=argparse.SUPPRESS)
     parser.add_argument("--memory", nargs=2, metavar=("HEAD", "WAY"), help="print a peak alone")
@@ -219,6 +247,8 @@ def main() -> None:
         print(json.dumps(line))
     if options.out is not None:
         write_lines(options.out, lines)
+    if options.figure is not None:
+        draw(lines, options.figure)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,30 @@ def topk_table(lines: Lines) -> Rows:
     return [fields, *(tuple(str(line[field]) for field in fields) for line in lines)]
 
 
+def ways_table(lines: Lines) -> Rows:
+    """Classes over two processes beside half of them in one."""
+    header = ("head", "classes", "milliseconds", "ratio", "weights, MB", "peak above, MB")
+    fields = ("head", "way", "milliseconds", "ratio", "parameters", "megabytes")
+    measured = [line for line in lines if line["way"] != "modelled"]
+    return [header, *(tuple(str(line.get(field, "")) for field in fields) for line in measured)]
+
+
+def modelled_table(lines: Lines) -> Rows:
+    """What a step would cost with more processes."""
+    header = (
+        "head",
+        "processes",
+        "milliseconds",
+        "of them exchange",
+        "all-reduces",
+        "by the measured",
+    )
+    fields = ("head", "processes", "milliseconds", "exchange", "all-reduces", "by measured")
+    modelled = [line for line in lines if line["way"] == "modelled"]
+    rows = ([line[field] for field in fields] for line in modelled)
+    return [header, *(tuple("" if x is None else str(x) for x in row) for row in rows)]
+
+
 def predictive_table(lines: Lines) -> Rows:
     """What the exact predictive costs beside samples."""
     fields = ("method", "milliseconds", "ratio", "megabytes")
@@ -323,6 +347,8 @@ TABLES: Mapping[str, Callable[[Lines], Rows]] = MappingProxyType(
         "step/head_512_1000": step_table("head_512_1000"),
         "step/beside_linear": beside_linear_table,
         "topk/all": topk_table,
+        "parallel/ways": ways_table,
+        "parallel/modelled": modelled_table,
         "predictive/cost": predictive_table,
         "predictive/ratios": predictive_ratios_table,
         "estimators/all": estimators_table,

@@ -35,17 +35,21 @@ class ClassParallel(ParallelStyle):
       `log_probs` of them is of these classes, too.
     - `loss` and `Criterion` give the same plain tensor everywhere. Class weights, class
       probabilities and noise are passed whole.
-    - `predict`, `topk` and `Predictor` give the log-probabilities of all classes everywhere, and
-      hold those of all classes for it.
+    - `predict`, `topk` and `Predictor` give the log-probabilities of all classes everywhere. The
+      first and the last hold those of all classes for it; `topk` gathers the best of each process.
 
     For class indices a loss takes two all-reduces of a few numbers an instance: one of maxima, one
-    of sums. Its backward pass takes one, of the gradients of the features and of the gate's
-    features of low rank. Other labels, several samples and heads for research take a few more.
-    `SparsemaxHead` and `SampledSoftmaxHead` gather a row of all classes.
+    of sums. `fused_loss` takes these two for each part of the instances. Their backward pass takes
+    one, of the gradients of the features and of the gate's features of low rank. Other labels,
+    several samples and heads for research take a few more. `SparsemaxHead` and `SampledSoftmaxHead`
+    gather a row of all classes.
 
     Masks are the same however many processes there are: noise is a hash of the class and of numbers
     that the processes of a group draw alike. Their seed is that of the first of them, plus its
     rank, when this style is applied.
+
+    `fully_shard` comes afterwards, over another dimension of the mesh, and the head is then used
+    within the forward pass of the module that it was given.
 
     Raises:
         TypeError: When applied, if the module is no head.

@@ -4,9 +4,9 @@
 
 Three kinds of settings: a LeNet on images of MNIST's shape (batch 100, Adam, the authors'
 protocol); a head alone on 512 features and 1,000 classes (batch 256, forward and backward); and
-softmax and DropMax alone, eager and compiled, beside nn.Linear + nn.CrossEntropyLoss, which is
-eager. The methods alternate step by step; a ratio is the median over repeats of a method's time by
-the baseline's in the same repeat.
+softmax and DropMax alone, and nn.Linear + nn.CrossEntropyLoss, each eager and compiled, beside the
+last of these, eager. The methods alternate step by step; a ratio is the median over repeats of a
+method's time by the baseline's in the same repeat.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def beside_linear(method: str, shape: tuple[int, int, int]) -> Callable[[], None
 
 def measure_beside_linear(shape: tuple[int, int, int]) -> list[dict[str, Any]]:
     """One result line for each method."""
-    methods = [LINEAR, *(h + c for h in ("softmax", "dropmax") for c in ("", ", compiled"))]
+    methods = [h + c for h in (LINEAR, "softmax", "dropmax") for c in ("", ", compiled")]
     steps = {method: beside_linear(method, shape) for method in methods}
     rounds = 10 if shape[-1] > 100 else 40
     times = alternate(steps, repeats=REPEATS, rounds=rounds, label="N {} D {} K {}".format(*shape))

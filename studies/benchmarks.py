@@ -41,11 +41,9 @@ def beside_linear_table(lines: Lines) -> Rows:
     for line in found:
         shape = (line["instances"], line["features"], line["classes"])
         of_shape.setdefault(shape, {})[line["method"]] = f"{line['ratio']:.2f}"
-    methods = [
-        method for method in dict.fromkeys(line["method"] for line in found) if "+" not in method
-    ]
+    _, *methods = dict.fromkeys(line["method"] for line in found)
     return [
-        ("instances", "features", "classes", *methods),
+        ("instances", "features", "classes", *(method.replace("nn.", "") for method in methods)),
         *(
             (*map(str, shape), *(ratios.get(method, "") for method in methods))
             for shape, ratios in of_shape.items()

@@ -9,9 +9,9 @@ A ratio is the median over repeats of a time by that of half of them alone, in t
 Memory is that of a process: its parameters, and the rise of the peak over these and their gradients
 (on Linux, elsewhere null).
 
-`modelled` says what more processes would cost: the arithmetic of half divided among them, and an
-all-reduce for each two of them that the step takes, as long as one that is measured here. It is
-checked against the two processes.
+`modelled` says what more processes would cost: the time of half in each, divided among them, and
+that of the all-reduces that a step takes, each as long as one that is measured here. It is checked
+against the two processes.
 """
 
 import argparse
@@ -34,7 +34,6 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor.parallel import parallelize_module
 
 import dropmax
-from dropmax.axis import ClassAxis
 from dropmax.fused.chunks import part_of
 from dropmax.fused.passes import rows_at_once
 
@@ -100,7 +99,7 @@ def all_reduce_milliseconds(numbers: int) -> float:
     return 1e3 * statistics.median(times)
 
 
-def small_all_reduces(name: str, processes: int, axis: ClassAxis) -> int:
+def small_all_reduces(name: str, processes: int) -> int:
     """Those of maxima and of sums in a step, two for each part of the instances."""
     if name == "softmax":
         return 2
@@ -108,7 +107,8 @@ def small_all_reduces(name: str, processes: int, axis: ClassAxis) -> int:
     parts = 0
     for start in range(0, INSTANCES, rows_at_once(classes, cpu)):
         rows = min(rows_at_once(classes, cpu), INSTANCES - start)
-        parts += math.ceil(rows / max(1, part_of(rows * classes, cpu, axis) // classes))
+        part = max(1, part_of(rows * classes, cpu, exchanges=True) // classes)
+        parts += math.ceil(rows / part)
     return 2 * parts
 
 
@@ -118,7 +118,7 @@ def modelled(processes: int, count: int, half: float, small: float, large: float
     Args:
         processes: How many there are.
         count: The number of all-reduces of maxima and sums.
-        half: Milliseconds of half of the classes in one process.
+        half: Milliseconds of half of the classes in each of two processes, without exchange.
         small: Those of such an all-reduce between two processes. Between more of them one takes
             log2 of their number times as long.
         large: Those of the all-reduce of the features' gradient.
@@ -134,7 +134,7 @@ def modelled(processes: int, count: int, half: float, small: float, large: float
 
 def measure(name: str) -> list[dict[str, Any]]:
     """One result line for each way, and one for each number of processes of the model."""
-    axis, held = head_of(name, SPREAD).axis, parameter_megabytes(name)
+    held = parameter_megabytes(name)
     steps = {way: together(step_of(name, way)) for way in WAYS}
     times = alternate(steps, repeats=REPEATS, rounds=ROUNDS, label=name)
     about = {
@@ -152,7 +152,7 @@ def measure(name: str) -> list[dict[str, Any]]:
     half = 1e3 * statistics.median(times[APART])
     measured = 1e3 * statistics.median(times[SPREAD])
     for processes in MODELLED:
-        count = small_all_reduces(name, processes, axis)
+        count = small_all_reduces(name, processes)
         found = modelled(processes, count, half, small, large)
         by_measured = round(found["milliseconds"] / measured, 3) if processes == 2 else None
         lines.append({**about, "way": "modelled", **found, "by measured": by_measured})
@@ -193,16 +193,22 @@ def draw(lines: Sequence[Mapping[str, Any]], stem: Path) -> None:
 
 
 def group_of_two(arguments: list[str]) -> str:
-    """What the first of two processes of this script prints; the other's errors end this one."""
-    with tempfile.TemporaryDirectory() as folder:
+    """What the first of two processes of this script prints."""
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "errors").open("w+") as errors:
         command = [sys.executable, __file__, *arguments, "--store", str(Path(folder) / "store")]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        second = subprocess.Popen([*command, "--rank", "1"], **quiet)
-        first = subprocess.run(
-            [*command, "--rank", "0"], stdout=subprocess.PIPE, text=True, check=True
+        second = subprocess.Popen(
+            [*command, "--rank", "1"], stdout=subprocess.DEVNULL, stderr=errors
         )
-        if second.wait():
-            sys.exit("benchmarks/parallel.py: the second process failed")
+        try:
+            first = subprocess.run(
+                [*command, "--rank", "0"], stdout=subprocess.PIPE, text=True, check=False
+            )
+        finally:
+            second.terminate()
+            second.wait()
+        if first.returncode:
+            errors.seek(0)
+            sys.exit(f"benchmarks/parallel.py: the processes failed; the second:\n{errors.read()}")
     return first.stdout
 
 

@@ -20,7 +20,9 @@ CORE = {
     "test_fused",
     "test_gpu",
     "test_heads",
+    "test_one_pass",
     "test_predictive",
+    "test_topk",
     "test_wrap",
 }
 """The files that `pytest -m gpu` runs on CUDA, and that need torch, pytest and hypothesis alone."""

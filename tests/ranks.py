@@ -28,6 +28,8 @@ UNFIT = ({"sum", "none"}, {"monte_carlo", "exact"}, {"probabilities", "ignored"}
 MAIN = ["softmax", "attention", "dropmax", "dropmax_prior", "dropmax:gate_rank=2"]
 TWENTY_STEPS = ("softmax", "dropmax", "dropmax:gate_rank=2")
 FUSED = ("dropmax", "dropmax:gate_rank=2")
+SHAPES = ((), (0,), (2, 3))
+DTYPES = (torch.float64, torch.float32)
 ENGINES = ("fsdp of the head", "fsdp of all", "ddp")
 
 
@@ -122,7 +124,8 @@ def furthest(these, others):
 
 def off(one, other):
     """The largest difference, relative to what is compared where that is above 1."""
-    if one.shape != other.shape or not torch.equal(one.isinf(), other.isinf()):
+    alike = (torch.equal(kind(one), kind(other)) for kind in (torch.isinf, torch.isnan))
+    if one.shape != other.shape or not all(alike):
         return float("inf")
     one, other = (x.masked_fill(x.isinf(), 0.0) for x in (one, other))
     scale = 1.0 + other.abs().max() if other.numel() else 1.0
@@ -153,12 +156,73 @@ def compared(mesh, name, count, options):
     found_terms, found_gradients, found_predicted, found_best = found(head, *given)
     assert torch.equal(dropmax.Predictor(model.eval())(given[0]), head.predict(given[0]))
     values = [(*found_terms, found_predicted, *found_best), (*terms, predicted, *best)]
-    compared = {"values": furthest(*values), "gradients": furthest(found_gradients, gradients)}
+    results = {"values": furthest(*values), "gradients": furthest(found_gradients, gradients)}
     if getattr(head, "can_fuse", False):
         found_terms, found_gradients = fused(head, *given[:3])
-        compared["fused values"] = furthest(found_terms, terms)
-        compared["fused gradients"] = furthest(found_gradients, gradients)
-    return compared
+        results["fused values"] = furthest(found_terms, terms)
+        results["fused gradients"] = furthest(found_gradients, gradients)
+    return results
+
+
+def of_shape(mesh, name, shape, dtype):
+    """How far loss, fused loss and best classes are off for features of a shape, K = 7.
+
+    Every other class is masked; the features need no gradient.
+    """
+    alone = made(name, 7).to(dtype)
+    alone.bias.data[::2] = -torch.inf
+    head = spread(nn.Sequential(copy.deepcopy(alone)), mesh, head="0")[0]
+    generator = torch.Generator().manual_seed(2)
+    features = torch.randn(*shape, D, dtype=dtype, generator=generator)
+    target = torch.ones(shape, dtype=torch.long)
+    noise = torch.rand(*shape, 7, generator=generator).clamp(1e-6, 1.0 - 1e-6)
+    losses = []
+    for loss in (
+        lambda: alone.loss(alone(features), target, noise=noise),
+        lambda: head.loss(head(features), target, noise=noise),
+        lambda: head.fused_loss(features, target, noise=noise),
+    ):
+        for module in (alone, head):
+            module.zero_grad()
+        total = loss().total
+        total.backward()
+        learned = alone if not losses else head
+        losses.append([total.detach(), *(whole(p.grad) for p in learned.parameters())])
+    best = [list(module.topk(features, 7)) for module in (head, alone)]
+    indices = [[one.pop().sort(-1).values] for one in best]
+    return max(
+        *(furthest(found, losses[0]) for found in losses[1:]), furthest(*best), furthest(*indices)
+    )
+
+
+def clipped(mesh):
+    """How far the norm of all gradients is off, clipped as the page on many GPUs says."""
+    from torch.nn.utils import clip_grad_norm_, clip_grads_with_norm_, get_total_norm
+
+    alone, model = Network("dropmax"), spread(Network("dropmax"), mesh, head="head")
+    features, target, arguments, _ = problem(alone.head, 7, ())
+    for net in (alone, model):
+        net(features, target, arguments["noise"]).backward()
+    expected = clip_grad_norm_(alone.parameters(), 0.1)
+    parts = [list(part.parameters()) for part in (model.body, model.head)]
+    norms = [whole(get_total_norm([p.grad for p in part])) for part in parts]
+    total = torch.stack(norms).norm()
+    for part in parts:
+        clip_grads_with_norm_(part, 0.1, total)
+    gradients = ([whole(p.grad) for p in net.parameters()] for net in (model, alone))
+    return max(off(total, expected), furthest(*gradients))
+
+
+def from_meta(mesh):
+    """Whether a head that no process made whole starts as heads do, if their seeds differ."""
+    with torch.device("meta"):
+        model = nn.Sequential(dropmax.make_head("dropmax", D, 7))
+    spread(model, mesh, head="0").to_empty(device="cpu")
+    torch.manual_seed(mesh.get_local_rank())
+    model[0].reset_parameters()
+    weight = whole(model[0].weight)
+    bound = (6.0 / (D + 7)) ** 0.5
+    return bool(weight.unique().numel() == 7 * D and weight.abs().max() <= bound)
 
 
 def collectives(mesh, name):
@@ -185,17 +249,20 @@ def collectives(mesh, name):
 
 
 def after_twenty_steps(mesh, name):
-    """How far the parameters are off after steps of Adam, under noise that is given."""
+    """How far the parameters are off after steps of Adam, under noise that is given.
+
+    All parameters of a kind are stepped at once, as is usual on GPUs.
+    """
     trained = []
     for is_spread in (False, True):
-        model = nn.Sequential(made(name, 7))
+        model = Network(name)
         if is_spread:
-            spread(model, mesh, head="0")
-        optimizer = torch.optim.Adam(dropmax.decay_groups(model, 0.01), lr=0.05)
-        features, target, arguments, _ = problem(model[0], 7, ())
+            spread(model, mesh, head="head")
+        optimizer = torch.optim.Adam(dropmax.decay_groups(model, 0.01), lr=0.05, foreach=True)
+        features, target, arguments, _ = problem(model.head, 7, ())
         for _ in range(20):
             optimizer.zero_grad()
-            model[0].loss(model(features), target, **arguments).total.backward()
+            model(features, target, arguments["noise"]).backward()
             optimizer.step()
         trained.append([whole(parameter).detach() for parameter in model.parameters()])
     return furthest(*trained)
@@ -234,18 +301,19 @@ class Network(nn.Module):
         return self.head.loss(self.head(features), target, noise=noise).total
 
 
-def repeated(mesh, name, *, is_fused, use_reentrant):
+def repeated(mesh, name, *, is_fused, use_reentrant, is_compiled=False):
     """How far gradients are off, two steps after, if checkpointing repeats the forward pass."""
     from torch.utils.checkpoint import checkpoint
 
     model = spread(Network(name), mesh, head="head")
     twin = copy.deepcopy(model)
+    call = torch.compile(twin, backend="aot_eager") if is_compiled else twin
     features, target, _, _ = problem(model.head, 7, ())
     features.requires_grad_()
     for _ in range(2):
         model(features, target, fused=is_fused).backward()
         checkpoint(
-            lambda x: twin(x, target, fused=is_fused), features, use_reentrant=use_reentrant
+            lambda x: call(x, target, fused=is_fused), features, use_reentrant=use_reentrant
         ).backward()
     return furthest(*([whole(p.grad) for p in net.parameters()] for net in (model, twin)))
 
@@ -270,20 +338,46 @@ def refusal(call):
     return ""
 
 
-def compiled(mesh, name):
-    """How far a compiled step is off, in total and gradients, twice: its masks are the same."""
+def compiled(mesh, name, *, is_given):
+    """How far a compiled step is off, in total and gradients, twice: its masks are the same.
+
+    In one graph if the noise is given.
+    """
     model = spread(Network(name), mesh, head="head")
     twin = copy.deepcopy(model)
-    features, target, _, _ = problem(model.head, 7, ())
+    features, target, arguments, _ = problem(model.head, 7, ())
+    noise = arguments["noise"] if is_given else None
     torch.compiler.reset()
-    step = torch.compile(twin, fullgraph=True, backend="aot_eager")
+    step = torch.compile(twin, fullgraph=is_given, backend="aot_eager")
     totals = []
     for _ in range(2):
-        totals.append((model(features, target), step(features, target)))
+        totals.append((model(features, target, noise), step(features, target, noise)))
         for total in totals[-1]:
             total.backward()
     gradients = [[whole(p.grad) for p in net.parameters()] for net in (model, twin)]
     return max(furthest(*zip(*totals, strict=True)), furthest(*gradients))
+
+
+def compiled_fused(mesh, count):
+    """How far a fused loss is off whose parts are compiled, of classes that may be few."""
+    from dropmax.fused import compiled
+
+    enough, compiled.ENOUGH = compiled.ENOUGH, 0
+    alone, head = made("dropmax", count), made("dropmax", count)
+    head = spread(nn.Sequential(head), mesh, head="0")[0]
+    terms, gradients, _, _ = found(alone, *problem(alone, count, ()))
+    found_terms, found_gradients = fused(head, *problem(head, count, ())[:3])
+    compiled.ENOUGH = enough
+    return max(furthest(found_terms, terms), furthest(found_gradients, gradients))
+
+
+def in_small_parts():
+    """A few instances a chunk, and fewer a part, the fewer the more classes there are."""
+    from dropmax.fused import chunks, compiled, passes
+
+    passes.rows_at_once = lambda num_classes, _device: max(1, 12 // num_classes)
+    chunks.part_of = lambda *_, **__: 6
+    compiled._compiled = lambda function: torch.compile(function, dynamic=True, backend="aot_eager")
 
 
 def on_two_dimensions(name, engine, *, is_fused):
@@ -291,7 +385,6 @@ def on_two_dimensions(name, engine, *, is_fused):
 
     The best classes afterwards are compared, too.
     """
-    import torch.distributed as dist
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
     from torch.nn.parallel import DistributedDataParallel
@@ -315,11 +408,10 @@ def on_two_dimensions(name, engine, *, is_fused):
         model(features[own], target[own], noise[own], fused=is_fused).backward()
         for optimizer in optimizers:
             optimizer.step()
-    dist.barrier()
-    off = furthest(model(features), alone(features))
+    distance = furthest(model(features), alone(features))
     if engine != "ddp":
-        off = max(off, furthest(map(whole, model.parameters()), alone.parameters()))
-    return off
+        distance = max(distance, furthest(map(whole, model.parameters()), alone.parameters()))
+    return distance
 
 
 def drawn_on_two_dimensions():
@@ -333,7 +425,29 @@ def drawn_on_two_dimensions():
     axis = model.head.axis
     masks = axis.gather(axis.uniforms(torch.zeros(N, axis.own_count), None, 1)).tolist()
     fully_shard(model, mesh=mesh["dp"])
-    return masks, refusal(lambda: model.head.topk(torch.zeros(N, D, dtype=torch.float64), 3))
+    features = torch.zeros(N, D, dtype=torch.float64)
+    refused = [
+        refusal(lambda: model.head.topk(features, 3)),
+        refusal(lambda: spread(Network("dropmax"), mesh, head="head")),
+    ]
+    return masks, refused
+
+
+def in_half_precision():
+    """How far the total is off under FSDP, which rounds features and parameters; masks aside."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
+    alone, head = made("dropmax", 7), made("dropmax", 7)
+    spread(nn.Sequential(head), mesh["tp"], head="0")
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16)
+    fully_shard(head, mesh=mesh["dp"], mp_policy=policy)
+    features, target, arguments, _ = problem(alone, 7, ("sample weights",))
+    total = head.fused_loss(features, target, **arguments).total
+    rounded = alone.bfloat16()
+    expected = rounded.loss(rounded(features.bfloat16()), target, **arguments).total
+    return off(total.detach(), expected.detach())
 
 
 def saved(mesh, folder):
@@ -389,6 +503,7 @@ def work(rank, world_size, folder):
     store = f"file://{folder}/store{world_size}"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world_size)
     mesh = init_device_mesh("cpu", (world_size,))
+    in_small_parts()
     results = {
         "cases": [compared(mesh, *case) for case in cases()],
         "collectives": {name: collectives(mesh, name) for name in MAIN},
@@ -401,9 +516,24 @@ def work(rank, world_size, folder):
             for name, is_fused, use_reentrant in itertools.product(FUSED, *[(False, True)] * 2)
         },
         "refused": refused(mesh),
+        "shapes": {
+            f"{name} {shape} {dtype}": of_shape(mesh, name, shape, dtype)
+            for name, shape, dtype in itertools.product(FUSED, SHAPES, DTYPES)
+        },
+        "clipped": clipped(mesh),
+        "from meta": from_meta(mesh),
     }
     if world_size == 2:
-        results["compiled"] = {name: compiled(mesh, name) for name in FUSED}
+        results["compiled"] = {
+            f"{name} {is_given}": compiled(mesh, name, is_given=is_given)
+            for name, is_given in itertools.product(FUSED, (False, True))
+        }
+        for is_fused in (False, True):
+            results["repeated"][f"compiled {is_fused}"] = repeated(
+                mesh, "dropmax", is_fused=is_fused, use_reentrant=False, is_compiled=True
+            )
+    if world_size == 3:
+        results["compiled fused"] = [compiled_fused(mesh, count) for count in (2, 7)]
     if world_size == 3:
         saved(mesh, folder)
     elif world_size < 3:
@@ -414,10 +544,11 @@ def work(rank, world_size, folder):
             for name, engine, is_fused in itertools.product(FUSED, ENGINES, (False, True))
         }
         results["drawn on two dimensions"] = drawn_on_two_dimensions()
+        results["in half precision"] = in_half_precision()
     file = folder / f"{rank} of {world_size}.json"
     file.with_suffix(".partial").write_text(json.dumps(results))
     file.with_suffix(".partial").replace(file)
-    dist.barrier()
+    dist.barrier()  # or what one of them saw last would fail for want of the others
     os._exit(0)  # gloo workers now and then die at exit after correct results
 
 

@@ -15,7 +15,6 @@ from tolerances import assert_close
 
 import dropmax
 from dropmax import _noise as noise
-from dropmax.axis import LOCAL
 from dropmax.errors import DropmaxValueError
 from dropmax.functional import ObjectiveOptions
 from dropmax.fused import chunks, compiled, linear_dropmax_objective, passes
@@ -67,7 +66,7 @@ LABELS = ("index", "ignored", "soft", "smooth", "class weights", "sample weights
 def small_chunks(monkeypatch):
     """Chunks of three instances, the last one smaller, in parts."""
     monkeypatch.setattr(passes, "rows_at_once", lambda *_: 3)
-    monkeypatch.setattr(chunks, "part_of", lambda *_: 2 * K)  # and parts of two
+    monkeypatch.setattr(chunks, "part_of", lambda *_, **__: 2 * K)  # and parts of two
 
 
 def label(kind, dtype):
@@ -443,8 +442,9 @@ def test_a_gpu_takes_more_instances_at_once(kind, expected, monkeypatch):
     monkeypatch.undo()  # small_chunks
     device = torch.device(kind)
     assert {count: passes.rows_at_once(count, device) for count in expected} == expected
-    parts = [chunks.part_of(count, device, LOCAL) for count in (2**20, 2**27)]
-    assert parts == ([2**22, 2**24] if kind == "cuda" else [2**18, 2**18])
+    parts = [chunks.part_of(2**27, device, exchanges=exchanges) for exchanges in (False, True)]
+    assert parts == ([2**24, 2**24] if kind == "cuda" else [2**18, 2**20])
+    assert chunks.part_of(2**20, torch.device("cuda"), exchanges=False) == 2**22
 
 
 @pytest.mark.parametrize("rows", [1, 7])

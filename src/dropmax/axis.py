@@ -29,7 +29,7 @@ _OFF_ZERO = 2.0**-25
 class ClassAxis(Protocol):
     """Reductions over the class dimension of `[*, K]` tensors.
 
-    Every method returns the value over all classes, wherever they live; a tensor with a class
+    A reduction returns the value over all classes, wherever they live; a tensor with a class
     dimension holds the classes of this process alone.
 
     Attributes:
@@ -41,8 +41,8 @@ class ClassAxis(Protocol):
     def num_classes(self, x: Tensor) -> int:
         """The number of all classes, of which `x` holds this process's."""
 
-    def num_at_most(self, x: Tensor) -> int:
-        """The number of classes of the process that has most of them."""
+    def most_classes(self, own_count: int) -> int:
+        """The number of classes of the process that has most, from that of this process."""
 
     def amax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
         """The maximum over classes, without gradient: a shift."""
@@ -124,8 +124,8 @@ class LocalAxis:
     def num_classes(self, x: Tensor) -> int:
         return x.shape[-1]
 
-    def num_at_most(self, x: Tensor) -> int:
-        return x.shape[-1]
+    def most_classes(self, own_count: int) -> int:
+        return own_count
 
     def amax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
         return x.detach().amax(-1)

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 REMEMBERED = 4096
-"""Of so many calls at least the random numbers can be had again."""
+"""The last calls, whose random numbers activation checkpointing can have again."""
 
 
 class ClassParallel(ParallelStyle):
@@ -35,21 +35,25 @@ class ClassParallel(ParallelStyle):
       `log_probs` of them is of these classes, too.
     - `loss` and `Criterion` give the same plain tensor everywhere. Class weights, class
       probabilities and noise are passed whole.
-    - `predict`, `topk` and `Predictor` give the log-probabilities of all classes everywhere. The
-      first and the last hold those of all classes for it; `topk` gathers the best of each process.
+    - `predict`, `topk` and `Predictor` give log-probabilities among all classes everywhere, without
+      gradient. For `topk` each process sends its k best; the others hold those of all classes.
+
+    Every process makes the same calls in the same order.
 
     For class indices a loss takes two all-reduces of a few numbers an instance: one of maxima, one
-    of sums. `fused_loss` takes these two for each part of the instances. Their backward pass takes
+    of sums. `fused_loss` takes these two for each part of the instances. The backward pass takes
     one, of the gradients of the features and of the gate's features of low rank. Other labels,
     several samples and heads for research take a few more. `SparsemaxHead` and `SampledSoftmaxHead`
     gather a row of all classes.
 
     Masks are the same however many processes there are: noise is a hash of the class and of numbers
-    that the processes of a group draw alike. Their seed is that of the first of them, plus its
-    rank, when this style is applied.
+    that the processes of a group draw alike. Their seed is drawn by the first of them when this
+    style is applied, and its rank is added. A generator that is passed has the same state on all of
+    them. Activation checkpointing finds the numbers of a loss by a number of the default generator,
+    which each loss draws on the CPU.
 
-    `fully_shard` comes afterwards, over another dimension of the mesh, and the head is then used
-    within the forward pass of the module that it was given.
+    `fully_shard` comes afterwards, over another dimension of the mesh. The head is then used within
+    the forward pass of a module that `fully_shard` was given, and raises a ValueError elsewhere.
 
     Raises:
         TypeError: When applied, if the module is no head.
@@ -85,7 +89,9 @@ class ClassParallel(ParallelStyle):
         for name, parameter in list(module.named_parameters(recurse=False)):
             of_classes = name != "gate_weight" and len(parameter) == module.out_features
             placements: list[Placement] = [Shard(0) if of_classes else Replicate()]
-            spread = distribute_tensor(parameter.detach(), device_mesh, placements)
+            spread = distribute_tensor(
+                parameter.detach(), device_mesh, placements, src_data_rank=self.src_data_rank
+            )
             setattr(module, name, nn.Parameter(spread, requires_grad=parameter.requires_grad))
         device = torch.device(device_mesh.device_type)
         module.axis = ShardedAxis(device_mesh.get_group(), module.out_features, device)
@@ -113,7 +119,7 @@ class ShardedAxis:
     def num_classes(self, x: Tensor) -> int:  # noqa: ARG002
         return self.count
 
-    def num_at_most(self, x: Tensor) -> int:  # noqa: ARG002
+    def most_classes(self, own_count: int) -> int:  # noqa: ARG002
         return self.each
 
     def amax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch"]:
@@ -133,8 +139,11 @@ class ShardedAxis:
         return found
 
     def spread(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        found: tuple[Tensor, ...] = _Spread.apply(self.group, *tensors)  # type: ignore[no-untyped-call]
-        return found
+        learned = [tensor for tensor in tensors if tensor.requires_grad]
+        if not learned:
+            return tensors
+        found = iter(_Spread.apply(self.group, *learned))  # type: ignore[no-untyped-call]
+        return tuple(next(found) if tensor.requires_grad else tensor for tensor in tensors)
 
     def log_softmax(self, x: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
         shifted = x - self._shift(x)
@@ -227,7 +236,8 @@ class ShardedAxis:
     ) -> Int[Tensor, "*batch 2"]:
         if generator is not None:
             return draw_keys(shape, device, generator)
-        return self.stream.keys(shape)
+        keys: Tensor = self.stream.keys(shape)
+        return keys
 
     def uniforms(self, like: Tensor, generator: torch.Generator | None, num_samples: int) -> Tensor:
         shape = like.shape[:-1] if num_samples == 1 else (num_samples, *like.shape[:-1])
@@ -235,20 +245,21 @@ class ShardedAxis:
         return uniforms(keys, self.own_count, torch.float32, self.first)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ShardedAxis":
-        """Of a copy of the head, in the same group, which copies of its own draw no noise of."""
+        """That of a copy of the head: the same processes, and masks that go on from the same."""
         twin = copy.copy(self)
         twin.stream = copy.deepcopy(self.stream, memo)
         return twin
 
     def __repr__(self) -> str:
-        return f"classes {self.first} to {self.first + self.own_count - 1} of {self.count}"
+        return f"{self.own_count} classes of {self.count}, from {self.first} on"
 
 
 class _Stream:
     """Random numbers that are alike wherever the seed is, and as many calls have been made.
 
     A call that activation checkpointing repeats gives what it gave at first. It is known by a
-    number of torch's default generator, whose state is then restored.
+    number of torch's default generator, whose state is then restored. Compiled code leaves a call
+    out of its graph, which would not notice that it is repeated.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
@@ -256,12 +267,12 @@ class _Stream:
         self.count = torch.zeros((), dtype=torch.int32, device=device)
         self.counts: dict[int, Tensor] = {}
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def keys(self, shape: tuple[int, ...]) -> Int[Tensor, "*batch 2"]:
-        if torch.compiler.is_compiling():  # whose own checkpointing repeats no call
-            return counted_keys(shape, self.seed, self._next())
         token = int(torch.randint(2**62, (), device="cpu"))
         if torch._C._current_graph_task_id() == -1:
-            self.counts[token] = self._next()
+            self.count.add_(1)
+            self.counts[token] = self.count.clone()
             if len(self.counts) > REMEMBERED:
                 del self.counts[next(iter(self.counts))]
         elif token not in self.counts:
@@ -271,15 +282,11 @@ class _Stream:
             _check.fail("the state of the random number generator", must, got, remedy)
         return counted_keys(shape, self.seed, self.counts[token])
 
-    def _next(self) -> Tensor:
-        self.count.add_(1)
-        return self.count.clone()
-
 
 def _common_seed(group: dist.ProcessGroup, device: torch.device) -> int:
-    """The seed of the group's first process, plus its rank among all."""
+    """What the group's first process draws from torch's default generator, plus its rank of all."""
     first = dist.get_global_rank(group, 0)
-    seed = (torch.initial_seed() + dist.get_rank()) % 2**62
+    seed = (int(torch.randint(2**62, (), device="cpu")) + dist.get_rank()) % 2**62
     found = torch.tensor(seed, dtype=torch.int64, device=device)
     dist.broadcast(found, first, group)
     return int(found)

@@ -207,10 +207,10 @@ def dropmax_objective(
         _check.class_tensors(logits, axis_of(target, axis), correction_logits=correction_logits)
     label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
     noise = options.noise_of(at_least_float32(logits), noise, generator, label.axis)
-    return learned_objective(logits, retain_logits, correction_logits, label, options, noise)
+    return corrected_objective(logits, retain_logits, correction_logits, label, options, noise)
 
 
-def learned_objective(
+def corrected_objective(
     logits: Float[Tensor, "*batch K"],
     retain_logits: Float[Tensor, "*batch K"],
     correction_logits: Float[Tensor, "*batch K"] | None,

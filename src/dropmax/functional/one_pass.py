@@ -16,7 +16,7 @@ from dropmax import _check
 from dropmax._check import at_least_float32
 from dropmax._noise import logistics
 from dropmax.axis import LOCAL, ClassAxis
-from dropmax.functional.dropmax import ObjectiveOptions, dropmax_objective, learned_objective
+from dropmax.functional.dropmax import ObjectiveOptions, corrected_objective, dropmax_objective
 from dropmax.functional.targets import Label, Objective
 
 LEAST_FLOOR = 1e-30
@@ -392,7 +392,7 @@ def _by_autograd(
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         logits, retain_logits, correction_logits = scores
-        raw = learned_objective(logits, retain_logits, correction_logits, label, options, noise)
+        raw = corrected_objective(logits, retain_logits, correction_logits, label, options, noise)
         pairs = zip(options.totaled(*raw[1:]), upstream, strict=True)
         read = [(term, x) for term, x in pairs if x is not None and term.requires_grad]
         if not read:

@@ -81,7 +81,7 @@ def analytic_posterior(
 
 
 def computed_posterior_objective(
-    posterior_logits: Callable[[Tensor, Tensor, Tensor], Tensor],
+    posterior_logits: Callable[..., Tensor],
     logits: Tensor,
     retain_logits: Tensor,
     label: Label,
@@ -90,8 +90,9 @@ def computed_posterior_objective(
 ) -> Objective:
     """The objective of each instance, its posterior computed by `posterior_logits`.
 
-    That function takes logits, retain_logits and class indices. Where the label is one class it is
-    called for this class, else for every class as the target once, which costs K times as much.
+    That function takes logits, retain_logits, class indices and the axis. Where the label is one
+    class it is called for this class, else for every class as the target once, which costs K times
+    as much.
 
     Args:
         posterior_logits: Logits of the masks `[*, K]`.
@@ -111,7 +112,8 @@ def computed_posterior_objective(
             samples = noise.shape[: options.num_samples > 1]
             noise = noise.unsqueeze(len(samples)).expand(*samples, *logits.shape)
     # NaN where the target is a class of logit -inf: it has no weight, or the nll is infinite
-    posterior = posterior_logits(logits, retain_logits, targets).nan_to_num(nan=0.0)
+    posterior = posterior_logits(logits, retain_logits, targets, axis=label.axis)
+    posterior = posterior.nan_to_num(nan=0.0)
     plain = Label(targets, axis=label.axis)
     found = given_objective(logits, retain_logits, posterior, plain, options, noise)
     if label.is_one_class:

@@ -1,7 +1,6 @@
 """The objective of a few instances and its gradient with respect to their scores."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,13 +15,13 @@ from dropmax.functional import (
     ObjectiveOptions,
     analytic_correction,
 )
-from dropmax.functional.dropmax import learned_objective
+from dropmax.functional.dropmax import corrected_objective
 from dropmax.functional.one_pass import Kind, Numbers, in_parts, is_in_one_pass, pulled, terms_of
 from dropmax.functional.posterior import analytic_posterior, computed_posterior_objective
 from dropmax.fused.compiled import Compiled
 
 
-def part_of(count: int, device: torch.device, axis: ClassAxis) -> int:
+def part_of(count: int, device: torch.device, *, exchanges: bool) -> int:
     """So many of the scores of a map are gone over at a time, about, with what lies in between.
 
     A CPU's caches hold them, unless processes wait for one another in each part. On a GPU what lies
@@ -30,7 +29,7 @@ def part_of(count: int, device: torch.device, axis: ClassAxis) -> int:
     """
     if device.type != "cpu":
         return max(2**22, count // 8)
-    return 2**18 if axis is LOCAL else 2**20
+    return 2**20 if exchanges else 2**18
 
 
 def _over_the_scores(
@@ -71,9 +70,9 @@ def _in_parts(*tensors: Tensor | None, axis: ClassAxis, **options: Any) -> list[
     """The same a few instances at a time, so that what lies in between is small."""
     (logits, *_) = tensors
     assert logits is not None
-    num_classes = axis.num_at_most(logits)
+    num_classes = axis.most_classes(logits.shape[-1])
     count = len(logits) * num_classes
-    size = max(1, part_of(count, logits.device, axis) // num_classes)
+    size = max(1, part_of(count, logits.device, exchanges=axis is not LOCAL) // num_classes)
     parts = in_parts(size, *tensors)
     found = [in_one_pass(*part, of=count, axis=axis, **options) for part in parts]
     return [torch.cat(term) for term in zip(*found, strict=True)]
@@ -173,7 +172,7 @@ def _by_autograd(
     with torch.set_grad_enabled(differentiates):
         if posterior == "analytic":
             raw = computed_posterior_objective(
-                partial(analytic_posterior, axis=axis),
+                analytic_posterior,
                 logits,
                 retain_logits,
                 label,
@@ -182,7 +181,9 @@ def _by_autograd(
             )
         else:
             correction_logits = correction[0] if correction else None
-            raw = learned_objective(logits, retain_logits, correction_logits, label, options, noise)
+            raw = corrected_objective(
+                logits, retain_logits, correction_logits, label, options, noise
+            )
         weighted = options.weighted(raw)
         total = weighted.total.masked_fill(chunk.factor == 0.0, 0.0)
     gradients = torch.autograd.grad(total, leaves, chunk.factor) if differentiates else ()

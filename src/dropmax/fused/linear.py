@@ -69,8 +69,9 @@ def linear_dropmax_objective(
         sample_weight: Weights of the instances `[*]`.
         noise: Uniforms in (0, 1) `[*, K]`, or `[S, *, K]` for S samples > 1. If None each is a
             hash of its class and of two random numbers, drawn for the instance.
-        generator: The source of these numbers; the default one if None.
-        axis: Where the classes live, of which the maps are those of this process.
+        generator: The source of these numbers; that of the axis if None.
+        axis: Where the classes live. The maps are those of this process's classes, and all else is
+            of all classes.
 
     Returns:
         `Objective` of weighted terms in nats, float32 at least. Only `total` carries a gradient.
@@ -100,9 +101,8 @@ def linear_dropmax_objective(
     )
     _check_parameters(features, parameters._asdict(), gate_weight, posterior, axis)
     shape = features.shape[:-1]
-    like = features.new_empty(1).expand(
-        *shape, len(linear_weight)
-    )  # of the scores' shape, no memory
+    own_classes = len(linear_weight)
+    like = features.new_empty(1).expand(*shape, own_classes)  # of the scores' shape, no memory
     _check.choice("reduction", reduction, REDUCTIONS)
     if posterior != "learned":
         where = f"where posterior is {posterior!r}"

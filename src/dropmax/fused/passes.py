@@ -236,7 +236,7 @@ def _passed(
     dtype = features.dtype
     if torch.is_autocast_enabled(device) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)
-    size = rows_at_once(settings.axis.num_at_most(weight.t()), features.device)
+    size = rows_at_once(settings.axis.most_classes(len(weight)), features.device)
     few = len(features) <= FEW_SUMS * size
     gradients = [
         make(tensor, dtype=_summed_in(tensor, few)) if needed and tensor is not None else None

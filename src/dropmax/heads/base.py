@@ -40,20 +40,23 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def reads_parameters(method: Method) -> Method:
-    """A method of a module that reads parameters as `forward` does: FSDP gathers them for it, too.
+    """A method of features that reads parameters as `forward` does: FSDP gathers them for it, too.
 
-    `register_fsdp_forward_method` is called where the method first is.
+    At the first call `register_fsdp_forward_method` is told so.
     """
-    name = method.__name__
 
     @wraps(method)
-    def called(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if not torch.compiler.is_compiling() and name not in vars(self):
-            fsdp: Any = sys.modules.get("torch.distributed.fsdp")  # there if a module is of it
-            if isinstance(self, getattr(fsdp, "FSDPModule", ())):
-                fsdp.register_fsdp_forward_method(self, name)
-                return getattr(self, name)(*args, **kwargs)
-        return method(self, *args, **kwargs)
+    def called(self: Any, features: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return method(self, features, *args, **kwargs)
+        fsdp: Any = sys.modules.get("torch.distributed.fsdp")  # imported where a module is FSDP's
+        if not isinstance(self, getattr(fsdp, "FSDPModule", ())):
+            return method(self, features, *args, **kwargs)
+        head = cast(Head, self)
+        if "_gathered" not in vars(head):
+            fsdp.register_fsdp_forward_method(head, "_gathered")
+        # FSDP would round all that it is passed to its precision, and not the features alone
+        return head._gathered(features, lambda given: method(head, given, *args, **kwargs))
 
     return cast(Method, called)
 
@@ -153,6 +156,10 @@ class Head(nn.Module, ABC):
         _check.features(features, required(weight))
         (features,) = self.axis.spread(features)
         return [Map(features, required(weight), bias)]
+
+    def _gathered(self, features: Tensor, call: Callable[[Tensor], Any]) -> Any:
+        """A call for which FSDP has gathered the parameters, as it has for `forward`."""
+        return call(features)
 
     def _local(self, *names: str) -> list[Tensor | None]:
         """What this process has of these parameters; None where there is none."""

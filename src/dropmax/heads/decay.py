@@ -9,7 +9,7 @@ from dropmax.heads.base import GatedHead
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two parameter groups for an optimizer: decayed, and spared.
+    """Parameter groups for an optimizer: decayed, and spared.
 
     Everything is decayed, biases included, but the retain and correction branches of the heads, as
     in the authors' code. Their decay, weight_decay times half the squared norm added to the loss,
@@ -20,7 +20,9 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         weight_decay: The factor, at least 0.
 
     Returns:
-        Two groups, the spared one last and perhaps empty.
+        Two groups, the spared one last and perhaps empty. Where a model has tensors that are spread
+        over processes, as by `ClassParallel`, and others, each of them is split: optimizers take
+        tensors of one kind at once.
 
     Raises:
         ValueError: If model is no module or weight_decay no number of at least 0.
@@ -44,7 +46,13 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     heads = [module for module in model.modules() if isinstance(module, GatedHead)]
     gates = {id(parameter) for head in heads for parameter in head.gate_parameters()}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in trained if id(p) not in gates], "weight_decay": weight_decay},
-        {"params": [p for p in trained if id(p) in gates], "weight_decay": 0.0},
-    ]
+    groups = []
+    for decay, spared in ((weight_decay, False), (0.0, True)):
+        of_mesh: dict[Any, list[nn.Parameter]] = {}
+        for parameter in trained:
+            if (id(parameter) in gates) is spared:
+                of_mesh.setdefault(getattr(parameter, "device_mesh", None), []).append(parameter)
+        groups += [
+            {"params": params, "weight_decay": decay} for params in of_mesh.values() or ([],)
+        ]
+    return groups

@@ -158,8 +158,9 @@ class DropMaxHead(GatedHead):
             generator: The source of the noise.
 
         Raises:
-            ValueError: If an argument does not fit, or the head's posterior needs more than one
-                pass over the classes; in the backward pass if a second derivative is asked for.
+            ValueError: If an argument does not fit, the head's posterior needs more than one pass
+                over the classes, or FSDP holds a shard of its parameters; in the backward pass if
+                a second derivative is asked for.
 
         Examples:
             >>> import torch
@@ -169,8 +170,7 @@ class DropMaxHead(GatedHead):
             >>> head.weight.grad.shape
             torch.Size([1000, 16])
         """
-        from dropmax.fused import linear_dropmax_objective  # late, too
-        from dropmax.fused.linear import POSTERIORS
+        from dropmax.fused.linear import POSTERIORS, linear_dropmax_objective  # late, too
 
         if not self.can_fuse:
             must = f"be {' or '.join(POSTERIORS)}"

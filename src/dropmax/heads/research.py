@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dropmax import _check, predictive
 from dropmax._check import at_least_float32
+from dropmax.axis import ClassAxis
 from dropmax.functional import Label, Objective
 from dropmax.functional.dropmax import prior_neg_entropy
 from dropmax.functional.posterior import analytic_posterior, computed_posterior_objective
@@ -143,14 +144,18 @@ class ComputedPosteriorHead(DropMaxHead):
     def posterior_logits(self, scores: Scores, target: Tensor) -> Tensor | None:
         self._check_scores(scores, self.branches)
         _check.class_target(target, scores.logits, self.axis.num_classes(scores.logits))
-        return self._posterior(scores.logits, required(scores.retain_logits), target)
+        return self._posterior(
+            scores.logits, required(scores.retain_logits), target, axis=self.axis
+        )
 
     @torch.no_grad()
-    def _posterior(self, logits: Tensor, retain_logits: Tensor, target: Tensor) -> Tensor:
+    def _posterior(
+        self, logits: Tensor, retain_logits: Tensor, target: Tensor, *, axis: ClassAxis
+    ) -> Tensor:
         """The logits of the masks, the class of each instance known."""
         if self.posterior == "analytic":
-            return analytic_posterior(logits, retain_logits, target, axis=self.axis)
-        options: dict[str, Any] = {"num_nodes": self.num_nodes, "axis": self.axis}
+            return analytic_posterior(logits, retain_logits, target, axis=axis)
+        options: dict[str, Any] = {"num_nodes": self.num_nodes, "axis": axis}
         return predictive.mask_posterior(logits, retain_logits, target, target_kept=True, **options)
 
     def options(self) -> dict[str, Any]:

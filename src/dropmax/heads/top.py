@@ -40,10 +40,18 @@ def classes_at_once(num_instances: int, k: int, device: torch.device) -> int:
     return max(k, scores // max(1, num_instances))
 
 
+def _present(values: Tensor, indices: Tensor, k: int) -> TopK:
+    """`merged` of those whose index is not -1, even where all the others are -inf."""
+    lowest = torch.finfo(values.dtype).min
+    ranks = values.clamp(min=lowest).masked_fill(indices < 0, -math.inf)
+    places = ranks.topk(k).indices
+    return merged(values.gather(-1, places), indices.gather(-1, places), k)
+
+
 def top_of(
     logits_of: Callable[[slice], Tensor],
     none: Float[Tensor, "*batch 0"],
-    num_classes: int,
+    own_count: int,
     k: int,
     axis: ClassAxis,
 ) -> TopK:
@@ -52,7 +60,7 @@ def top_of(
     Args:
         logits_of: The logits `[*, c]` of a slice of this process's classes, float32 at least.
         none: The scores of no class, in the dtype of the log-probabilities.
-        num_classes: The number of classes of this process.
+        own_count: The number of classes of this process.
         k: How many of all classes are sought.
         axis: Where the classes live, of which the k best of each process are compared.
     """
@@ -61,8 +69,8 @@ def top_of(
     largest = values.new_full((*none.shape[:-1], 1), lowest)
     total = torch.zeros_like(largest)  # of exp(logits - largest)
     size = classes_at_once(largest.numel(), k, none.device)
-    for start in range(0, num_classes, size):
-        classes = slice(start, min(start + size, num_classes))
+    for start in range(0, own_count, size):
+        classes = slice(start, min(start + size, own_count))
         logits = logits_of(classes)
         own = torch.arange(classes.start, classes.stop, device=none.device).expand_as(logits)
         found = merged(logits, own, k)
@@ -71,12 +79,10 @@ def top_of(
         highest = values[..., :1].clamp(min=lowest)
         total = total * (largest - highest).exp() + (logits - highest).exp().sum(-1, keepdim=True)
         largest = highest
-    values, indices = values.clamp(min=lowest), indices + axis.first
-    absent = k - values.shape[-1]  # where this process has fewer classes: below the lowest
-    values, indices = F.pad(values, (0, absent), value=-math.inf), F.pad(indices, (0, absent))
+    absent = (0, min(k, axis.most_classes(own_count)) - values.shape[-1])
+    values, indices = F.pad(values, absent), F.pad(indices + axis.first, absent, value=-1)
     values, indices, largest, total = axis.of_each(values, indices, largest, total)
-    values, indices = merged(values.flatten(-2), indices.flatten(-2), k)
-    values = values.masked_fill(values == lowest, -math.inf)
+    values, indices = _present(values.flatten(-2), indices.flatten(-2), k)
     highest = largest.amax(-2)
     total = (total * (largest - highest.unsqueeze(-2)).exp()).sum(-2)
     return TopK((values - highest - total.log()).to(none.dtype), indices)

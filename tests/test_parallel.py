@@ -35,7 +35,7 @@ def results(tmp_path_factory):
             subprocess.Popen([*command, str(r), str(world_size), str(folder)], env=environment)
             for r in range(world_size)
         ]
-        end = time.monotonic() + 180.0
+        end = time.monotonic() + 400.0
         while time.monotonic() < end and None in (codes := [w.poll() for w in workers]):
             time.sleep(0.1)
         for worker in workers:

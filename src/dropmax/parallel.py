@@ -82,10 +82,10 @@ class ClassParallel(ParallelStyle):
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
         if not isinstance(module, Head):
             remedy = 'name the head in the plan, {"head": dropmax.ClassParallel()} say'
-            _check.fail("module", "be a head", module, remedy, of=Head)
+            _check.fail("ClassParallel's module", "be a head", module, remedy, of=Head)
         if device_mesh.ndim != 1:
-            must = "have one dimension"
-            _check.fail("device_mesh", must, device_mesh, 'pass one of its dimensions, mesh["tp"]')
+            must, remedy = "have one dimension", 'pass one of its dimensions, mesh["tp"]'
+            _check.fail("ClassParallel's mesh", must, device_mesh, remedy)
         for name, parameter in list(module.named_parameters(recurse=False)):
             of_classes = name != "gate_weight" and len(parameter) == module.out_features
             placements: list[Placement] = [Shard(0) if of_classes else Replicate()]

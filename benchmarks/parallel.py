@@ -239,6 +239,8 @@ def main() -> None:
     parser.add_argument("--store", help=argparse.SUPPRESS)
     parser.add_argument("--memory", nargs=2, metavar=("HEAD", "WAY"), help="print a peak alone")
     options = parser.parse_args()
+    if options.memory and not (options.memory[0] in HEADS and options.memory[1] in WAYS):
+        parser.error(f"--memory takes a head of {HEADS} and a way of {WAYS}")
     if options.rank is not None:
         work(options)
         return

@@ -271,7 +271,9 @@ def after_twenty_steps(mesh, name):
 def drawn(mesh):
     """What is drawn: the masks of all classes, twice; the losses of a first and a second step."""
     torch.manual_seed(5)
-    model = spread(nn.Sequential(made("dropmax", 7)), mesh, head="0")
+    model = nn.Sequential(made("dropmax", 7))
+    model[0].scale = nn.Parameter(torch.ones(()))  # of a head of somebody's own
+    spread(model, mesh, head="0")
     head, twin = model[0], copy.deepcopy(model[0])
     features, target, _, _ = problem(head, 7, ())
     plain = [head.loss(head(features), target).total.item() for _ in range(2)]

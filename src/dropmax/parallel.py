@@ -87,7 +87,7 @@ class ClassParallel(ParallelStyle):
             must, remedy = "have one dimension", 'pass one of its dimensions, mesh["tp"]'
             _check.fail("ClassParallel's mesh", must, device_mesh, remedy)
         for name, parameter in list(module.named_parameters(recurse=False)):
-            of_classes = name != "gate_weight" and len(parameter) == module.out_features
+            of_classes = name != "gate_weight" and parameter.shape[:1] == (module.out_features,)
             placements: list[Placement] = [Shard(0) if of_classes else Replicate()]
             spread = distribute_tensor(
                 parameter.detach(), device_mesh, placements, src_data_rank=self.src_data_rank

@@ -3,6 +3,7 @@
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
@@ -188,7 +189,8 @@ def _line(
     threads: int,
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Train one run and return its line."""
+    """Train one run and return its line, with the CPU time of it, or of what was left of it."""
+    started = time.process_time()
     run = train(
         config,
         run_folder(out, config),
@@ -203,6 +205,7 @@ def _line(
         **({} if run.settled == config else {"settled": run.settled.to_dict()}),
         **run.metrics,
         "jobs": jobs,
+        "cpu_seconds": round(time.process_time() - started, 3),
         "gate": run.history[-1].get("gate"),
         "curve": {
             "epoch": [row["epoch"] for row in rows],

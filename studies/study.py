@@ -1,8 +1,8 @@
 """A study: the comparisons that answer one question, described by a YAML file."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,14 @@ from dropmax.compare.runs import complete, finished, restore
 from dropmax.data.corruption import CORRUPTIONS
 from dropmax.report.names import NAMES
 from dropmax.training import RunConfig, data_for
-from studies.calibrated import CALIBRATION, write_calibration
+from studies.calibrated import CALIBRATION, Judging, calibrated, write_calibration
 from studies.change import changed_folder, write_changed
 from studies.gates import BASELINE, GATES, write_gates
+
+USES = ("choice", "report")
+"""What runs are for: to choose settings by their validation rows, or to report on test rows."""
+CHOICE_SEEDS = 100
+"""The seeds of runs that choose begin here; those of runs that are reported are below."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class Part:
         minutes: How long a run takes, about, on one thread.
         gates: The head of which `write_gates` says what it retains; none if None.
         tested_on: Corruptions of the test images that the trained runs see, too.
-        calibrated: Whether `write_calibration` says what a temperature does to its runs.
+        judging: How `write_calibration` says what a temperature does to its runs; not at all if
+            None.
     """
 
     name: str
@@ -38,7 +44,7 @@ class Part:
     minutes: float
     gates: str | None = None
     tested_on: tuple[str, ...] = ()
-    calibrated: bool = False
+    judging: Judging | None = None
 
 
 @dataclass(frozen=True)
@@ -62,16 +68,18 @@ def load_study(file: str | Path) -> Study:
     """Read a study.
 
     The file holds `title` and `parts`: by name a mapping of `RunConfig`'s settings with `minutes`
-    and `runs`, a list of `heads` (names) and `seeds` (a list, or a number n for 0 to n - 1), and
-    perhaps `gates`, `tested_on` and `calibrated`. A long head has a short name in `names`, which
-    `heads` hold.
+    and its runs, and perhaps `gates`, `tested_on` and `calibrated`, which is true or the settings
+    of a `Judging`. Runs that choose between settings stand under `choice`, with seeds from 100 on
+    and validation rows, which decide. Those whose test rows are reported stand under `report`, with
+    seeds below 100. Both are lists of `heads` (names) and `seeds` (a list, or a number n for 0 to
+    n - 1). A long head has a short name in `names`, which `heads` hold.
 
     Args:
         file: The YAML file.
 
     Raises:
-        ValueError: If it cannot be read, something in it is missing or unknown, or a run stands
-            twice in a part.
+        ValueError: If it cannot be read, something in it is missing or unknown, a run stands twice
+            in a part, or chooses by what is reported.
 
     Examples:
         >>> import tempfile
@@ -84,7 +92,7 @@ def load_study(file: str | Path) -> Study:
         ...     data: digits
         ...     train_per_class: 5
         ...     minutes: 1
-        ...     runs: [{heads: [softmax, dropmax], seeds: 2}]
+        ...     report: [{heads: [softmax, dropmax], seeds: 2}]
         ... '''
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder, "digits.yaml")
@@ -114,16 +122,15 @@ def load_study(file: str | Path) -> Study:
 
 
 def _part(name: str, described: Any, named: Mapping[str, str]) -> Part:
-    minutes, groups = _fields(described, f"part {name}", "minutes", "runs", perhaps=None)
-    ours = ("minutes", "runs", "gates", "tested_on", "calibrated")
+    (minutes,) = _fields(described, f"part {name}", "minutes", perhaps=None)
+    ours = ("minutes", *USES, "gates", "tested_on", "calibrated")
     settings = {k: v for k, v in described.items() if k not in ours}
-    if not isinstance(groups, Sequence) or not groups:
-        _check.fail(f"runs of {name}", "be a list", groups, "list heads and seeds", of=Sequence)
     runs: list[tuple[int, str]] = []
-    for group in groups:
-        heads, seeds = _fields(group, f"runs of {name}", "heads", "seeds")
-        seeds = list(range(seeds)) if isinstance(seeds, int) else seeds
-        runs += [(seed, named.get(head, head)) for seed in seeds for head in heads]
+    for use in USES:
+        runs += _runs(f"{use} of {name}", use, described.get(use) or (), named)
+    if not runs:
+        must, remedy = f"have runs under {' or '.join(USES)}", "list heads and seeds"
+        _check.fail(f"part {name}", must, described, remedy)
     if len(set(runs)) < len(runs):
         twice = next(run for run in runs if runs.count(run) > 1)
         got = _check.Verbatim(f"{twice[1]!r} with seed {twice[0]} twice")
@@ -133,12 +140,42 @@ def _part(name: str, described: Any, named: Mapping[str, str]) -> Part:
         RunConfig.from_dict({**now, **settings, "head": head, "seed": seed})
         for seed, head in sorted(runs, key=lambda run: run[0])
     ]
+    for config in configs:
+        if config.seed >= CHOICE_SEEDS and not _validates(config):
+            got = _check.Verbatim("a choice without validation rows")
+            _check.fail(f"part {name}", "let validation rows decide", got, "hold some out")
     tested_on = tuple(described.get("tested_on", ()))
     for corruption in tested_on:
         _check.choice(f"tested_on of {name}", corruption, CORRUPTIONS)
     gates, calibrated = described.get("gates"), described.get("calibrated", False)
-    _check.boolean(f"calibrated of {name}", calibrated)
-    return Part(name, tuple(configs), float(minutes), gates, tested_on, calibrated)
+    judging = None
+    if isinstance(calibrated, Mapping):
+        for setting in calibrated:
+            _check.choice(f"calibrated of {name}", setting, [one.name for one in fields(Judging)])
+        judging = Judging(**calibrated)
+    else:
+        _check.boolean(f"calibrated of {name}", calibrated)
+        judging = Judging() if calibrated else None
+    return Part(name, tuple(configs), float(minutes), gates, tested_on, judging)
+
+
+def _runs(where: str, use: str, groups: Any, named: Mapping[str, str]) -> Iterator[tuple[int, str]]:
+    """The seeds and heads of the runs for one use."""
+    if not isinstance(groups, Sequence):
+        _check.fail(where, "be a list", groups, "list heads and seeds", of=Sequence)
+    for group in groups:
+        heads, seeds = _fields(group, where, "heads", "seeds")
+        for seed in range(seeds) if isinstance(seeds, int) else seeds:
+            if (seed >= CHOICE_SEEDS) != (use == "choice"):
+                must = f"be {'from' if use == 'choice' else 'below'} {CHOICE_SEEDS}"
+                _check.fail(f"seeds in {where}", must, seed, "the other use has them")
+            yield from ((seed, named.get(head, head)) for head in heads)
+
+
+def _validates(config: RunConfig) -> bool:
+    """Whether some rows validate, as far as the settings say."""
+    drawn = config.split == "fraction" and config.validation_fraction != 0.0
+    return bool(config.validation_per_class) or drawn
 
 
 def _fields(
@@ -239,9 +276,13 @@ def _look(
         seeds = [seed for seed, heads in by_seed.items() if heads == 2]
         again([config for config in pairs if config.seed in seeds])
         write_gates(folder, data(), part.gates, seeds=seeds)
-    if part.calibrated and not (folder / CALIBRATION).is_file():
-        again(part.configs)
-        write_calibration(folder, part.configs, data())
+    if part.judging is not None:
+        there = calibrated(part.configs, folder / CALIBRATION)
+        missing = [config for config in part.configs if config not in there]
+        again(missing)
+        at_once: Any = {"jobs": jobs, "threads": threads}
+        if missing:
+            write_calibration(folder, part.configs, data(), part.judging, **at_once)
     for corruption in part.tested_on:
         there = finished(part.configs, changed_folder(folder, corruption))
         missing = [config for config in part.configs if config not in there]

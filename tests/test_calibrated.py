@@ -11,11 +11,12 @@ from tolerances import assert_close
 
 from dropmax.compare import Comparison, compare, read_lines, run_folder
 from dropmax.data import load_data
+from dropmax.data.splits import folds
 from dropmax.metrics import CALIBRATION_BINS, evaluate
-from dropmax.training import RunConfig, load_run
+from dropmax.training import RunConfig, draw, load_run
 from dropmax.training.classifier import predict
 from studies import CALIBRATION, load_study, run_study, update_pages, write_calibration
-from studies.calibrated import calibration_figure
+from studies.calibrated import Judging, calibration_figure
 
 pytestmark = pytest.mark.xdist_group("calibrated")  # one test process trains the runs, once
 
@@ -31,6 +32,14 @@ BASE = RunConfig(
 )
 COMPARISON = Comparison(BASE, HEADS, seeds=(0, 1))
 COMMITTED = Path(__file__).parents[1] / "studies" / "results" / "animals" / "few"
+
+
+AVERAGED = {
+    "members": (Judging(members=3), BASE),
+    "passes": (Judging(passes=200), replace(BASE, dropout=0.5, epochs=200)),
+    "folds": (Judging(folds=4), replace(BASE, validation_per_class=0, validation_fraction=0.0)),
+}
+"""Other ways of judging, with settings of the run."""
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +62,18 @@ def test_a_line_a_run_says_before_what_the_result_line_says(ran):
 
 
 def check(lines, rows):
-    """What holds of every line: all test rows are in bins, and the temperature does no harm."""
+    """What holds of every line: all test rows are in bins, and the rows that fit gain."""
     for line in lines:
         before, after = line["before"], line["after"]
         for one in (before, after):
             assert sum(one["reliability"]["instances"]) == rows
         assert after["validation"]["nll"] <= before["validation"]["nll"]
         assert after["test"]["error"] == before["test"]["error"]
-        assert (line["scale"] == 1.0) == (not line["kept"])
 
 
 def test_bins_hold_all_test_rows_and_a_temperature_never_harms_the_rows_it_is_fitted_on(ran):
     check(ran[2], rows=len(load_data("digits").test))
-    assert any(line["kept"] for line in ran[2])
+    assert any(line["scale"] != 1.0 for line in ran[2])
 
 
 def test_the_committed_lines_are_of_all_runs_and_rows():
@@ -104,6 +112,113 @@ def test_test_rows_decide_nothing(ran, tmp_path):
     assert [line["before"]["test"] for line in again] != [line["before"]["test"] for line in lines]
 
 
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory):
+    """By way of judging the folder of a run of softmax, its settings and its line."""
+    torch.set_num_threads(1)
+    found = {}
+    for name, (judging, config) in AVERAGED.items():
+        folder = tmp_path_factory.mktemp(name)
+        compare(Comparison(config, ("softmax",), seeds=(0,)), folder, progress=False, threads=1)
+        (line,) = write_calibration(folder, [config], load_data("digits"), judging, threads=1)
+        found[name] = folder, config, line
+    return found
+
+
+def log_probs_of(path, split):
+    return predict(load_run(path).classifier(), split.inputs).log_probs.double()
+
+
+def test_an_ensemble_is_the_mean_of_networks_trained_on_the_same_rows(averaged):
+    folder, config, line = averaged["members"]
+    digits = load_data("digits")
+    path = run_folder(folder, config)
+    paths = [path, path / "members" / "1", path / "members" / "2"]
+    each = [log_probs_of(one, digits.test) for one in paths]
+    assert not torch.equal(each[0], each[1])
+    expected = evaluate((sum(one.exp() for one in each) / 3.0).log(), digits.test.target)
+    assert line["before"]["test"]["nll"] == pytest.approx(expected.nll)
+    assert line["members"] == 3
+    alone = evaluate(each[0], digits.test.target)
+    assert line["before"]["test"]["nll"] < alone.nll
+    trained = [load_run(one).classifier().get_submodule("pixels").mean for one in paths]
+    splits = draw(config, digits)
+    for one in paths[1:]:
+        run = load_run(one)
+        assert run.metrics["train"] == pytest.approx(
+            evaluate(log_probs_of(one, splits.train), splits.train.target)._asdict()
+        )
+    assert torch.equal(trained[0], trained[1])
+
+
+def test_passes_are_the_mean_over_dropout_before_the_head(averaged):
+    folder, config, line = averaged["passes"]
+    digits = load_data("digits")
+    classifier = load_run(run_folder(folder, config)).classifier()
+    with torch.no_grad():
+        features = classifier[:-1](digits.test.inputs).double()
+        torch.manual_seed(1)
+        head = classifier[-1].double()
+        probs = sum(
+            head(torch.nn.functional.dropout(features, 0.5)).logits.softmax(-1) for _ in range(400)
+        )
+    expected = evaluate((probs / 400).log(), digits.test.target)
+    assert line["before"]["test"]["nll"] == pytest.approx(expected.nll, rel=0.03)
+    plain = evaluate(log_probs_of(run_folder(folder, config), digits.test), digits.test.target)
+    assert line["before"]["test"]["nll"] != pytest.approx(plain.nll, rel=0.03)
+
+
+def test_folds_fit_the_temperature_on_what_each_network_did_not_see(averaged):
+    folder, config, line = averaged["folds"]
+    digits = load_data("digits")
+    path = run_folder(folder, config)
+    train = draw(config, digits).train
+    assert line["rows"] == len(train) == 100
+    parted = folds(train, 10, 4, config.seed)
+    assert sorted(n for fold in parted for n in fold) == list(range(100))
+    nll = 0.0
+    for number, fold in enumerate(parted):
+        held = train.rows(fold)
+        log_probs = log_probs_of(path / "folds" / f"{number}-of-4", held)
+        nll -= log_probs[torch.arange(len(held)), held.target].sum().item() / 100
+        known = json.loads((path / "folds" / f"{number}-of-4" / "metrics.json").read_text())
+        assert known["test"]["nll"] == pytest.approx(evaluate(log_probs, held.target).nll)
+    assert line["before"]["validation"]["nll"] == pytest.approx(nll)
+    assert line["before"]["test"] == pytest.approx(
+        evaluate(log_probs_of(path, digits.test), digits.test.target)._asdict()
+    )
+
+
+def test_a_heads_own_scales_are_in_a_column_of_their_own(ran):
+    folder, _, lines = ran
+    digits = load_data("digits")
+    for line in lines:
+        config = RunConfig.from_dict(line["config"])
+        if not config.head.startswith("dropmax"):
+            assert line["own"] is None
+            continue
+        classifier = load_run(run_folder(folder, config)).classifier()
+        scores = predict(classifier, digits.test.inputs).scores
+        b, c = line["own"]["scales"]
+        log_rho = torch.nn.functional.logsigmoid(scores.retain_logits.double())
+        scaled = (b * scores.logits.double() + c * log_rho).log_softmax(-1)
+        expected = evaluate(scaled, digits.test.target)
+        assert line["own"]["test"]["nll"] == pytest.approx(expected.nll)
+
+
+def test_lines_that_are_there_stay_and_what_is_missing_is_made_by_two_processes(ran, tmp_path):
+    folder, _, lines = ran
+    (tmp_path / "runs").symlink_to(folder / "runs")
+    kept = (folder / CALIBRATION).read_bytes().splitlines(keepends=True)[:2]
+    (tmp_path / CALIBRATION).write_bytes(b"".join(kept))
+    again = write_calibration(
+        tmp_path, COMPARISON.configs(), load_data("digits"), jobs=2, threads=1
+    )
+    assert (tmp_path / CALIBRATION).read_bytes().splitlines(keepends=True)[:2] == kept
+    for one, other in zip(again, lines, strict=True):
+        assert json.dumps({**one, "cpu_seconds": 0}) == json.dumps({**other, "cpu_seconds": 0})
+
+
 def test_the_figure_has_a_panel_a_head_with_the_bins_of_all_seeds(ran):
     lines = ran[2]
     panels = calibration_figure(lines).axes
@@ -132,7 +247,7 @@ def test_a_study_writes_the_lines_and_a_page_shows_the_figure(tmp_path):
     (studies / "digits.yaml").write_text(
         "title: Is it calibrated?\n"
         "parts: {few: {data: digits, train_per_class: 5, validation_per_class: 5, epochs: 1,"
-        " minutes: 0.1, calibrated: true, runs: [{heads: [softmax, sparsemax], seeds: 1}]}}\n"
+        " minutes: 0.1, calibrated: true, report: [{heads: [softmax, sparsemax], seeds: 1}]}}\n"
     )
     study = load_study(studies / "digits.yaml")
     run_study(study, studies / "results", threads=1, progress=False)
@@ -143,7 +258,7 @@ def test_a_study_writes_the_lines_and_a_page_shows_the_figure(tmp_path):
 
 
 def test_runs_without_validation_rows_are_refused_and_nothing_is_written(tmp_path):
-    config = replace(BASE, validation_per_class=0)
+    config = replace(BASE, validation_per_class=0, validation_fraction=0.0)
     with raises(ValueError, "write_calibration: validation_per_class"):
         write_calibration(tmp_path, [config], load_data("digits"))
     assert not list(tmp_path.iterdir())

@@ -3,15 +3,19 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 from raised import raises
 
 from dropmax._files import make_folder
 from dropmax.compare import append_line, read_lines
+from dropmax.data import load_data
 from studies import load_study, progress_of, run_study, update_pages, with_blocks
 from studies.__main__ import main
 
+COMMITTED = sorted(Path(__file__).parents[1].glob("studies/*.yaml"))
 TEXT = """
 title: Which head is best on digits?
 names:
@@ -24,7 +28,7 @@ parts:
     minutes: 0.5
     gates: dropmax:preset=paper
     tested_on: [background]
-    runs:
+    report:
       - {heads: [softmax, dropmax:preset=paper], seeds: 2}
       - {heads: [zeros], seeds: [3]}
   classes:
@@ -33,7 +37,7 @@ parts:
     tested_on: []
     num_classes: 4
     dropout: 0.5
-    runs: [{heads: [softmax], seeds: 1}]
+    report: [{heads: [softmax], seeds: 1}]
 """
 
 
@@ -133,6 +137,7 @@ def test_no_run_is_made_twice(ran, tmp_path, capsys):
     capsys.readouterr()
 
 
+CHOICE = "choice: [{heads: [softmax], seeds: [100]}]\n    report:\n"
 WRONG = {
     "no yaml": ("title: [", ValueError, "load_study: file"),
     "no parts": ("title: x", ValueError, "load_study: digits.yaml"),
@@ -146,7 +151,27 @@ WRONG = {
         TypeError,
         "load_study: names",
     ),
-    "no runs": ("title: x\nparts: {a: {minutes: 1}}", ValueError, "load_study: part a"),
+    "no minutes": ("title: x\nparts: {a: {data: digits}}", ValueError, "load_study: part a"),
+    "no runs": (
+        "title: x\nparts: {a: {data: digits, minutes: 1}}",
+        ValueError,
+        "load_study: part a",
+    ),
+    "a report of seeds for a choice": (
+        TEXT.replace("seeds: [3]", "seeds: [100]"),
+        ValueError,
+        "load_study: seeds in report of few",
+    ),
+    "a choice by seeds of the report": (
+        TEXT.replace("report: [{heads: [softmax]", "choice: [{heads: [softmax]"),
+        ValueError,
+        "load_study: seeds in choice of classes",
+    ),
+    "a choice that nothing decides": (
+        TEXT.replace("report: [{heads: [softmax], seeds: 1}]", CHOICE + "    split: half\n"),
+        ValueError,
+        "load_study: part classes",
+    ),
     "a setting": (
         TEXT.replace("epochs: 1", "epoch: 1"),
         ValueError,
@@ -162,7 +187,43 @@ WRONG = {
         ValueError,
         "load_study: runs of few",
     ),
+    "a way of judging": (
+        TEXT.replace("minutes: 0.5", "calibrated: {passess: 3}\n    minutes: 0.5"),
+        ValueError,
+        "load_study: calibrated of few",
+    ),
+    "folds of an ensemble": (
+        TEXT.replace("minutes: 0.5", "calibrated: {folds: 3, members: 2}\n    minutes: 0.5"),
+        ValueError,
+        "load_study: folds",
+    ),
 }
+
+
+def test_what_chooses_and_what_is_reported_have_seeds_of_their_own(tmp_path):
+    text = TEXT.replace("report: [{heads: [softmax], seeds: 1}]", CHOICE + "    split: fraction\n")
+    few, classes = load_study(write(tmp_path, text)).parts
+    assert [config.seed for config in classes.configs] == [100]
+    assert classes.configs[0].validation_fraction_of(load_data("digits")) > 0.0
+    assert max(config.seed for config in few.configs) < 100
+
+
+@pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.stem)
+def test_committed_lines_are_of_runs_that_their_study_names_for_one_use(file):
+    """Read by its own words, not by the loader: no seed of a choice is reported."""
+    described = yaml.safe_load(file.read_text())
+    for name, part in described["parts"].items():
+        named = {"choice": set(), "report": set()}
+        for use, seeds in named.items():
+            for group in part.get(use) or ():
+                given = group["seeds"]
+                seeds.update(range(given) if isinstance(given, int) else given)
+        assert all(seed >= 100 for seed in named["choice"])
+        assert all(seed < 100 for seed in named["report"])
+        lines = read_lines(file.parent / "results" / file.stem / name / "results.jsonl")
+        for line in lines:
+            assert line["config"]["seed"] in named["choice"] | named["report"]
+            assert line["config"]["seed"] < 100 or "validation" in line
 
 
 @pytest.mark.parametrize("name", WRONG)

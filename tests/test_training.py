@@ -28,6 +28,7 @@ from dropmax.training.classifier import (
 )
 
 DIGITS = load_data("digits")
+UNSPENT = {"seconds": 0, "cpu_seconds": 0}
 SMALL = {"train_per_class": 10, "epochs": 6, "batch_size": 30}
 
 
@@ -44,7 +45,11 @@ def contents(path):
     """Everything a run leaves but what is timed."""
     history = (Path(path) / "epochs.jsonl").read_text()
     metrics = json.loads((Path(path) / "metrics.json").read_text())
-    return history, metrics | {"seconds": None}, load_file(Path(path) / "model.safetensors")
+    return (
+        history,
+        metrics | UNSPENT,
+        load_file(Path(path) / "model.safetensors"),
+    )
 
 
 def assert_same_run(one, other):

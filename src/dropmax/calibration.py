@@ -31,9 +31,11 @@ class TemperatureScaling(NamedTuple):
     Attributes:
         scale: b, of the class scores or of the log-probabilities; 1 / b is a temperature.
         gate_scale: c, of log rho; None where there is no gate.
-        nll_before: Mean NLL without scales, on the instances that decide, in nats.
+        nll_before: Mean NLL without scales, on the instances that decide (those that fit where none
+            decides), in nats.
         nll_after: The same with the scales that were fitted.
-        kept: Whether the scales helped there. If not, both are 1, which changes nothing.
+        kept: Whether the scales helped there, or were to be kept. If not, both are 1, which changes
+            nothing.
     """
 
     scale: float
@@ -63,6 +65,7 @@ def fit_temperature(
     scores_or_log_probs: Scores | Float[Tensor, "N K"],
     target: Int[Tensor, " N"],
     *,
+    if_helps: bool = True,
     generator: torch.Generator | None = None,
 ) -> TemperatureScaling:
     """Fit temperatures of a trained classifier on held-out data, and keep them if they help.
@@ -74,13 +77,16 @@ def fit_temperature(
 
     plus ((b - 1)^2 + (c - 1)^2) / 2N. That is convex, and solved by Newton's method in float64. The
     other half decides: the scales are kept if its NLL falls by more than the standard error of that
-    fall. Otherwise both are 1.
+    fall. Otherwise both are 1. With few instances it pays to fit on all of them, and to keep what
+    comes: pass `if_helps=False`.
 
     Args:
         scores_or_log_probs: `Scores` `[N, K]` of a head that predicts by a softmax, with a gate or
             without (not of sparsemax). Or log-probabilities `[N, K]` of any classifier and method,
             which have one scale, b.
         target: Class indices `[N]`.
+        if_helps: Whether a half of the instances decides. If False all of them fit the scales,
+            which are kept whatever they do.
         generator: Divides the instances; the default one if None.
 
     Returns:
@@ -90,7 +96,8 @@ def fit_temperature(
         ValueError: If a shape, dtype or value does not fit, or there are fewer than two instances.
 
     Source:
-        Guo et al. 2017, "On Calibration of Modern Neural Networks", for one scale; ours for two.
+        Guo et al. 2017, "On Calibration of Modern Neural Networks", for one scale and all
+        instances; ours for two, and for what decides.
 
     Examples:
         >>> import torch
@@ -111,13 +118,16 @@ def fit_temperature(
     count = len(target)
     if count < 2:
         _check.fail("target", "hold two instances or more", target, "hold out more")
-    device = parts.device if generator is None else generator.device
-    order = torch.randperm(count, generator=generator, device=device).to(parts.device)
-    fits, decides = order[: count // 2], order[count // 2 :]
+    _check.boolean("if_helps", if_helps)
+    fits = decides = torch.arange(count, device=parts.device)
+    if if_helps:
+        device = parts.device if generator is None else generator.device
+        order = torch.randperm(count, generator=generator, device=device).to(parts.device)
+        fits, decides = order[: count // 2], order[count // 2 :]
     scales = _fitted(parts[fits], target[fits])
     ones = torch.ones_like(scales)
     before, after = (_nll(parts[decides], target[decides], both) for both in (ones, scales))
-    kept = _falls(before, after)
+    kept = not if_helps or _falls(before, after)
     final = (scales if kept else ones).tolist()
     return TemperatureScaling(
         final[0],

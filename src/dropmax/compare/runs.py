@@ -3,14 +3,14 @@
 import os
 import re
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from dropmax import _check
 from dropmax._files import holds_something, make_folder
@@ -24,6 +24,7 @@ from dropmax.training.rows import check_digest, check_settings, of_classes
 from dropmax.training.run import METRICS
 
 RUNS = "runs"
+Found = TypeVar("Found")
 
 
 def complete(
@@ -58,7 +59,7 @@ def complete(
         TrainingError: If a run breaks down.
     """
     _check.integer("jobs", jobs, low=1)
-    threads = _threads(threads, jobs)
+    threads = threads_of(threads, jobs)
     _check.integer("threads", threads, low=1)
     folder = Path(out)
     done = finished(configs, folder)
@@ -132,11 +133,11 @@ def restore(
     folder = Path(out)
     gone = [config for config in configs if not (run_folder(folder, config) / METRICS).is_file()]
     if gone:
-        for _ in _lines(gone, folder / RUNS, data(), jobs, _threads(threads, jobs)):
+        for _ in _lines(gone, folder / RUNS, data(), jobs, threads_of(threads, jobs)):
             pass
 
 
-def _threads(threads: int | None, jobs: int) -> int:
+def threads_of(threads: int | None, jobs: int) -> int:
     """The threads of each run."""
     return threads or max((os.cpu_count() or 1) // jobs, 1)
 
@@ -162,17 +163,28 @@ def _lines(
 ) -> Iterator[dict[str, Any]]:
     """The result lines of runs, as they end."""
     make_folder(folder)
+    line = partial(_line, out=folder.parent, jobs=jobs, threads=threads, options={**options})
+    yield from of_each(line, configs, data, jobs)
+
+
+def of_each(
+    work: Callable[[RunConfig, DataSet], Found],
+    configs: Sequence[RunConfig],
+    data: DataSet,
+    jobs: int,
+) -> Iterator[Found]:
+    """What comes of the settings of each run and the data, several at once, as they end.
+
+    Other processes have the data once, know the heads of this one, and end with it.
+    """
     if jobs == 1:
-        for config in configs:
-            yield _line(config, folder.parent, data, jobs, threads, options)
+        yield from (work(config, data) for config in configs)
         return
     known = data, own_heads(config.head for config in configs)
     with ProcessPoolExecutor(
         jobs, get_context("spawn"), initializer=_begin_worker, initargs=known
     ) as pool:
-        running = [
-            pool.submit(_line, c, folder.parent, None, jobs, threads, {**options}) for c in configs
-        ]
+        running = [pool.submit(_work, work, config) for config in configs]
         try:
             for finished in as_completed(running):
                 yield finished.result()
@@ -183,18 +195,18 @@ def _lines(
 
 def _line(
     config: RunConfig,
+    data: DataSet,
+    *,
     out: Path,
-    data: DataSet | None,
     jobs: int,
     threads: int,
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Train one run and return its line, with the CPU time of it, or of what was left of it."""
-    started = time.process_time()
+    """Train one run and return its line."""
     run = train(
         config,
         run_folder(out, config),
-        data=data or _worker_data[0],
+        data=data,
         progress=False,
         threads=threads,
         **options,
@@ -205,7 +217,6 @@ def _line(
         **({} if run.settled == config else {"settled": run.settled.to_dict()}),
         **run.metrics,
         "jobs": jobs,
-        "cpu_seconds": round(time.process_time() - started, 3),
         "gate": run.history[-1].get("gate"),
         "curve": {
             "epoch": [row["epoch"] for row in rows],
@@ -217,6 +228,11 @@ def _line(
 
 _worker_data: list[DataSet] = []
 """The data set of a worker process, sent to it once."""
+
+
+def _work(work: Callable[[RunConfig, DataSet], Found], config: RunConfig) -> Found:
+    """What comes of settings in a worker process, which has the data."""
+    return work(config, _worker_data[0])
 
 
 def _begin_worker(data: DataSet, heads: dict[str, Any]) -> None:

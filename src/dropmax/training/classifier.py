@@ -144,6 +144,23 @@ def predict(
     return Prediction(scores, log_probs if scaling is None else scaling.log_probs(log_probs))
 
 
+def mixed(
+    inputs: Tensor, target: Tensor, num_classes: int, *, alpha: float
+) -> tuple[Tensor, Tensor]:
+    """Inputs each mixed with another one, and the probabilities of their classes `[N, K]`.
+
+    The share is one for all, drawn from Beta(alpha, alpha), and so is the order of the others.
+
+    Source:
+        Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization".
+    """
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    others = torch.randperm(len(inputs), device=inputs.device)
+    inputs = inputs if inputs.is_floating_point() else inputs.float()
+    labels = F.one_hot(target, num_classes).to(inputs.dtype)
+    return torch.lerp(inputs[others], inputs, share), torch.lerp(labels[others], labels, share)
+
+
 def flipped_and_cropped(images: Tensor, padding: int = 4) -> Tensor:
     """Each image mirrored by chance, and shifted by up to `padding` pixels over a black border."""
     count, _, height, width = images.shape

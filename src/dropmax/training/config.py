@@ -68,6 +68,7 @@ LATER = (
     "corruption",
     "augment",
     "dropout",
+    "mixup",
     "decay_gates",
     "encoder",
     "text_column",
@@ -120,6 +121,9 @@ class RunConfig:
         corruption: One of `dropmax.data.CORRUPTIONS`, applied to all images; none if None.
         augment: Whether colored images are flipped and cropped; the protocol's if None.
         dropout: The share of the features that the head does not see in training, in [0, 1).
+        mixup: The alpha of mixup: each training input is mixed with another of its batch, and its
+            label with that one's, by a share drawn for the batch from Beta(alpha, alpha). 0 is
+            none. A network that reads texts takes none.
         decay_gates: Whether weight decay covers the gate's parameters, too.
         encoder: For texts, as `dropmax.data.load_data` takes it; None for images and numbers.
         text_column: The column of texts; found by its type if None.
@@ -181,6 +185,7 @@ class RunConfig:
     corruption: str | None = None
     augment: bool | None = None
     dropout: float = 0.0
+    mixup: float = 0.0
     decay_gates: bool = False
     encoder: str | None = None
     text_column: str | None = None
@@ -248,6 +253,7 @@ class RunConfig:
         _check.integer("seed", self.seed, low=0)
         _check.integer("validation_per_class", self.validation_per_class, low=0)
         _check.number("dropout", self.dropout, low=0.0, high=1.0, open_high=True)
+        _check.number("mixup", self.mixup, low=0.0)
         _check.boolean("decay_gates", self.decay_gates)
         if self.augment is not None:
             _check.boolean("augment", self.augment)

@@ -140,7 +140,7 @@ def train(
         "strategy": strategy,
         "precision": precision,
     }
-    with _with_threads(threads), _without_noise():
+    with with_threads(threads), _without_noise():
         from dropmax.training.module import RunModule
 
         trainer = _trainer(folder, config, machine, progress=progress)
@@ -217,7 +217,7 @@ def _length(steps: int, longest: int) -> tuple[int, int]:
 
 
 @contextmanager
-def _with_threads(threads: int | None) -> Iterator[None]:
+def with_threads(threads: int | None) -> Iterator[None]:
     """Within, torch works with so many threads on the CPU."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
@@ -374,6 +374,7 @@ def _finish(
     if len(test):
         found = predict(module.classifier, test.inputs, method=method, scaling=scaling)
         judged = {"reliability": reliability(found.log_probs, test.target)._asdict()}
+    spent = {} if chosen is None else chosen.metrics
     as_trained = scaling is None and not best.is_file()
     metrics = {
         **({} if chosen is None else {"validation": chosen.metrics["validation"]}),
@@ -382,9 +383,10 @@ def _finish(
         "options": find_head(module.classifier).options(),
         "epochs": epochs,
         "steps": steps,
-        "seconds": round(
-            module.seconds + (0.0 if chosen is None else chosen.metrics["seconds"]), 3
-        ),
+        **{
+            name: round(getattr(module, name) + spent.get(name, 0.0), 3)
+            for name in ("seconds", "cpu_seconds")
+        },
         "threads": torch.get_num_threads(),
         "digest": data.digest,
         "versions": versions(),

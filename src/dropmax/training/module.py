@@ -17,7 +17,7 @@ from dropmax.functional import Objective
 from dropmax.fused.compiled import ENOUGH
 from dropmax.heads import DropMaxHead, Scores
 from dropmax.metrics import evaluate, gate_health
-from dropmax.training.classifier import flipped_and_cropped, method_of, predict
+from dropmax.training.classifier import flipped_and_cropped, method_of, mixed, predict
 from dropmax.training.config import RunConfig, epoch_seed
 from dropmax.training.optimization import make_optimizer, make_schedule
 from dropmax.wrap import find_head
@@ -57,6 +57,7 @@ class RunModule(LightningModule):
         self.splits = splits
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
+        self._cpu_before, self._cpu_started = 0.0, time.process_time()
         shape = splits.train.inputs.shape[1:]
         self._crops = config.resolved.augment and len(shape) == 3 and shape[0] == 3
         self._started = 0.0
@@ -107,22 +108,25 @@ class RunModule(LightningModule):
         self._steps = 0
 
     def training_step(self, batch: list[Tensor]) -> Tensor:
-        images, target = batch
+        images, classes = batch
+        target = classes
         if self._crops:
             images = flipped_and_cropped(images)
         head = find_head(self.classifier)
+        if self.config.mixup:
+            images, target = mixed(images, target, head.out_features, alpha=self.config.mixup)
         if self.fuses:
             assert isinstance(head, DropMaxHead)
             features = self.classifier[:-1](images)
             weighted = head.fused_loss(features, target, weight=self.weight)
             few = max(1, ENOUGH // head.out_features)  # or their scores would need the memory
-            self._last = features[:few].detach(), target[:few]
+            self._last = features[:few].detach(), classes[:few]
         else:
             scores: Scores = self.classifier(images)
             raw = head.raw_loss(scores, target, weight=self.weight)
             weighted = head.weighted(raw)
             self._raw += _stacked(raw)
-            self._last = scores, target
+            self._last = scores, classes
         self._record(weighted)
         return weighted.total
 
@@ -192,12 +196,22 @@ class RunModule(LightningModule):
                 found[name] = evaluate(log_probs, split.target)._asdict()
         return found
 
+    @property
+    def cpu_seconds(self) -> float:
+        """The time that CPUs have worked on this run, in this process and in those it goes on from.
+
+        Training and evaluation together; what else the machine does is not in it.
+        """
+        return self._cpu_before + time.process_time() - self._cpu_started
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["dropmax"] = {"history": self.history, "seconds": self.seconds}
+        spent = {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
+        checkpoint["dropmax"] = {"history": self.history, **spent}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = checkpoint["dropmax"]["history"]
         self.seconds = checkpoint["dropmax"]["seconds"]
+        self._cpu_before = checkpoint["dropmax"].get("cpu_seconds", 0.0)  # older runs have none
 
 
 def _stacked(objective: Objective) -> Tensor:

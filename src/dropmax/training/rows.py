@@ -194,12 +194,15 @@ def splits_and_classifier(
 
 
 def check_settings(config: RunConfig, data: DataSet, splits: Splits) -> None:
-    """What a run says of classes and of choosing an epoch fits its rows.
+    """What a run says of classes, of mixup and of choosing an epoch fits its rows.
 
     Raises:
-        ValueError: If a class has no such name, or no row validates.
+        ValueError: If a class has no such name, texts are to be mixed, or no row validates.
     """
     class_weights(config, data.class_names, splits.train.target)
+    if config.mixup and config.is_tuned and len(data.shape) == 1:
+        must, remedy = "be 0 where a network reads texts", "leave it out"
+        _check.fail("mixup", must, config.mixup, remedy)
     for argument in ("patience", "refit"):
         given = getattr(config, argument)
         if given and not len(splits.validation):

@@ -69,7 +69,7 @@ class Run:
         digest: Of the data set; None for a run that was written without one.
         metrics: By split ("train", "validation", "test"), if it is not empty, the fields of
             `dropmax.metrics.Metrics`. Beside them stand "reliability" (of the test split),
-            "seconds", "threads", "digest" and "versions".
+            "seconds" (of training), "cpu_seconds" (of all), "threads", "digest" and "versions".
         history: A mapping for each epoch: raw and weighted terms, gate, learning curve.
         record: What was fitted to the columns of a table; None for images and texts.
         scaling: The temperature that its predictions have, on top of their method; None where it

@@ -77,9 +77,9 @@ def fit_temperature(
     fall. Otherwise both are 1.
 
     Args:
-        scores_or_log_probs: `Scores` `[N, K]` of a head that predicts by a softmax, with a gate or
-            without (not of sparsemax). Or log-probabilities `[N, K]` of any classifier and method,
-            which have one scale, b.
+        scores_or_log_probs: `Scores` `[N, K]` of a head that predicts by a softmax of them, with a
+            gate or without (not of sparsemax, sigsoftmax or one_vs_rest). Or log-probabilities
+            `[N, K]` of any classifier and method, which have one scale, b.
         target: Class indices `[N]`.
         generator: Divides the instances; the default one if None.
 

@@ -226,6 +226,22 @@ FAULTS = {
         lambda right, *given: right(*given).detach(),
         "test_functional_baselines.py::test_gradient_of_the_sparsemax_loss_is_the_residual",
     ),
+    "sigsoftmax without its sigmoid in prediction": (
+        "dropmax.heads.SigSoftmaxHead._plugin_logits",
+        lambda _right, _head, scores: scores.logits,
+        "test_functional_baselines.py::test_what_heads_with_a_sigmoid_predict[sigsoftmax]",
+    ),
+    "as_softmax over the less probable classes": (
+        "dropmax.functional.baselines._log_sum_above",
+        lambda right, least, probs, *given: right(-least, -probs, *given),
+        "test_functional_baselines.py"
+        "::test_losses_of_the_logits_alone[as_softmax-7-probabilities-False-False]",
+    ),
+    "one_vs_rest that predicts by softmax": (
+        "dropmax.heads.OneVsRestHead._plugin_logits",
+        lambda _right, _head, scores: scores.logits,
+        "test_functional_baselines.py::test_what_heads_with_a_sigmoid_predict[one_vs_rest]",
+    ),
     "ignored instances in the mean": (
         "dropmax.functional.targets.Instances.reduced_terms",
         lambda right, instances, term, reduction: right(

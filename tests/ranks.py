@@ -26,6 +26,8 @@ OPTIONS = (
 )
 UNFIT = ({"sum", "none"}, {"monte_carlo", "exact"}, {"probabilities", "ignored"})
 MAIN = ["softmax", "attention", "dropmax", "dropmax_prior", "dropmax:gate_rank=2"]
+EACH_CLASS = ("as_softmax", "one_vs_rest")
+"""Heads of the logits alone whose loss has a second form, for labels that are not one class."""
 TWENTY_STEPS = ("softmax", "dropmax", "dropmax:gate_rank=2")
 FUSED = ("dropmax", "dropmax:gate_rank=2")
 SHAPES = ((), (0,), (2, 3))
@@ -45,6 +47,7 @@ def cases():
     """The heads at each number of classes, each option alone, and forty pairs of options."""
     plain = [(name, count, ()) for name in VARIANTS for count in CLASSES]
     alone = [(name, 7, (o,)) for name in MAIN for o in OPTIONS if takes(name, o)]
+    soft = itertools.product(EACH_CLASS, CLASSES, (("probabilities",), ("smoothing",)))
     pairs = [
         (name, count, pair)
         for name in VARIANTS
@@ -52,7 +55,7 @@ def cases():
         for pair in itertools.combinations(OPTIONS, 2)
         if all(takes(name, o) for o in pair) and set(pair) not in UNFIT
     ]
-    return plain + alone + random.Random(0).sample(pairs, 40)
+    return [*plain, *alone, *soft, *random.Random(0).sample(pairs, 40)]
 
 
 def made(name, count):

@@ -81,6 +81,20 @@ def attention_loss(logits, retain_logits, target, floor):
     return weighted_nll(logits, weights, target)
 
 
+def sigsoftmax_loss(logits, target):
+    return weighted_nll(logits, [sigmoid(o) for o in logits], target)
+
+
+def as_softmax_loss(logits, target, delta):
+    probs = weighted_softmax(logits, [1.0] * len(logits))
+    kept = [o for o, p in zip(logits, probs, strict=True) if not probs[target] - p >= delta]
+    return log_sum(kept) - logits[target]
+
+
+def one_vs_rest_loss(logits, target):
+    return math.fsum(-log_sigmoid(o if k == target else -o) for k, o in enumerate(logits))
+
+
 def bernoulli_kl(posterior_logits, prior_logits):
     kept = log_sigmoid(posterior_logits) - log_sigmoid(prior_logits)
     dropped = log_sigmoid(-posterior_logits) - log_sigmoid(-prior_logits)

@@ -18,6 +18,7 @@ OPEN = {
     "sampled_softmax": {"sampled_share": 1.0},
     "class_dropout": {"retain_prob": 1.0},
     "attention": {"floor": 0.0},
+    "as_softmax": {"delta": 1.0},
     "dropmax_prior": {},
     "dropmax": {"aux_weight": 0.0},
     "dropmax_marginal": {},

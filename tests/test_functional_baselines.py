@@ -12,10 +12,14 @@ from tolerances import assert_close
 from torch.autograd import gradcheck
 from variants import dropmax_objective
 
+import dropmax
 from dropmax.functional import (
+    as_softmax_loss,
     attention_loss,
     class_dropout_loss,
+    one_vs_rest_loss,
     sampled_softmax_loss,
+    sigsoftmax_loss,
     softmax_loss,
     sparsemax,
     sparsemax_loss,
@@ -186,6 +190,9 @@ def test_shift_and_class_permutation_change_nothing(shift, permutation):
             "sampled_softmax": sampled_softmax_loss(logits, target, noise=noise),
             "class_dropout": class_dropout_loss(logits, target, noise=noise),
             "attention": attention_loss(logits, retain_logits, target),
+            "sigsoftmax": sigsoftmax_loss(logits - logits.mean(), target),
+            "as_softmax": as_softmax_loss(logits, target),
+            "one_vs_rest": one_vs_rest_loss(logits - logits.mean(), target),
         }
 
     plain = losses(logits, retain_logits, target, noise)
@@ -207,3 +214,110 @@ def test_class_dropout_is_dropmax_with_a_constant_gate_and_hard_masks():
     ).nll
     loss = class_dropout_loss(logits, target, retain_prob=0.3, noise=noise)
     assert_close(loss, dropmax.detach(), "value")
+
+
+PLAIN = {
+    "sigsoftmax": (sigsoftmax_loss, reference.sigsoftmax_loss),
+    "as_softmax": (
+        lambda *given, **options: as_softmax_loss(*given, delta=0.2, **options),
+        lambda row, t: reference.as_softmax_loss(row, t, 0.2),
+    ),
+    "one_vs_rest": (one_vs_rest_loss, reference.one_vs_rest_loss),
+}
+"""Losses of the logits alone, each with its oracle for one class as the target."""
+
+LABELS = ("indices", "smoothing", "probabilities", "both")
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", LABELS)
+@pytest.mark.parametrize("num_classes", [1, 2, 7])
+@pytest.mark.parametrize("name", PLAIN)
+def test_losses_of_the_logits_alone(name, num_classes, kind, weighted, masked):
+    """By every class as the target, the last one masked or not."""
+    loss_of, oracle = PLAIN[name]
+    if masked and num_classes == 1:
+        return
+    logits, target, _ = case(6, num_classes)
+    possible = list(range(num_classes - masked))
+    with torch.no_grad():
+        logits[:, len(possible) :] = -math.inf
+    shares = torch.rand(6, len(possible), dtype=torch.float64).softmax(-1)
+    shares = F.pad(shares, (0, int(masked)))
+    target = target % len(possible)
+    smoothing = 0.3 if kind in ("smoothing", "both") else 0.0
+    weight = torch.rand(num_classes, dtype=torch.float64) if weighted else None
+    label = shares if kind in ("probabilities", "both") else target
+    if label is target:
+        shares = F.one_hot(target, num_classes).double()
+    options = {"weight": weight, "label_smoothing": smoothing}
+    loss = loss_of(logits, label, **options)
+    factors = torch.ones(num_classes) if weight is None else weight
+    factors = factors * ((1.0 - smoothing) * shares + smoothing / num_classes)
+    expected = [
+        math.fsum(row[k] * oracle(given, k) for k in possible)
+        for row, given in zip(factors.tolist(), logits.tolist(), strict=True)
+    ]
+    assert_close(loss, expected, "value")
+    finite = logits.detach()[:, possible].requires_grad_()
+
+    def of_possible(x):
+        return loss_of(F.pad(x, (0, int(masked)), value=-math.inf), label, **options)
+
+    assert gradcheck(of_possible, finite)
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    assert gradient.isfinite().all()
+    assert not gradient[:, len(possible) :].any()
+
+
+@pytest.mark.parametrize("delta", [1e-30, 0.05, 0.5, 1.0])
+def test_as_softmax_drops_the_same_rivals_for_every_kind_of_label(delta):
+    """Classes that are alike, too: none of them is dropped for another one."""
+    logits = torch.tensor([[0.0, 1.0, 1.0, 3.0], [2.0, 2.0, 2.0, 2.0]], dtype=torch.float64)
+    for k in range(4):
+        target = torch.full((2,), k)
+        loss = as_softmax_loss(logits, target, delta=delta)
+        soft = as_softmax_loss(logits, F.one_hot(target, 4).double(), delta=delta)
+        expected = [reference.as_softmax_loss(row, k, delta) for row in logits.tolist()]
+        assert_close(loss, expected, "value")
+        assert_close(soft, expected, "value")
+
+
+def test_as_softmax_is_softmax_at_delta_1_and_0_where_the_target_leads():
+    logits, target, _ = case(50, 7)
+    loss = as_softmax_loss(logits, target, delta=1.0)
+    assert_close(loss, softmax_loss(logits, target).detach(), "value")
+    probs = logits.softmax(-1)
+    rivals = probs.scatter(-1, target[:, None], 0.0).amax(-1)
+    leads = probs.gather(-1, target[:, None])[:, 0] - rivals > 0.1
+    assert leads.any()
+    assert torch.equal(as_softmax_loss(logits, target) == 0.0, leads)
+
+
+def test_sigsoftmax_is_attention_with_the_gate_tied_to_the_score():
+    logits, target, _ = case(6, 5)
+    tied = attention_loss(logits, logits, target, floor=0.0)
+    assert_close(sigsoftmax_loss(logits, target), tied.detach(), "value")
+    large = logits + 100.0
+    assert_close(sigsoftmax_loss(large, target), softmax_loss(large, target).detach(), "value")
+
+
+def test_one_vs_rest_is_torchs_binary_cross_entropy_summed():
+    logits, target, _ = case(6, 5)
+    one_hot = F.one_hot(target, 5).double()
+    plain = F.binary_cross_entropy_with_logits(logits, one_hot, reduction="none").sum(-1)
+    assert_close(one_vs_rest_loss(logits, target), plain.detach(), "value")
+    sure = torch.tensor([1e4, -1e4, -1e4])
+    assert one_vs_rest_loss(sure, torch.tensor(0)).item() == 0.0
+    assert one_vs_rest_loss(torch.tensor([40.0, -40.0]), torch.tensor(0)).item() > 0.0
+
+
+@pytest.mark.parametrize("name", ["sigsoftmax", "one_vs_rest"])
+def test_what_heads_with_a_sigmoid_predict(name):
+    logits, _, _ = case(6, 5)
+    head = dropmax.make_head(name, 3, 5, dtype=torch.float64)
+    probs = head.log_probs(dropmax.Scores(logits)).exp()
+    assert_close(probs.sum(-1), torch.ones(6), "value")
+    masses = logits.sigmoid() * (logits.exp() if name == "sigsoftmax" else 1.0)
+    assert_close(probs, (masses / masses.sum(-1, keepdim=True)).detach(), "value")

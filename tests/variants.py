@@ -18,6 +18,8 @@ VARIANTS = [
 GATED = [name for name in VARIANTS if name == "attention" or name.startswith("dropmax")]
 RANDOM = [name for name in GATED if name not in ("attention", MARGINAL, MEAN)]
 RANDOM += ["sampled_softmax", "class_dropout"]
+MOVING = ("sigsoftmax", "one_vs_rest")
+"""Those whose loss and predictions change with a shift of all logits."""
 INTEGRALS = (MARGINAL, "dropmax_computed")
 """Those that evaluate an integral at each step, and are slow."""
 

@@ -81,9 +81,9 @@ def fit_temperature(
     comes: pass `if_helps=False`.
 
     Args:
-        scores_or_log_probs: `Scores` `[N, K]` of a head that predicts by a softmax, with a gate or
-            without (not of sparsemax). Or log-probabilities `[N, K]` of any classifier and method,
-            which have one scale, b.
+        scores_or_log_probs: `Scores` `[N, K]` of a head that predicts by a softmax of them, with a
+            gate or without (not of sparsemax, sigsoftmax or one_vs_rest). Or log-probabilities
+            `[N, K]` of any classifier and method, which have one scale, b.
         target: Class indices `[N]`.
         if_helps: Whether a half of the instances decides. If False all of them fit the scales,
             which are kept whatever they do.

@@ -44,7 +44,7 @@ class ClassParallel(ParallelStyle):
     of sums. `fused_loss` takes these two for each part of the instances. The backward pass takes
     one, of the gradients of the features and of the gate's features of low rank. Other labels,
     several samples and heads for research take a few more. `SparsemaxHead` and `SampledSoftmaxHead`
-    gather a row of all classes.
+    gather a row of all classes, and so does `ASSoftmaxHead` where a label isn't one class.
 
     Masks are the same however many processes there are: noise is a hash of the class and of numbers
     that the processes of a group draw alike. Their seed is drawn by the first of them when this

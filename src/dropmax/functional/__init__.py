@@ -1,12 +1,15 @@
-"""The objectives of the seven heads, per instance, without state.
+"""The objectives of the heads, per instance, without state.
 
 Losses are `[*]`, in nats, computed and returned in float32 at least; nothing is averaged here.
 """
 
 from dropmax.functional.baselines import (
+    as_softmax_loss,
     attention_loss,
     class_dropout_loss,
+    one_vs_rest_loss,
     sampled_softmax_loss,
+    sigsoftmax_loss,
     softmax_loss,
     sparsemax,
     sparsemax_loss,
@@ -20,11 +23,14 @@ __all__ = [
     "Objective",
     "ObjectiveOptions",
     "analytic_correction",
+    "as_softmax_loss",
     "attention_loss",
     "class_dropout_loss",
     "dropmax_objective",
+    "one_vs_rest_loss",
     "posterior_objective",
     "sampled_softmax_loss",
+    "sigsoftmax_loss",
     "softmax_loss",
     "sparsemax",
     "sparsemax_loss",

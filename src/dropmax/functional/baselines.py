@@ -3,14 +3,15 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dropmax import _check, bernoulli
 from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
-from dropmax.functional.dropmax import plugin_nll
-from dropmax.functional.masking import nll_of_each_class, retained_logits
+from dropmax.functional.dropmax import binary_nll, plugin_nll
+from dropmax.functional.masking import nll_of_each_class, retained_logits, self_gated_logits
 from dropmax.functional.targets import Label, axis_of
 
 
@@ -345,3 +346,161 @@ def attention_loss(
     _check.number("floor", floor, low=0.0, high=1.0, open_high=True)
     logits, retain_logits = at_least_float32(logits), at_least_float32(retain_logits)
     return label.reduced(plugin_nll(logits, retain_logits, label, floor=floor))
+
+
+def sigsoftmax_loss(
+    logits: Float[Tensor, "*batch K"],
+    target: Tensor | Label,
+    *,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    axis: ClassAxis = LOCAL,
+) -> Float[Tensor, "*batch"]:
+    """Cross-entropy of sigsoftmax, whose exponentials are multiplied by the sigmoid of the logit.
+
+    `-log p_t` with p_k proportional to exp(logits_k) sigmoid(logits_k): the attention loss with
+    retain_logits = logits, so the gate is tied to the score. A shift of the logits changes it.
+
+    Args:
+        logits: Class scores `[*, K]`; -inf masks a class, to which nothing is spread.
+        target: Class indices `[*]`, or class probabilities `[*, K]`: the expectation over them.
+        weight: Class weights `[K]`, of at least 0; ones if None.
+        label_smoothing: The share of the label that is spread over all classes, in [0, 1].
+        axis: Where the classes live.
+
+    Returns:
+        Loss `[*]` in nats, float32 at least.
+
+    Raises:
+        ValueError: If a shape, dtype, device or value does not fit.
+
+    Source:
+        Kanai et al. 2018, "Sigsoftmax: Reanalysis of the Softmax Bottleneck", arXiv 1805.10829.
+
+    Examples:
+        >>> import torch
+        >>> from dropmax.functional import sigsoftmax_loss
+        >>> sigsoftmax_loss(torch.tensor([1.0, 0.0]), torch.tensor(0))
+        tensor(0.2244)
+    """
+    _check.class_tensors(logits, axis_of(target, axis))
+    label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
+    return softmax_loss(self_gated_logits(at_least_float32(logits)), label)
+
+
+def as_softmax_loss(
+    logits: Float[Tensor, "*batch K"],
+    target: Tensor | Label,
+    *,
+    delta: float = 0.1,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    axis: ClassAxis = LOCAL,
+) -> Float[Tensor, "*batch"]:
+    """Cross-entropy among the target and the rivals that are not far less probable than it.
+
+    `-log p_t` of the softmax over {k : z_k = 1}, with z_k = [p_k > p_t - delta] of the plain
+    softmax p, which is held fixed. So the loss is 0 where the target leads every rival by delta.
+
+    Args:
+        logits: Class scores `[*, K]`; -inf masks a class, to which nothing is spread.
+        target: Class indices `[*]`, or class probabilities `[*, K]`: the expectation over them,
+            each with its own masks, in O(K log K).
+        delta: How far below the target's the probability of a rival is at which it is dropped, in
+            (0, 1]; 1 is softmax.
+        weight: Class weights `[K]`, of at least 0; ones if None.
+        label_smoothing: The share of the label that is spread over all classes, in [0, 1].
+        axis: Where the classes live.
+
+    Returns:
+        Loss `[*]` in nats, float32 at least.
+
+    Raises:
+        ValueError: If a shape, dtype, device or value does not fit.
+
+    Source:
+        Lv et al. 2025, "Adaptive Sparse Softmax", arXiv 2508.03175.
+
+    Examples:
+        The last class is dropped, and the first two are alike:
+
+        >>> import torch
+        >>> from dropmax.functional import as_softmax_loss
+        >>> as_softmax_loss(torch.tensor([2.0, 2.0, 0.0]), torch.tensor(0))
+        tensor(0.6931)
+    """
+    _check.class_tensors(logits, axis_of(target, axis))
+    label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
+    axis = label.axis
+    _check.number("delta", delta, low=0.0, high=1.0, open_low=True)
+    logits = at_least_float32(logits)
+    probs = axis.log_softmax(logits.detach()).exp()
+    # a delta that rounding would lose would drop the target, too
+    least = probs - max(delta, torch.finfo(probs.dtype).eps)
+    if label.is_one_class:
+        retained = probs > axis.pick(least, label.target).unsqueeze(-1)
+        return label.scaled(axis.cross_entropy(retained_logits(logits, retained), label.target))
+    shifted = _shifted(logits, axis)
+    return label.nll(_log_sum_above(least, probs, shifted, axis) - shifted)
+
+
+def _log_sum_above(
+    least: Float[Tensor, "*batch K"],
+    probs: Float[Tensor, "*batch K"],
+    logits: Float[Tensor, "*batch K"],
+    axis: ClassAxis,
+) -> Float[Tensor, "*batch K"]:
+    """For each class k the log of the sum of exp(logits_j) over {j : probs_j > least_k}."""
+    descending, order = probs.sort(-1, descending=True)
+    of_largest = F.pad(logits.exp().gather(-1, order).cumsum(-1), (1, 0))
+    # every process counts its own classes for those of all
+    count = torch.searchsorted(-descending, -axis.gather(least).contiguous())
+    (total,) = axis.spread(axis.sum(of_largest.gather(-1, count).unsqueeze(-1)))
+    return axis.shard(total).log()
+
+
+def one_vs_rest_loss(
+    logits: Float[Tensor, "*batch K"],
+    target: Tensor | Label,
+    *,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    axis: ClassAxis = LOCAL,
+) -> Float[Tensor, "*batch"]:
+    """Sum of K binary cross-entropies: each class against all others.
+
+    `-log sigmoid(logits_t) - sum over k != t of log(1 - sigmoid(logits_k))`. It is the negative
+    log-likelihood of K answers, yes or no, and not of one class among K.
+
+    Args:
+        logits: Class scores `[*, K]`; -inf masks a class, to which nothing is spread.
+        target: Class indices `[*]`, or class probabilities `[*, K]`: the expectation over them.
+        weight: Class weights `[K]`, of at least 0; ones if None.
+        label_smoothing: The share of the label that is spread over all classes, in [0, 1].
+        axis: Where the classes live.
+
+    Returns:
+        Loss `[*]` in nats, float32 at least.
+
+    Raises:
+        ValueError: If a shape, dtype, device or value does not fit.
+
+    Source:
+        Rifkin & Klautau 2004, "In Defense of One-Vs-All Classification"; with the logistic loss
+        as in Padhy et al. 2020, arXiv 2007.05134.
+
+    Examples:
+        >>> import torch
+        >>> from dropmax.functional import one_vs_rest_loss
+        >>> one_vs_rest_loss(torch.zeros(3), torch.tensor(0))
+        tensor(2.0794)
+    """
+    _check.class_tensors(logits, axis_of(target, axis))
+    label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
+    axis = label.axis
+    logits = at_least_float32(logits)
+    if label.is_one_class:
+        return binary_nll(logits, label)
+    # -log sigmoid(x) = -log sigmoid(-x) - x, so class k as the target adds -logits_k alone
+    (of_rivals,) = axis.spread(axis.sum(-F.logsigmoid(-logits)).unsqueeze(-1))
+    return label.nll(of_rivals - logits)

@@ -439,4 +439,9 @@ def correction_aux(
     log_pi, log_rest = options.aux_odds(label.axis.num_classes(correction_logits))
     if log_pi != 0.0:
         correction_logits = correction_logits + log_pi - log_rest
-    return label.split(-F.logsigmoid(correction_logits), -F.logsigmoid(-correction_logits))
+    return binary_nll(correction_logits, label)
+
+
+def binary_nll(logits: Float[Tensor, "*batch K"], label: Label) -> Float[Tensor, "*batch"]:
+    """Sum over classes of a binary cross-entropy each: is this class the label?"""
+    return label.split(-F.logsigmoid(logits), -F.logsigmoid(-logits))

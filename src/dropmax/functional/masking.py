@@ -57,6 +57,14 @@ def logsumexp(x: Float[Tensor, "*batch K"], axis: ClassAxis) -> Float[Tensor, "*
     return largest + total.clamp(min=limits.tiny).log()
 
 
+def self_gated_logits(logits: Float[Tensor, "*batch K"]) -> Float[Tensor, "*batch K"]:
+    """Logits of the softmax in which the score of a class is its gate, too: sigsoftmax.
+
+    `logits + log sigmoid(logits)`: `gated_logits` of the same logits, without a floor.
+    """
+    return logits + F.logsigmoid(logits)
+
+
 def gated_logits(
     logits: Float[Tensor, "*batch K"], retain_logits: Float[Tensor, "*batch K"], floor: float
 ) -> Float[Tensor, "*batch K"]:

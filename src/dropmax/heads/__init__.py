@@ -2,9 +2,12 @@
 
 from dropmax.heads.base import GatedHead, Head
 from dropmax.heads.baselines import (
+    ASSoftmaxHead,
     AttentionHead,
     ClassDropoutHead,
+    OneVsRestHead,
     SampledSoftmaxHead,
+    SigSoftmaxHead,
     SoftmaxHead,
     SparsemaxHead,
 )
@@ -19,6 +22,7 @@ from dropmax.heads.top import TopK
 __all__ = [
     "HEADS",
     "PRESETS",
+    "ASSoftmaxHead",
     "AttentionHead",
     "ClassDropoutHead",
     "ComputedPosteriorHead",
@@ -26,8 +30,10 @@ __all__ = [
     "GatedHead",
     "Head",
     "MarginalHead",
+    "OneVsRestHead",
     "SampledSoftmaxHead",
     "Scores",
+    "SigSoftmaxHead",
     "SoftmaxHead",
     "SparsemaxHead",
     "TopK",

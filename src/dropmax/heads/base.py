@@ -182,11 +182,11 @@ class Head(nn.Module, ABC):
         """The head's training objective, its terms already weighted so that total is their sum.
 
         The options mean what they do in `torch.nn.CrossEntropyLoss`, to which `nll` is equal where
-        the gates are open (that of sparsemax is another loss). Unlike there, the mean over nothing
-        (no instances, all ignored, all of weight 0) is 0 with zero gradient, what has weight 0 is
-        left out even where it is infinite, a class that a logit of -inf masks brings no infinity
-        unless it is the target, and class probabilities below 0, or whose sum is not 1, are
-        refused. The total may be negative: `Objective` says why.
+        the gates are open (those of sparsemax, sigsoftmax and one_vs_rest are other losses). Unlike
+        there, the mean over nothing (no instances, all ignored, all of weight 0) is 0 with zero
+        gradient, what has weight 0 is left out even where it is infinite, a class that a logit of
+        -inf masks brings no infinity unless it is the target, and class probabilities below 0, or
+        whose sum is not 1, are refused. The total may be negative: `Objective` says why.
 
         Args:
             scores: What `forward` returned.

@@ -1,22 +1,27 @@
-"""The heads that DropMax is compared with: those of the paper, each one class."""
+"""The heads that DropMax is compared with, each one class: those of the paper, and three more."""
 
 import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dropmax import _check
 from dropmax.functional import (
     Label,
     Objective,
+    as_softmax_loss,
     attention_loss,
     class_dropout_loss,
+    one_vs_rest_loss,
     sampled_softmax_loss,
+    sigsoftmax_loss,
     softmax_loss,
     sparsemax,
     sparsemax_loss,
 )
+from dropmax.functional.masking import self_gated_logits
 from dropmax.heads.base import GatedHead, Head, required
 from dropmax.heads.scores import Scores
 
@@ -208,3 +213,109 @@ class AttentionHead(GatedHead):
 
     def options(self) -> dict[str, Any]:
         return {**super().options(), "floor": self.floor}
+
+
+class SigSoftmaxHead(Head):
+    """Softmax whose exponentials are multiplied by the sigmoid of the score (Kanai et al. 2018).
+
+    The plug-in of DropMax with the gate tied to the score: retain_logits = logits. It predicts
+    with what it trains, and unlike softmax it depends on a shift of the logits.
+
+    Args:
+        in_features: Width D of the features.
+        num_classes: Number K of classes.
+        **shared: label_smoothing, bias, device and dtype, as in `Head`.
+
+    Raises:
+        ValueError: If an argument does not fit.
+
+    Source:
+        Kanai et al. 2018, "Sigsoftmax: Reanalysis of the Softmax Bottleneck", arXiv 1805.10829.
+
+    Examples:
+        >>> import torch
+        >>> from dropmax.heads import SigSoftmaxHead
+        >>> head = SigSoftmaxHead(16, 5)
+        >>> head.loss(head(torch.randn(8, 16)), torch.arange(8) % 5).total.shape
+        torch.Size([])
+    """
+
+    def objective(self, scores: Scores, label: Label, **_random: Any) -> Objective:
+        return Objective.of_nll(sigsoftmax_loss(scores.logits, label))
+
+    def _plugin_logits(self, scores: Scores) -> Tensor:
+        return self_gated_logits(super()._plugin_logits(scores))
+
+
+class ASSoftmaxHead(Head):
+    """Linear classifier whose far less probable rivals are dropped; it predicts with softmax.
+
+    A deterministic counterpart of DropMax's masks: which rivals stay follows from the scores and
+    the label, and nothing is learned about it.
+
+    Args:
+        in_features: Width D of the features.
+        num_classes: Number K of classes.
+        delta: How far below the target's the probability of a rival is at which it is dropped, in
+            (0, 1]; 1 is softmax.
+        **shared: label_smoothing, bias, device and dtype, as in `Head`.
+
+    Raises:
+        ValueError: If an argument does not fit.
+
+    Source:
+        Lv et al. 2025, "Adaptive Sparse Softmax", arXiv 2508.03175.
+
+    Examples:
+        >>> import torch
+        >>> from dropmax.heads import ASSoftmaxHead
+        >>> head = ASSoftmaxHead(16, 5, delta=0.2)
+        >>> head.loss(head(torch.randn(8, 16)), torch.arange(8) % 5).total.shape
+        torch.Size([])
+    """
+
+    def __init__(
+        self, in_features: int, num_classes: int, *, delta: float = 0.1, **shared: Any
+    ) -> None:
+        super().__init__(in_features, num_classes, **shared)
+        _check.number("delta", delta, low=0.0, high=1.0, open_low=True)
+        self.delta = delta
+
+    def objective(self, scores: Scores, label: Label, **_random: Any) -> Objective:
+        return Objective.of_nll(as_softmax_loss(scores.logits, label, delta=self.delta))
+
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "delta": self.delta}
+
+
+class OneVsRestHead(Head):
+    """K binary classifiers, each class against all others, whose sigmoids are normalized.
+
+    It predicts sigmoid(logits_k) / sum over j of sigmoid(logits_j). The objective's `nll` holds
+    the sum of K binary cross-entropies, which is no likelihood of what it predicts.
+
+    Args:
+        in_features: Width D of the features.
+        num_classes: Number K of classes.
+        **shared: label_smoothing, bias, device and dtype, as in `Head`.
+
+    Raises:
+        ValueError: If an argument does not fit.
+
+    Source:
+        Rifkin & Klautau 2004, "In Defense of One-Vs-All Classification"; with the logistic loss
+        as in Padhy et al. 2020, arXiv 2007.05134.
+
+    Examples:
+        >>> import torch
+        >>> from dropmax.heads import OneVsRestHead
+        >>> head = OneVsRestHead(16, 5)
+        >>> head.log_probs(head(torch.randn(8, 16))).exp().sum(-1).allclose(torch.ones(8))
+        True
+    """
+
+    def objective(self, scores: Scores, label: Label, **_random: Any) -> Objective:
+        return Objective.of_nll(one_vs_rest_loss(scores.logits, label))
+
+    def _plugin_logits(self, scores: Scores) -> Tensor:
+        return F.logsigmoid(super()._plugin_logits(scores))

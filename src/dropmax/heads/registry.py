@@ -13,9 +13,12 @@ from dropmax import _check
 from dropmax.errors import DropmaxFileNotFoundError, DropmaxImportError, DropmaxTypeError
 from dropmax.heads.base import Head
 from dropmax.heads.baselines import (
+    ASSoftmaxHead,
     AttentionHead,
     ClassDropoutHead,
+    OneVsRestHead,
     SampledSoftmaxHead,
+    SigSoftmaxHead,
     SoftmaxHead,
     SparsemaxHead,
 )
@@ -28,6 +31,9 @@ _heads: dict[str, Callable[..., Head]] = {
     "sampled_softmax": SampledSoftmaxHead,
     "class_dropout": ClassDropoutHead,
     "attention": AttentionHead,
+    "sigsoftmax": SigSoftmaxHead,
+    "as_softmax": ASSoftmaxHead,
+    "one_vs_rest": OneVsRestHead,
     "dropmax_prior": partial(DropMaxHead, posterior="prior"),
     "dropmax": DropMaxHead,
     "dropmax_marginal": MarginalHead,

@@ -23,8 +23,11 @@ COLORS = (
     "#8c6d31",
     "#7b4173",
     "#b3b3b3",
+    "#332288",
+    "#999933",
+    "#882255",
 )
-"""Told apart by people who do not see all colors alike (Okabe and Ito), and four more."""
+"""Told apart by people who do not see all colors alike (Okabe and Ito), and seven more."""
 
 DECADES = 3
 """A logarithmic axis of fewer has 2 and 5 beside the powers of ten."""

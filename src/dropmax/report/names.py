@@ -15,6 +15,9 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "class_dropout": "class dropout",
         "attention": "attention",
         "dropmax_prior:preset=paper": "DropMax, q = p",
+        "sigsoftmax": "sigsoftmax",
+        "as_softmax": "adaptive sparse softmax",
+        "one_vs_rest": "one versus rest",
     }
 )
 """By how a head is asked for, what a reader calls it; each has a color of its own, too."""

@@ -403,6 +403,16 @@ def test_batches_that_are_accumulated_make_the_step_of_a_large_one(tmp_path):
 
 
 @pytest.mark.usefixtures("cache")
+def test_texts_are_not_mixed_but_their_features_are(tmp_path):
+    config = settings(tmp_path, "texts", tune="all", epochs=1, batch_size=8, mixup=0.2)
+    with raises(ValueError, "train: mixup"):
+        train(config, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+    frozen = train(replace(config, tune="none"), tmp_path / "frozen", progress=False)
+    assert frozen.metrics["epochs"] == 1
+
+
+@pytest.mark.usefixtures("cache")
 def test_with_gradient_checkpointing_the_numbers_are_the_same(tmp_path):
     config = settings(tmp_path, "texts", tune="all", epochs=2, batch_size=8)
     one = train(config, tmp_path / "one", progress=False)

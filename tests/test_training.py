@@ -24,6 +24,7 @@ from dropmax.training.classifier import (
     class_weights,
     flipped_and_cropped,
     make_classifier,
+    mixed,
     predict,
 )
 
@@ -265,7 +266,36 @@ def test_the_thirds_of_the_papers_protocol(tmp_path, monkeypatch):
         assert_number(spared, rate)
 
 
+def test_mixed_inputs_are_as_far_from_one_as_their_labels():
+    torch.manual_seed(0)
+    inputs = torch.arange(6, dtype=torch.uint8)[:, None].expand(6, 2) * 40
+    found, labels = mixed(inputs, torch.arange(6), 6, alpha=0.4)
+    assert_close(labels.sum(-1), torch.ones(6), "value")
+    assert_close(found[:, 0], 40.0 * labels @ torch.arange(6.0), "value")
+    assert torch.equal(found[:, 0], found[:, 1])
+    shares = labels.diagonal()
+    assert len(shares[shares < 1.0].unique()) == 1, "a share for the batch"
+
+
+def test_the_share_of_mixup_is_drawn_from_its_beta_distribution():
+    torch.manual_seed(0)
+    pairs = [mixed(torch.zeros(2, 1), torch.tensor([0, 1]), 2, alpha=0.4)[1] for _ in range(2_000)]
+    shares = torch.stack([labels[0, 0] for labels in pairs if 0.0 < labels[0, 0] < 1.0])
+    assert 0.4 * len(pairs) < len(shares) < 0.6 * len(pairs), "half of the orders change nothing"
+    assert shares.mean() == pytest.approx(0.5, abs=0.03)
+    assert shares.var() == pytest.approx(0.25 / 1.8, abs=0.015)  # of Beta(0.4, 0.4)
+
+
+def test_a_run_with_mixup_learns_another_network_and_goes_on_as_it_was(tmp_path):
+    plain, mixes = run(tmp_path / "plain"), run(tmp_path / "mixes", mixup=0.4)
+    assert mixes.metrics["train"]["nll"] != plain.metrics["train"]["nll"]
+    assert mixes.history[-1]["raw"]["nll"] > plain.history[-1]["raw"]["nll"]
+    again = run(tmp_path / "again", mixup=0.4)
+    assert again.metrics["test"] == mixes.metrics["test"]
+
+
 WRONG = {
+    "negative mixup": ({"mixup": -0.1}, ValueError, "RunConfig: mixup"),
     "no head": ({"head": "drop-max"}, ValueError, "make_head: name"),
     "no option": ({"head": "softmax:smoothing=1"}, ValueError, "make_head: an option of softmax"),
     "no backbone": ({"backbone": "vgg"}, ValueError, "RunConfig: backbone"),

@@ -9,11 +9,15 @@ from studies.gates import GATES, write_gates
 from studies.pages import page_files, update_pages, with_blocks
 from studies.poster import draw_gates
 from studies.study import Part, Study, load_study, progress_of, run_study
+from studies.variants import DrawnTargetHead, PluginNllHead, SeeingGateHead
 
 __all__ = [
     "CALIBRATION",
     "GATES",
+    "DrawnTargetHead",
     "Part",
+    "PluginNllHead",
+    "SeeingGateHead",
     "Study",
     "draw_gates",
     "load_study",

@@ -63,6 +63,10 @@ class Judging:
             must = "be 0, or 2 and more for one network without passes"
             _check.fail("folds", must, self.folds, "leave it out")
 
+    def described(self) -> dict[str, int]:
+        """What it has beyond one network, one pass and validation rows, as lines hold it."""
+        return {name: value for name, value in asdict(self).items() if value > 1}
+
 
 def write_calibration(
     folder: str | Path,
@@ -168,7 +172,7 @@ def _calibrated(
 
     return {
         "config": config.to_dict(),
-        **{name: value for name, value in asdict(judging).items() if value > 1},
+        "judging": judging.described(),
         "scale": fitted.scale,
         "rows": len(fits),
         "before": described(validation, test),

@@ -1,7 +1,7 @@
 """A study: the comparisons that answer one question, described by a YAML file."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache, partial
 from pathlib import Path
@@ -252,15 +252,31 @@ def run_study(
 
 
 def _borrow(part: Part, folder: Path, out: Path) -> None:
-    """Take lines of runs that other parts have already made; no run is made twice."""
-    missing = set(part.configs) - finished(part.configs, folder).keys()
+    """Take lines that other parts have already; no run is made, or judged in one way, twice."""
+    made = finished(part.configs, folder)
+    _take(RESULTS, set(part.configs) - made.keys(), folder, out, lambda line: "tested_on" in line)
+    if part.judging is not None:
+        way = part.judging.described()
+        judged = calibrated(part.configs, folder / CALIBRATION)
+        missing = set(part.configs) - judged.keys()
+        _take(CALIBRATION, missing, folder, out, lambda line: way != line.get("judging"))
+
+
+def _take(
+    name: str,
+    missing: set[RunConfig],
+    folder: Path,
+    out: Path,
+    differs: Callable[[Mapping[str, Any]], bool],
+) -> None:
+    """Take lines of missing runs out of the files of that name in other folders."""
     if not missing:
         return
-    for file in sorted(out.glob(f"*/*/{RESULTS}")):
+    for file in sorted(out.glob(f"*/*/{name}")):
         for line in read_lines(file):
             config = RunConfig.from_dict(line["config"])
-            if config in missing and "tested_on" not in line:
-                append_line(make_folder(folder) / RESULTS, line)
+            if config in missing and not differs(line):
+                append_line(make_folder(folder) / name, line)
                 missing.remove(config)
 
 

@@ -138,7 +138,7 @@ def test_an_ensemble_is_the_mean_of_networks_trained_on_the_same_rows(averaged):
     assert not torch.equal(each[0], each[1])
     expected = evaluate((sum(one.exp() for one in each) / 3.0).log(), digits.test.target)
     assert line["before"]["test"]["nll"] == pytest.approx(expected.nll)
-    assert line["members"] == 3
+    assert line["judging"] == {"members": 3}
     alone = evaluate(each[0], digits.test.target)
     assert line["before"]["test"]["nll"] < alone.nll
     trained = [load_run(one).classifier().get_submodule("pixels").mean for one in paths]

@@ -1,0 +1,107 @@
+"""Heads of the study "which part": DropMax as published with one thing about its masks changed.
+
+They are registered when `studies` is imported.
+"""
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from dropmax import bernoulli
+from dropmax._check import at_least_float32
+from dropmax.functional import Label, Objective
+from dropmax.functional.dropmax import (
+    corrected_logits,
+    correction_aux,
+    mask_kl,
+    masked_nll,
+    plugin_nll,
+    prior_neg_entropy,
+)
+from dropmax.functional.masking import floored_logits
+from dropmax.heads import DropMaxHead, Scores, register_head
+from dropmax.heads.base import required
+
+
+class _Variant(DropMaxHead):
+    """DropMax whose objective is put together here, for class indices and relaxed masks."""
+
+    def objective(self, scores: Scores, label: Label, **random: Any) -> Objective:
+        options, axis = self.objective_options, self.axis
+        logits = at_least_float32(scores.logits)
+        retain_logits = at_least_float32(required(scores.retain_logits))
+        correction_logits = at_least_float32(required(scores.correction_logits))
+        noise = options.noise_of(logits, **random, axis=axis)
+        posterior_logits = self.posterior_of(retain_logits, correction_logits)
+        return options.totaled(
+            self.nll(logits, retain_logits, posterior_logits, label, noise),
+            self.kl(posterior_logits, retain_logits, label),
+            prior_neg_entropy(retain_logits, label),
+            correction_aux(correction_logits, label, options),
+        )
+
+    def posterior_of(self, retain_logits: Tensor, correction_logits: Tensor) -> Tensor:
+        return corrected_logits(retain_logits, correction_logits)
+
+    def nll(
+        self,
+        logits: Tensor,
+        retain_logits: Tensor,  # noqa: ARG002
+        posterior_logits: Tensor,
+        label: Label,
+        noise: Tensor | None,
+    ) -> Tensor:
+        nll = masked_nll(logits, posterior_logits, label, noise, self.objective_options)
+        return label.reduced(nll)
+
+    def kl(self, posterior_logits: Tensor, retain_logits: Tensor, label: Label) -> Tensor:
+        return mask_kl(posterior_logits, retain_logits, label)
+
+
+class PluginNllHead(_Variant):
+    """The nll is that of the plug-in: the masks train the gate alone, by KL and correction."""
+
+    def nll(
+        self,
+        logits: Tensor,
+        retain_logits: Tensor,
+        posterior_logits: Tensor,  # noqa: ARG002
+        label: Label,
+        noise: Tensor | None,  # noqa: ARG002
+    ) -> Tensor:
+        plugin = plugin_nll(logits, retain_logits, label, floor=self.objective_options.floor)
+        return label.reduced(plugin)
+
+
+class DrawnTargetHead(_Variant):
+    """The mask of the target is drawn as those of its rivals, and its KL is theirs."""
+
+    def nll(
+        self,
+        logits: Tensor,
+        retain_logits: Tensor,  # noqa: ARG002
+        posterior_logits: Tensor,
+        label: Label,
+        noise: Tensor | None,
+    ) -> Tensor:
+        options = self.objective_options
+        assert noise is not None
+        mask_logits = bernoulli.relaxed_mask_logits(posterior_logits, noise, options.temperature)
+        masked = floored_logits(logits, F.logsigmoid(mask_logits), options.floor)
+        return label.reduced(self.axis.cross_entropy(masked, label.target))
+
+    def kl(self, posterior_logits: Tensor, retain_logits: Tensor, label: Label) -> Tensor:
+        return label.scaled(self.axis.sum(bernoulli.kl(posterior_logits, retain_logits)))
+
+
+class SeeingGateHead(_Variant):
+    """The gate is trained by the nll, too: the posterior's copy of the prior is not held fixed."""
+
+    def posterior_of(self, retain_logits: Tensor, correction_logits: Tensor) -> Tensor:
+        return retain_logits + correction_logits
+
+
+register_head("dropmax_plugin_nll", PluginNllHead)
+register_head("dropmax_drawn_target", DrawnTargetHead)
+register_head("dropmax_seeing_gate", SeeingGateHead)

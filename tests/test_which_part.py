@@ -1,0 +1,122 @@
+"""The heads of the study "which part": each differs from DropMax by what it says, and no more."""
+
+import math
+
+import pytest
+import reference
+import seeded
+import torch
+from tolerances import assert_close
+
+import dropmax
+from dropmax import Scores
+from dropmax.heads import DropMaxHead
+from studies import DrawnTargetHead, PluginNllHead, SeeingGateHead
+
+TEMPERATURE, FLOOR = 0.1, 1e-20
+
+
+def case(kind, *, num_classes=5, count=7):
+    """A head as published, scores that gradients flow into, targets and noise, in float64."""
+    generator = seeded.generator(3)
+    head = kind(4, num_classes, preset="paper", dtype=torch.float64)
+    drawn = 2.0 * torch.randn(3, count, num_classes, generator=generator, dtype=torch.float64)
+    scores = Scores(*(one.clone().requires_grad_() for one in drawn))
+    target = torch.randint(num_classes, (count,), generator=generator)
+    noise = torch.rand(count, num_classes, generator=generator, dtype=torch.float64)
+    return head, scores, target, noise.clamp(1e-3, 1.0 - 1e-3)
+
+
+def terms(head, scores, target, noise):
+    return head.raw_loss(scores, target, reduction="none", noise=noise)
+
+
+def each(scores, target, noise):
+    rows = [branch.tolist() for branch in scores]
+    return zip(*rows, target.tolist(), noise.tolist(), strict=True)
+
+
+def posterior(_o, r, c):
+    return [prior + added for prior, added in zip(r, c, strict=True)]
+
+
+def drawn_nll(o, r, c, t, u):
+    """With the mask of the target drawn as well."""
+    weights = [
+        reference.sigmoid((g + math.log(x) - math.log1p(-x)) / TEMPERATURE) + FLOOR
+        for g, x in zip(posterior(o, r, c), u, strict=True)
+    ]
+    return reference.weighted_nll(o, weights, t)
+
+
+def plugin_nll(o, r, _c, t, _u):
+    return -math.log(reference.plugin(o, r, FLOOR)[t])
+
+
+def published_nll(o, r, c, t, u):
+    return reference.masked_nll(o, posterior(o, r, c), t, u, TEMPERATURE, FLOOR)
+
+
+def drawn_kl(o, r, c, _t, _u):
+    pairs = zip(posterior(o, r, c), r, strict=True)
+    return math.fsum(reference.bernoulli_kl(g, prior) for g, prior in pairs)
+
+
+def published_kl(o, r, c, t, u):
+    return reference.dropmax_objective(o, r, c, t, [u])[1]
+
+
+EXPECTED = {
+    PluginNllHead: (plugin_nll, published_kl),
+    DrawnTargetHead: (drawn_nll, drawn_kl),
+    SeeingGateHead: (published_nll, published_kl),
+}
+
+
+@pytest.mark.parametrize("kind", EXPECTED, ids=lambda kind: kind.__name__)
+def test_terms_are_those_of_a_loop_over_classes(kind):
+    head, scores, target, noise = case(kind)
+    found = terms(head, scores, target, noise)
+    nll, kl = EXPECTED[kind]
+    rows = list(each(scores, target, noise))
+    for name, expected in (("nll", nll), ("kl", kl)):
+        values = torch.tensor([expected(*row) for row in rows], dtype=torch.float64)
+        assert_close(getattr(found, name).detach(), values, "value")
+    plain = [reference.dropmax_objective(o, r, c, t, [u])[2:] for o, r, c, t, u in rows]
+    for name, values in zip(("neg_entropy", "aux"), zip(*plain, strict=True), strict=True):
+        expected = torch.tensor(values, dtype=torch.float64)
+        assert_close(getattr(found, name).detach(), expected, "value")
+    assert_close(found.total, sum(found[1:]), "value")
+
+
+def reaches_the_gate(kind):
+    """Whether the nll has a gradient in the prior, and the published value."""
+    head, scores, target, noise = case(kind)
+    nll = terms(head, scores, target, noise).nll.sum()
+    (gradient,) = torch.autograd.grad(nll, scores.retain_logits, allow_unused=True)
+    return gradient is not None and bool(gradient.any()), nll.item()
+
+
+def test_gates_see_the_nll_where_they_are_to_and_nowhere_else():
+    sees, value = reaches_the_gate(SeeingGateHead)
+    published, same = reaches_the_gate(DropMaxHead)
+    assert (sees, published) == (True, False)
+    assert value == pytest.approx(same)
+    assert not reaches_the_gate(DrawnTargetHead)[0]
+
+
+def test_the_masks_of_the_plugins_nll_are_trained_by_kl_and_correction_alone():
+    head, scores, target, noise = case(PluginNllHead)
+    found = terms(head, scores, target, noise)
+    (gradient,) = torch.autograd.grad(
+        found.nll.sum(), scores.correction_logits, allow_unused=True, retain_graph=True
+    )
+    assert gradient is None or not gradient.any()
+    (gradient,) = torch.autograd.grad(found.total.sum(), scores.correction_logits)
+    assert gradient.any()
+
+
+def test_studies_make_them_by_name():
+    made = dropmax.make_head("dropmax_drawn_target:preset=paper,kl_weight=2.0", 4, 3)
+    assert isinstance(made, DrawnTargetHead)
+    assert made.kl_weight == 2.0

@@ -20,8 +20,9 @@ from dropmax.report.names import NAMES
 from dropmax.report.tables import interval, markdown, spread, table
 from studies import benchmarks
 from studies.beside import beside_figure, beside_table, poster_table
-from studies.calibrated import CALIBRATION, calibration_figure
+from studies.calibrated import CALIBRATION, WHEN, calibration_figure
 from studies.classes import by_classes_figure
+from studies.fair import judged_lines, settings_table, verdicts_table, when_figure
 from studies.gates import GATES
 from studies.known import known_figure
 from studies.poster import GATE_FIGURES, gates_figure
@@ -30,11 +31,13 @@ from studies.study import load_study
 from studies.tables import COLUMNS, INFERENCE, brief_table, inference_table, uncertainty_table
 from studies.verdict import verdict_figure
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", *WHEN)
+"""Whose metrics are shown: those of a split, or of test rows before or after the temperature."""
 STUDY_FIGURES: Mapping[str, Callable[[Path], Any]] = {
     "beside": beside_figure,
     "by_classes": by_classes_figure,
     "verdict": verdict_figure,
+    "when": when_figure,
     "known": known_figure,
 }
 """The figures of all parts of a study, made from the folder of its lines."""
@@ -105,12 +108,13 @@ def with_blocks(page: str, studies: Path) -> str:
 
 def _lines(studies: Path, part: str, split: str = "test") -> list[dict[str, Any]]:
     """The lines of a part, the metrics of a split in the place of the test images'."""
-    lines = read_lines(studies / "results" / part / RESULTS)
+    _check.choice("a split", split, SPLITS)
+    folder = studies / "results" / part
+    lines = judged_lines(folder, split) if split in WHEN else read_lines(folder / RESULTS)
     if not lines:
         must = "have lines"
         _check.fail(part, must, _check.Verbatim("none"), "run the study")
-    _check.choice("a split", split, SPLITS)
-    return [{**line, "test": line[split]} for line in lines]
+    return lines if split in WHEN else [{**line, "test": line[split]} for line in lines]
 
 
 def compare_block(studies: Path, part: str, split: str = "test") -> str:
@@ -214,12 +218,25 @@ def benchmark_block(studies: Path, name: str) -> str:
     return f"\n\n{markdown(benchmarks.TABLES[name](lines))}\n"
 
 
+def verdicts_block(studies: Path, study: str, head: str) -> str:
+    """`verdicts: STUDY HEAD`: in how many settings a head is better, the same or worse."""
+    return f"\n\n{markdown(verdicts_table(studies / 'results' / study, head))}\n"
+
+
+def settings_block(studies: Path, study: str, head: str) -> str:
+    """`settings: STUDY HEAD`: a head less the baselines in each setting."""
+    return f"\n\n{markdown(settings_table(studies / 'results' / study, head))}\n"
+
+
 def cost_block(studies: Path, study: str) -> str:
-    """`cost: STUDY`: runs and core-hours of a study."""
+    """`cost: STUDY`: runs and core-hours of a study, with what judged them."""
     parts = load_study(studies / f"{study}.yaml").parts
-    lines = [line for part in parts for line in read_lines(_results(studies, study, part.name))]
-    hours = sum(line["seconds"] * line["threads"] for line in lines) / 3600.0
-    return f"{len(lines)} runs, {hours:.1f} core-hours"
+    folders = [studies / "results" / study / part.name for part in parts]
+    lines = [line for folder in folders for line in read_lines(folder / RESULTS)]
+    judged = [line for folder in folders for line in read_lines(folder / CALIBRATION)]
+    seconds = [line.get("cpu_seconds", line["seconds"] * line["threads"]) for line in lines]
+    seconds += [line.get("cpu_seconds", 0.0) for line in judged]
+    return f"{len(lines)} runs, {sum(seconds) / 3600.0:.1f} core-hours"
 
 
 def value_block(studies: Path, part: str, quantity: str, metric: str, *words: str) -> str:
@@ -239,10 +256,6 @@ def _lines_and_heads(
     for head in heads:
         _check.choice(f"a head of {part}", head, known)
     return lines, heads
-
-
-def _results(studies: Path, study: str, part: str) -> Path:
-    return studies / "results" / study / part / RESULTS
 
 
 def _mean(lines: Sequence[Mapping[str, Any]], metric: str, head: str) -> str:
@@ -281,6 +294,8 @@ BLOCKS: Mapping[str, Callable[..., str]] = {
     "beside": beside_block,
     "ranks": ranks_block,
     "benchmark": benchmark_block,
+    "verdicts": verdicts_block,
+    "settings": settings_block,
     "cost": cost_block,
     "value": value_block,
 }

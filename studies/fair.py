@@ -1,0 +1,187 @@
+"""The study of fair baselines: when DropMax wins and when it loses, before and after a temperature.
+
+A verdict is of differences paired by seed: better or worse where the 95 % interval of Student's t
+leaves 0 out, else not told apart.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from dropmax import _check
+from dropmax.compare import RESULTS, read_lines
+from dropmax.compare.summary import BASELINE, METRICS, Difference, by_head, paired
+from dropmax.report.figures import COLORS, axes_of, colors_of
+from dropmax.report.names import NAMES
+from dropmax.report.tables import interval
+from dropmax.training import RunConfig
+from studies.calibrated import CALIBRATION, WHEN
+
+SETTINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "mnist": "digits, 100 images a class",
+        "mnist_cnn": "... and another network",
+        "background": "digits over random pixels",
+        "rotated": "rotated digits over textures",
+        "digits": "small digits, 20 a class",
+        "breast-cancer": "a table of 2 classes, 20 rows a class",
+        "cifar10": "10 kinds of photos, 100 a class",
+        "cifar10-400": "... 400 a class",
+        "cifar100": "100 kinds of photos, 80 a class",
+        "cifar100-long": "... with crops and flips, and four times the epochs",
+        "banking77-5": "77 intents, 5 texts a class",
+        "banking77-10": "... 10 texts a class",
+        "banking77-all": "... all texts",
+        "hwu64-10": "64 intents, 10 texts a class",
+        "hwu64-tuned": "... the network of the texts trained, too",
+    }
+)
+"""The parts whose test rows are reported, and what the figure calls them."""
+
+HEADS = ("dropmax", "dropmax:preset=paper")
+AGAINST = (BASELINE, "softmax:label_smoothing=0.1")
+
+
+class Measure(NamedTuple):
+    """What is compared: a metric before the temperature or after it."""
+
+    metric: str
+    when: str
+    title: str
+    axis: str
+    most: float
+
+
+MEASURES = (
+    Measure("error", "before", "errors in 100", "errors in 100", 7.0),
+    Measure("nll", "before", "NLL as it comes", "NLL, nats", 0.4),
+    Measure("nll", "after", "NLL after a temperature", "NLL after a temperature, nats", 0.2),
+)
+SHOWN = (MEASURES[0], MEASURES[2])
+"""Those of the figure, which has room for so much more or less."""
+
+
+def judged_lines(folder: Path, when: str) -> list[dict[str, Any]]:
+    """The lines of a part as its predictions were judged, "before" the temperature or "after" it.
+
+    They are those of its runs, with the test metrics of `calibration.jsonl`: of an ensemble or of
+    many passes where the part is one of these.
+
+    Args:
+        folder: Of the part.
+        when: One of `WHEN`.
+
+    Raises:
+        ValueError: If there is no such time, or a line has no run.
+    """
+    _check.choice("when", when, WHEN)
+    runs = {RunConfig.from_dict(line["config"]): line for line in read_lines(folder / RESULTS)}
+    found = []
+    for line in read_lines(folder / CALIBRATION):
+        config = RunConfig.from_dict(line["config"])
+        if config not in runs:
+            got = _check.Verbatim(f"{config.head} with seed {config.seed}")
+            _check.fail(str(folder / CALIBRATION), "be of runs with a line", got, "run the study")
+        found.append({**runs[config], "test": line[when]["test"]})
+    return found
+
+
+def differences(folder: Path, measure: Measure, head: str, baseline: str) -> dict[str, Difference]:
+    """The paired difference of a head to a baseline, by part, of those that have both."""
+    found = {}
+    for part in SETTINGS:
+        lines = judged_lines(folder / part, measure.when)
+        if {head, baseline} <= dict(by_head(lines)).keys():
+            found[part] = paired(lines, measure.metric, head, baseline)
+    return found
+
+
+def verdict_of(found: Difference) -> str:
+    """Whether a head is "better", "worse" or "not told apart"."""
+    if found.high < 0.0:
+        return "better"
+    return "worse" if found.low > 0.0 else "not told apart"
+
+
+def verdicts_table(folder: Path, head: str) -> list[list[str]]:
+    """In how many settings a head is better, not told apart or worse, and in which it is worse."""
+    kinds = ("better", "not told apart", "worse")
+    rows = [[f"{NAMES[head]} against", "in", *kinds, "worse in"]]
+    for baseline in AGAINST:
+        for measure in MEASURES:
+            found = differences(folder, measure, head, baseline)
+            verdicts = {part: verdict_of(one) for part, one in found.items()}
+            counts = [str(list(verdicts.values()).count(kind)) for kind in kinds]
+            worse = ", ".join(part for part, verdict in verdicts.items() if verdict == "worse")
+            rows.append([NAMES[baseline], measure.title, *counts, worse])
+    return rows
+
+
+def when_figure(folder: Path) -> Any:
+    """Error, and NLL after the temperature, of DropMax less those of the baselines.
+
+    A row a setting, with 95 % intervals.
+
+    Args:
+        folder: The results of the study.
+    """
+    pairs = [(measure, baseline) for measure in SHOWN for baseline in AGAINST]
+    found = {
+        (pair, head): differences(folder, pair[0], head, pair[1])
+        for pair in pairs
+        for head in HEADS
+    }
+    parts = [part for part in SETTINGS if any(part in by_part for by_part in found.values())]
+    colors = colors_of(HEADS)
+    figure, axes = axes_of(len(pairs), width=2.9, height=1.2 + 0.36 * len(parts))
+    for ax, (measure, baseline) in zip(axes, pairs, strict=True):
+        ax.axvline(0.0, color=COLORS[0], lw=1, ls="--")
+        for k, head in enumerate(HEADS):
+            by_part = found[(measure, baseline), head]
+            for n, part in enumerate(parts):
+                if part in by_part:
+                    _draw(ax, by_part[part], n + 0.15 * (2 * k - 1), colors[head], measure.most)
+        ax.set_yticks(range(len(parts)), [SETTINGS[part] for part in parts])
+        ax.tick_params(labelleft=ax is axes[0])
+        ax.set(xlim=(-measure.most, measure.most), ylim=(len(parts) - 0.5, -0.5))
+        ax.grid(axis="x", alpha=0.3)
+        ax.set_title(f"less {NAMES[baseline]}", fontsize=9)
+        ax.set_xlabel(f"\u2190 better\n{measure.axis}", fontsize=9)
+    points = [axes[0].plot([], [], "o", color=colors[head], ms=5)[0] for head in HEADS]
+    names = [NAMES[head] for head in HEADS]
+    figure.legend(points, names, fontsize=8, frameon=False, ncols=2, loc="outside lower center")
+    return figure
+
+
+def _draw(ax: Any, found: Difference, height: float, color: str, most: float) -> None:
+    """An interval and its mean; where it is beyond the axis, the number."""
+    ax.plot([found.low, found.high], [height] * 2, color=color, lw=2)
+    ax.plot(found.mean, height, "o", color=color, ms=5)
+    if abs(found.mean) > most:
+        side = "right" if found.mean > 0.0 else "left"
+        shown = f"{found.mean:+.2g}"
+        end = most if side == "right" else -most
+        ax.text(end, height, shown, color=color, fontsize=8, ha=side, va="center")
+
+
+def settings_table(folder: Path, head: str) -> list[list[str]]:
+    """What a head comes to in each setting beside the baselines, with what is told apart."""
+    rows = [["setting", "seeds", "error %, less softmax", "less label smoothing"]]
+    rows[0] += ["NLL after a temperature, less softmax", "less label smoothing"]
+    columns = [
+        (differences(folder, measure, head, baseline), METRICS[measure.metric].digits)
+        for measure in SHOWN
+        for baseline in AGAINST
+    ]
+    for part, name in SETTINGS.items():
+        if all(part in by_part for by_part, _ in columns):
+            cells = [_cell(by_part[part], digits) for by_part, digits in columns]
+            rows.append([name, str(columns[0][0][part].seeds), *cells])
+    return rows
+
+
+def _cell(found: Difference, digits: int) -> str:
+    """A difference with its interval, bold where it is told apart from 0."""
+    shown = interval(found, digits)
+    return shown if verdict_of(found) == "not told apart" else f"**{shown}**"

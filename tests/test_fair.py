@@ -1,0 +1,115 @@
+"""Verdicts of the study of fair baselines: what is told apart, before and after a temperature."""
+
+import json
+
+import pytest
+from raised import raises
+
+from studies import with_blocks
+from studies.fair import SETTINGS, settings_table, verdicts_table, when_figure
+
+SMOOTHED = "softmax:label_smoothing=0.1"
+
+
+def metrics(error, nll):
+    return {"error": error, "nll": nll, "ece": 1.0, "brier": 0.1}
+
+
+def write(folder, errors, nlls, after=None):
+    """Lines of heads whose errors and NLLs by seed are given, and NLLs after the temperature."""
+    folder.mkdir(parents=True)
+    runs, judged = [], []
+    for head, values in errors.items():
+        for seed, error in enumerate(values):
+            config = {"data": "digits", "head": head, "seed": seed}
+            nll = nlls[head][seed]
+            runs.append({"config": config, "test": metrics(99.0, 9.0), "seconds": 36.0})
+            runs[-1] |= {"jobs": 2, "threads": 1}
+            cooled = nll if after is None else after[head][seed]
+            judged.append(
+                {
+                    "config": config,
+                    "before": {"test": metrics(error, nll)},
+                    "after": {"test": metrics(error, cooled)},
+                    "cpu_seconds": 36.0,
+                }
+            )
+    for name, lines in (("results", runs), ("calibration", judged)):
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / f"{name}.jsonl").write_text(text)
+
+
+@pytest.fixture
+def studies(tmp_path):
+    """Two settings: DropMax better than softmax in one and worse in the other, sure of it."""
+    fair = tmp_path / "studies" / "results" / "fair"
+    nlls = {"softmax": [1.0, 1.1, 0.9], SMOOTHED: [2.0, 2.0, 2.0], "dropmax": [0.5, 0.61, 0.39]}
+    cooled = {"softmax": [0.5, 0.6, 0.4], SMOOTHED: [0.4, 0.7, 0.5], "dropmax": [0.5, 0.61, 0.39]}
+    errors = {"softmax": [5.0, 5.2, 4.8], SMOOTHED: [4.0, 4.5, 3.0], "dropmax": [4.0, 4.1, 3.9]}
+    write(fair / "mnist", errors, nlls, cooled)
+    errors = {**errors, "dropmax": [7.0, 7.1, 6.9]}
+    write(fair / "cifar100", errors, nlls, cooled)
+    return tmp_path / "studies"
+
+
+def test_verdicts_count_what_the_intervals_leave_out(studies):
+    header, *rows = verdicts_table(studies / "results" / "fair", "dropmax")
+    assert header[2:] == ["better", "not told apart", "worse", "worse in"]
+    counts = {(row[0], row[1]): row[2:] for row in rows}
+    assert counts["softmax", "errors in 100"] == ["1", "0", "1", "cifar100"]
+    assert counts["softmax", "NLL as it comes"] == ["2", "0", "0", ""]
+    assert counts["softmax", "NLL after a temperature"] == ["0", "2", "0", ""]
+    assert counts["label smoothing", "errors in 100"] == ["0", "1", "1", "cifar100"]
+    assert counts["label smoothing", "NLL as it comes"] == ["2", "0", "0", ""]
+
+
+def test_the_table_has_a_row_a_setting_and_what_is_told_apart_in_bold(studies):
+    _, *rows = settings_table(studies / "results" / "fair", "dropmax")
+    assert [row[0] for row in rows] == [SETTINGS["mnist"], SETTINGS["cifar100"]]
+    assert rows[0][1] == "3"
+    assert rows[0][2].startswith("**-1.00 [")
+    assert rows[1][2].startswith("**+2.00 [")
+    assert rows[0][4] == "+0.000 [-0.025, +0.025]"
+
+
+def drawn(ax):
+    """Where the points of a panel are."""
+    points = (line.get_xdata() for line in ax.lines if line.get_marker() == "o")
+    return [float(x[0]) for x in points if len(x)]
+
+
+def test_the_figure_draws_the_mean_and_the_interval_of_each(studies):
+    figure = when_figure(studies / "results" / "fair")
+    errors, _, nlls, _ = figure.axes
+    shown = [label.get_text() for label in errors.get_yticklabels()]
+    assert shown == [SETTINGS["mnist"], SETTINGS["cifar100"]]
+    assert drawn(errors) == pytest.approx([-1.0, 2.0])
+    assert drawn(nlls) == pytest.approx([0.0, 0.0])
+
+
+def test_pages_show_test_rows_before_and_after_the_temperature(studies):
+    (studies / "fair.yaml").write_text(
+        "title: Fair?\nparts: {mnist: {data: digits, minutes: 1,"
+        " report: [{heads: [softmax], seeds: 3}]}}"
+    )
+    page = "".join(
+        f"<!-- value: fair/mnist mean nll dropmax {when} --><!-- end -->\n"
+        for when in ("before", "after", "test")
+    )
+    made = with_blocks(f"{page}<!-- cost: fair --><!-- end -->", studies)
+    assert "dropmax before -->0.500<" in made
+    assert "dropmax after -->0.500<" in made
+    assert "dropmax test -->9.000<" in made
+    assert "9 runs, 0.2 core-hours" in made
+    made = with_blocks("<!-- verdicts: fair dropmax --><!-- end -->", studies)
+    assert "| softmax | errors in 100 | 1 | 0 | 1 | cifar100 |" in made
+
+
+def test_lines_without_their_run_are_refused(studies):
+    folder = studies / "results" / "fair" / "mnist"
+    (folder / "results.jsonl").unlink()
+    page = "<!-- compare: fair/mnist after --><!-- end -->"
+    with raises(ValueError, f"with_blocks: {folder / 'calibration.jsonl'}"):
+        with_blocks(page, studies)
+    with raises(ValueError, "with_blocks: a split"):
+        with_blocks(page.replace("after", "later"), studies)

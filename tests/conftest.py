@@ -22,6 +22,7 @@ CORE = {
     "test_heads",
     "test_one_pass",
     "test_predictive",
+    "test_smaller",
     "test_topk",
     "test_wrap",
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from planted import plant_what_is_planted
 from torch import nn
-from variants import VARIANTS
+from variants import PLUGIN, SAMPLED, VARIANTS
 
 import dropmax
 
@@ -37,10 +37,10 @@ ENGINES = ("fsdp of the head", "fsdp of all", "ddp")
 
 def takes(name, option):
     """Whether a head has such an option."""
-    gated = name.startswith("dropmax")
     if option == "samples":
-        return gated and name not in ("dropmax_marginal", "dropmax:masks=mean")
-    return option not in ("monte_carlo", "exact") or gated
+        return name in SAMPLED
+    averages = name.startswith("dropmax") and name not in PLUGIN
+    return option not in ("monte_carlo", "exact") or averages
 
 
 def cases():

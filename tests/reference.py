@@ -171,6 +171,15 @@ def dropmax_objective(
     return nll, kl, neg_entropy, aux
 
 
+def label_objective(logits, retain_logits, target, floor):
+    """(nll, kl, neg_entropy): the posterior is certain, the target retained and no rival."""
+    kl = neg_entropy = 0.0
+    for k, r in enumerate(retain_logits):
+        kl -= log_sigmoid(r if k == target else -r)
+        neg_entropy += bernoulli_neg_entropy(r)
+    return attention_loss(logits, retain_logits, target, floor), kl, neg_entropy
+
+
 def plugin(logits, retain_logits, floor):
     """Probabilities with the retain probability in place of the mask."""
     return weighted_softmax(logits, [sigmoid(r) + floor for r in retain_logits])

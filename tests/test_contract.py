@@ -59,7 +59,9 @@ def test_the_state_dict_of_a_linear_layer_loads(name):
 def test_parameters_start_glorot_uniform_with_zero_biases(name):
     head = make(name, in_features=200, num_classes=100)
     for parameter_name, parameter in head.named_parameters():
-        if parameter_name.endswith("bias"):
+        if parameter_name in ("gate_scale", "gate_shift"):
+            assert parameter.tolist() == [0.0 if parameter_name == "gate_scale" else 2.0]
+        elif parameter_name.endswith("bias"):
             assert parameter.shape == (100,)
             assert not parameter.any()
         else:

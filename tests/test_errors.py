@@ -14,8 +14,10 @@ from dropmax import functional, predictive
 from dropmax.errors import DropmaxError
 from dropmax.functional import Label, ObjectiveOptions
 from dropmax.heads import (
+    ASSoftmaxHead,
     ComputedPosteriorHead,
     DropMaxHead,
+    DropMaxTiedHead,
     MarginalHead,
     SampledSoftmaxHead,
     SoftmaxHead,
@@ -343,6 +345,31 @@ WRONG = {
         lambda: functional.class_dropout_loss(LOGITS, TARGET, retain_prob=0),
         ValueError,
         "class_dropout_loss: retain_prob",
+    ),
+    "delta": (
+        lambda: functional.as_softmax_loss(LOGITS, TARGET, delta=0.0),
+        ValueError,
+        "as_softmax_loss: delta",
+    ),
+    "delta of a head": (
+        lambda: ASSoftmaxHead(6, 10, delta=1.5),
+        ValueError,
+        "ASSoftmaxHead: delta",
+    ),
+    "floor of the label's objective": (
+        lambda: functional.label_objective(LOGITS, LOGITS, TARGET, floor=1.0),
+        ValueError,
+        "label_objective: floor",
+    ),
+    "weight of a smaller machine": (
+        lambda: DropMaxTiedHead(6, 10, kl_weight=-1.0),
+        ValueError,
+        "DropMaxTiedHead: kl_weight",
+    ),
+    "gate of low rank without a map": (
+        lambda: DropMaxTiedHead(6, 10, gate_rank=2),
+        ValueError,
+        "DropMaxTiedHead: an option",
     ),
     "monte_carlo samples": (
         lambda: predictive.monte_carlo(LOGITS, LOGITS, num_samples=0),

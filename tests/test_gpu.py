@@ -5,7 +5,7 @@ import seeded
 import torch
 from tolerances import assert_close
 from torch import nn
-from variants import GATED, INTEGRALS, RANDOM, VARIANTS
+from variants import GATED, INTEGRALS, PLUGIN, RANDOM, VARIANTS
 
 import dropmax
 
@@ -13,7 +13,7 @@ if torch.get_default_device().type != "cuda":
     pytest.skip("needs CUDA, and pytest -m gpu", allow_module_level=True)
 
 N, D, K = 16, 6, 10
-FUSED = [name for name in GATED if name not in (*INTEGRALS, "attention")]
+FUSED = [name for name in GATED if name not in (*INTEGRALS, *PLUGIN)]
 STEPS = [
     *((name, "loss") for name in VARIANTS if name not in INTEGRALS),
     *((name, "fused_loss") for name in FUSED),

@@ -294,6 +294,8 @@ def test_the_heads_that_are_built_in():
         "one_vs_rest",
         "dropmax_prior",
         "dropmax",
+        "dropmax_label",
+        "dropmax_tied",
         "dropmax_marginal",
         "dropmax_computed",
     ]

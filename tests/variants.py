@@ -16,8 +16,11 @@ VARIANTS = [
     "dropmax:gate_rank=2",
 ]
 GATED = [name for name in VARIANTS if name == "attention" or name.startswith("dropmax")]
-RANDOM = [name for name in GATED if name not in ("attention", MARGINAL, MEAN)]
-RANDOM += ["sampled_softmax", "class_dropout"]
+PLUGIN = ("attention", "dropmax_label", "dropmax_tied")
+"""Those with a gate that predict by the plug-in alone."""
+SAMPLED = [name for name in GATED if name not in (*PLUGIN, MARGINAL, MEAN)]
+"""Those that draw masks of a gate in training."""
+RANDOM = [*SAMPLED, "sampled_softmax", "class_dropout"]
 MOVING = ("sigsoftmax", "one_vs_rest")
 """Those whose loss and predictions change with a shift of all logits."""
 INTEGRALS = (MARGINAL, "dropmax_computed")

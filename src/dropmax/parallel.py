@@ -20,6 +20,9 @@ __all__ = [
     "ClassParallel",
 ]
 
+WHOLE = ("gate_weight", "gate_scale", "gate_shift")
+"""Parameters that have no row for each class, even where they have as many as there are classes."""
+
 REMEMBERED = 4096
 """The last calls, whose random numbers activation checkpointing can have again."""
 
@@ -28,7 +31,7 @@ class ClassParallel(ParallelStyle):
     """Spreads the classes of a head over the processes of a mesh dimension.
 
     Every parameter with a row for each class becomes a `DTensor` of which each process has the rows
-    of its classes, as `torch.chunk` divides them; `gate_weight` is on all of them. The head is used
+    of its classes, as `torch.chunk` divides them; the others are on all of them. The head is used
     as before, with the same features and targets on every process:
 
     - `head(features)` gives `Scores` of this process's classes, which are plain tensors, and
@@ -87,7 +90,7 @@ class ClassParallel(ParallelStyle):
             must, remedy = "have one dimension", 'pass one of its dimensions, mesh["tp"]'
             _check.fail("ClassParallel's mesh", must, device_mesh, remedy)
         for name, parameter in list(module.named_parameters(recurse=False)):
-            of_classes = name != "gate_weight" and parameter.shape[:1] == (module.out_features,)
+            of_classes = name not in WHOLE and parameter.shape[:1] == (module.out_features,)
             placements: list[Placement] = [Shard(0) if of_classes else Replicate()]
             spread = distribute_tensor(
                 parameter.detach(), device_mesh, placements, src_data_rank=self.src_data_rank

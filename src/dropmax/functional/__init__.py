@@ -15,7 +15,7 @@ from dropmax.functional.baselines import (
     sparsemax_loss,
 )
 from dropmax.functional.dropmax import ObjectiveOptions, dropmax_objective, posterior_objective
-from dropmax.functional.posterior import analytic_correction
+from dropmax.functional.posterior import analytic_correction, label_objective
 from dropmax.functional.targets import Label, Objective
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "attention_loss",
     "class_dropout_loss",
     "dropmax_objective",
+    "label_objective",
     "one_vs_rest_loss",
     "posterior_objective",
     "sampled_softmax_loss",

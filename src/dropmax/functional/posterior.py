@@ -1,4 +1,4 @@
-"""Posteriors of the masks that are computed from the label and not learned, and the objective."""
+"""Posteriors of the masks that follow from the label and are not learned, and the objectives."""
 
 import math
 from collections.abc import Callable
@@ -11,9 +11,15 @@ from torch import Tensor
 from dropmax import _check
 from dropmax._check import at_least_float32
 from dropmax.axis import LOCAL, ClassAxis
-from dropmax.functional.dropmax import ObjectiveOptions, given_objective
+from dropmax.functional.dropmax import (
+    ObjectiveOptions,
+    binary_nll,
+    given_objective,
+    plugin_nll,
+    prior_neg_entropy,
+)
 from dropmax.functional.masking import logsumexp
-from dropmax.functional.targets import Label, Objective
+from dropmax.functional.targets import Label, Objective, axis_of
 
 
 @torch.no_grad()
@@ -122,4 +128,69 @@ def computed_posterior_objective(
     nll, kl, neg_entropy, aux = map(label.axis.shard, whole)
     return Objective.of_terms(
         label.nll(nll), label.expected(kl), label.expected(neg_entropy), label.expected(aux)
+    )
+
+
+def label_objective(
+    logits: Float[Tensor, "*batch K"],
+    retain_logits: Float[Tensor, "*batch K"],
+    target: Tensor | Label,
+    *,
+    floor: float = 1e-20,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    axis: ClassAxis = LOCAL,
+) -> Objective:
+    """DropMax without noise: the label itself is the posterior, and the plug-in is what learns it.
+
+    The posterior retains the target and drops every rival. With rho = sigmoid(retain_logits):
+
+        nll         = -log p_t,  p_k proportional to (rho_k + floor) exp(logits_k)
+        kl          = -log rho_t - sum over k != t of log(1 - rho_k)
+        neg_entropy = sum over k of rho_k log rho_k + (1 - rho_k) log(1 - rho_k)
+
+    and aux = 0. `kl` is the divergence from this posterior to the prior of the masks. Gradients
+    flow into rho from all three.
+
+    Args:
+        logits: Class scores `[*, K]`; a class of logit -inf is masked: no target, and no rival in
+            the nll.
+        retain_logits: Logits of the retain probabilities `[*, K]`.
+        target: Class indices `[*]`, or class probabilities `[*, K]`: the expectation over them.
+        floor: The weight that a class keeps at rho = 0, in [0, 1).
+        weight: Class weights `[K]`, of at least 0; ones if None.
+        label_smoothing: The share of the label that the nll spreads over all classes, in [0, 1].
+        axis: Where the classes live.
+
+    Returns:
+        `Objective` of tensors `[*]` in nats, before any weights of the terms; float32 at least.
+
+    Raises:
+        ValueError: If a shape, dtype, device or value does not fit.
+
+    Source:
+        Ours: the objective of Lee et al. 2018 with this posterior, and the plug-in in the place of
+        the masked softmax.
+
+    Examples:
+        >>> import torch
+        >>> from dropmax.functional import label_objective
+        >>> objective = label_objective(torch.zeros(2), torch.zeros(2), torch.tensor(0))
+        >>> for name, term in objective._asdict().items():
+        ...     print(f"{name:11} {term.item():7.4f}")
+        total        0.6931
+        nll          0.6931
+        kl           1.3863
+        neg_entropy -1.3863
+        aux          0.0000
+    """
+    _check.class_tensors(logits, axis_of(target, axis), retain_logits=retain_logits)
+    label = Label.of(target, logits, weight=weight, label_smoothing=label_smoothing, axis=axis)
+    _check.number("floor", floor, low=0.0, high=1.0, open_high=True)
+    logits, retain_logits = at_least_float32(logits), at_least_float32(retain_logits)
+    return Objective.of_terms(
+        label.reduced(plugin_nll(logits, retain_logits, label, floor=floor)),
+        binary_nll(retain_logits, label),
+        prior_neg_entropy(retain_logits, label),
+        logits.new_zeros(logits.shape[:-1]),
     )

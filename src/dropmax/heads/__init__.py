@@ -17,6 +17,7 @@ from dropmax.heads.presets import PRESETS
 from dropmax.heads.registry import HEADS, make_head, register_head
 from dropmax.heads.research import ComputedPosteriorHead, MarginalHead
 from dropmax.heads.scores import Scores
+from dropmax.heads.smaller import DropMaxLabelHead, DropMaxTiedHead
 from dropmax.heads.top import TopK
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "ClassDropoutHead",
     "ComputedPosteriorHead",
     "DropMaxHead",
+    "DropMaxLabelHead",
+    "DropMaxTiedHead",
     "GatedHead",
     "Head",
     "MarginalHead",

@@ -148,7 +148,7 @@ class Head(nn.Module, ABC):
         Raises:
             ValueError: If features do not fit the weights.
         """
-        return _scores(self._maps(features, correction=correction))
+        return self._scores(self._maps(features, correction=correction))
 
     def _maps(self, features: Tensor, *, correction: bool) -> list[Map]:  # noqa: ARG002
         """The maps of this process's classes to the scores, in the order of `Scores`."""
@@ -156,6 +156,14 @@ class Head(nn.Module, ABC):
         _check.features(features, required(weight))
         (features,) = self.axis.spread(features)
         return [Map(features, required(weight), bias)]
+
+    def _scores(self, maps: Iterable[Map]) -> Scores:
+        """The scores that these maps give, or maps to some of the classes."""
+        return Scores(*(F.linear(*one) for one in maps))
+
+    def gate_parameters(self) -> list[nn.Parameter]:
+        """The parameters that weight decay spares: those of a gate, where the head has one."""
+        return []
 
     def _gathered(self, features: Tensor, call: Callable[[Tensor], Any]) -> Any:
         """A call for which FSDP has gathered the parameters, as it has for `forward`."""
@@ -378,7 +386,7 @@ class Head(nn.Module, ABC):
         maps = self._maps(features, correction=False)
         none = F.linear(*_part(maps[0], slice(0)))
         return top_of(
-            lambda classes: self._plugin_logits(_scores(_part(one, classes) for one in maps)),
+            lambda classes: self._plugin_logits(self._scores(_part(one, classes) for one in maps)),
             none,
             len(maps[0].weight),
             k,
@@ -564,9 +572,7 @@ class GatedHead(Head):
         return log_probs
 
     def _plugin_logits(self, scores: Scores) -> Tensor:
-        logits, retain_logits = scores.logits, required(scores.retain_logits)
-        _check.class_tensors(logits, self.axis, retain_logits=retain_logits)
-        return gated_logits(at_least_float32(logits), at_least_float32(retain_logits), self.floor)
+        return gated_plugin(scores, self.floor, self.axis)
 
     def options(self) -> dict[str, Any]:
         own = {"gate_rank": self.gate_rank, "retain_bias_init": self.retain_bias_init}
@@ -591,14 +597,17 @@ def without_correction(head: Head) -> Iterator[None]:
         hook.remove()
 
 
+def gated_plugin(scores: Scores, floor: float, axis: ClassAxis) -> Tensor:
+    """The logits of the plug-in of a gate, float32 at least."""
+    logits, retain_logits = scores.logits, required(scores.retain_logits)
+    _check.class_tensors(logits, axis, retain_logits=retain_logits)
+    return gated_logits(at_least_float32(logits), at_least_float32(retain_logits), floor)
+
+
 def _part(whole: Map, classes: slice) -> Map:
     """The map to some of the classes."""
     inputs, weight, bias = whole
     return Map(inputs, weight[classes], None if bias is None else bias[classes])
-
-
-def _scores(maps: Iterable[Map]) -> Scores:
-    return Scores(*(F.linear(*one) for one in maps))
 
 
 def _initialize(parameter: nn.Parameter) -> None:

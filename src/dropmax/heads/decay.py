@@ -5,15 +5,16 @@ from typing import Any
 from torch import nn
 
 from dropmax import _check
-from dropmax.heads.base import GatedHead
+from dropmax.heads.base import Head
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Parameter groups for an optimizer: decayed, and spared.
 
-    Everything is decayed, biases included, but the retain and correction branches of the heads, as
-    in the authors' code. Their decay, weight_decay times half the squared norm added to the loss,
-    is the `weight_decay` of `torch.optim.Adam` and `SGD`; AdamW decouples it.
+    Everything is decayed, biases included, but the gates of the heads (`Head.gate_parameters`):
+    their retain and correction branches, as in the authors' code. Their decay, weight_decay times
+    half the squared norm added to the loss, is the `weight_decay` of `torch.optim.Adam` and `SGD`;
+    AdamW decouples it.
 
     Args:
         model: Any model; frozen parameters are left out.
@@ -43,7 +44,7 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     if not isinstance(model, nn.Module):
         _check.fail("model", "be an nn.Module", model, "pass the whole model", of=nn.Module)
     _check.number("weight_decay", weight_decay, low=0.0)
-    heads = [module for module in model.modules() if isinstance(module, GatedHead)]
+    heads = [module for module in model.modules() if isinstance(module, Head)]
     gates = {id(parameter) for head in heads for parameter in head.gate_parameters()}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = []

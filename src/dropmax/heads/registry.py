@@ -24,6 +24,7 @@ from dropmax.heads.baselines import (
 )
 from dropmax.heads.dropmax import DropMaxHead
 from dropmax.heads.research import ComputedPosteriorHead, MarginalHead
+from dropmax.heads.smaller import DropMaxLabelHead, DropMaxTiedHead
 
 _heads: dict[str, Callable[..., Head]] = {
     "softmax": SoftmaxHead,
@@ -36,6 +37,8 @@ _heads: dict[str, Callable[..., Head]] = {
     "one_vs_rest": OneVsRestHead,
     "dropmax_prior": partial(DropMaxHead, posterior="prior"),
     "dropmax": DropMaxHead,
+    "dropmax_label": DropMaxLabelHead,
+    "dropmax_tied": DropMaxTiedHead,
     "dropmax_marginal": MarginalHead,
     "dropmax_computed": ComputedPosteriorHead,
 }

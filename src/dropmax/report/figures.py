@@ -26,8 +26,10 @@ COLORS = (
     "#332288",
     "#999933",
     "#882255",
+    "#44aa99",
+    "#f4a6c0",
 )
-"""Told apart by people who do not see all colors alike (Okabe and Ito), and seven more."""
+"""Told apart by people who do not see all colors alike (Okabe and Ito), and nine more."""
 
 DECADES = 3
 """A logarithmic axis of fewer has 2 and 5 beside the powers of ten."""

@@ -18,6 +18,8 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "sigsoftmax": "sigsoftmax",
         "as_softmax": "adaptive sparse softmax",
         "one_vs_rest": "one versus rest",
+        "dropmax_label": "DropMax, q = label",
+        "dropmax_tied": "DropMax, tied gate",
     }
 )
 """By how a head is asked for, what a reader calls it; each has a color of its own, too."""

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from dropmax import _check
-from dropmax.heads import GatedHead, Head, make_head
+from dropmax.heads import DropMaxTiedHead, GatedHead, Head, make_head
 from dropmax.wrap.classifier import Example, classifier_name
 from dropmax.wrap.find import find_head
 
@@ -199,6 +199,8 @@ def _replace(model: nn.Module, names: list[str], old: nn.Module, new: nn.Module)
 
 def _gate_is_constant(head: Head) -> bool:
     """Whether the gate is the same for all classes and inputs, and drops out of the softmax."""
+    if isinstance(head, DropMaxTiedHead):
+        return not head.gate_scale.any()
     if not isinstance(head, GatedHead):
         return True
     weight, bias = head.retain_weight, head.retain_bias

@@ -4,8 +4,9 @@ A verdict is of differences paired by seed: better or worse where the 95 % inter
 leaves 0 out, else not told apart.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -185,3 +186,79 @@ def _cell(found: Difference, digits: int) -> str:
     """A difference with its interval, bold where it is told apart from 0."""
     shown = interval(found, digits)
     return shown if verdict_of(found) == "not told apart" else f"**{shown}**"
+
+
+CORE: Mapping[str, str] = MappingProxyType(
+    {
+        "mnist": "mnist",
+        "rotated": "rotated",
+        "cifar10": "cifar10",
+        "banking77-10": "banking77-10-held",
+    }
+)
+"""The core settings, and the part of each in which other baselines are beside the heads."""
+
+OTHERS: Mapping[str, str] = MappingProxyType(
+    {
+        "members": "softmax, mean of 4 networks",
+        "dropout": "softmax, mean of 30 passes with dropout",
+        "mixup": "softmax with mixup",
+    }
+)
+"""What else is done with softmax, by the end of a part's name, and how tables call it."""
+
+
+def baselines_table(folder: Path, seeds: Sequence[int] = (0, 1)) -> list[list[str]]:
+    """Error, and NLL after the temperature, of every baseline in the core settings.
+
+    Each cell is a mean over the same seeds.
+    """
+    found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    for core, part in CORE.items():
+        for head, lines in by_head(judged_lines(folder / part, "after")):
+            found.setdefault(NAMES.get(head, head), {})[core] = lines
+        for end, name in OTHERS.items():
+            found.setdefault(name, {})[core] = judged_lines(folder / f"{core}-{end}", "after")
+    rows = [["head", *(f"{SETTINGS[core]}: error %, NLL" for core in CORE)]]
+    for name, by_core in found.items():
+        cells = [_means(by_core.get(core, ()), seeds) for core in CORE]
+        if any(cells):
+            rows.append([name, *cells])
+    return rows
+
+
+def _means(lines: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> str:
+    """The mean error and NLL over seeds; nothing where one is missing."""
+    tests = [line["test"] for line in lines if line["config"]["seed"] in seeds]
+    if len(tests) < len(seeds):
+        return ""
+    return f"{mean(test['error'] for test in tests):.2f}, {mean(test['nll'] for test in tests):.3f}"
+
+
+def equal_table(folder: Path) -> list[list[str]]:
+    """At equal numbers of labels: softmax pays for its temperature, DropMax trains on all.
+
+    The baselines have their temperature, DropMax none.
+    """
+    rows = [["setting", "head", "error %", "NLL, nats", "DropMax less it: error %", "NLL, nats"]]
+    for core in CORE:
+        paying = judged_lines(folder / f"{core}-equal", "after")
+        whole = folder / (core if core == "banking77-10" else f"{core}-whole")
+        ours = [line for line in read_lines(whole / RESULTS) if line["config"]["head"] == HEADS[0]]
+        if not paying or not ours:
+            continue
+        seeds = {line["config"]["seed"] for line in paying}
+        ours = [line for line in ours if line["config"]["seed"] in seeds]
+        for head, lines in by_head([*paying, *ours]):
+            cells = [
+                f"{mean(line['test'][metric] for line in lines):.{METRICS[metric].digits}f}"
+                for metric in ("error", "nll")
+            ]
+            less = ["", ""]
+            if head != HEADS[0]:
+                less = [
+                    _cell(paired([*paying, *ours], metric, HEADS[0], head), METRICS[metric].digits)
+                    for metric in ("error", "nll")
+                ]
+            rows.append([SETTINGS[core], NAMES[head], *cells, *less])
+    return rows

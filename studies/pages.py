@@ -22,7 +22,14 @@ from studies import benchmarks
 from studies.beside import beside_figure, beside_table, poster_table
 from studies.calibrated import CALIBRATION, WHEN, calibration_figure
 from studies.classes import by_classes_figure
-from studies.fair import judged_lines, settings_table, verdicts_table, when_figure
+from studies.fair import (
+    baselines_table,
+    equal_table,
+    judged_lines,
+    settings_table,
+    verdicts_table,
+    when_figure,
+)
 from studies.gates import GATES
 from studies.known import known_figure
 from studies.poster import GATE_FIGURES, gates_figure
@@ -228,6 +235,16 @@ def settings_block(studies: Path, study: str, head: str) -> str:
     return f"\n\n{markdown(settings_table(studies / 'results' / study, head))}\n"
 
 
+def baselines_block(studies: Path, study: str) -> str:
+    """`baselines: STUDY`: every baseline in the core settings."""
+    return f"\n\n{markdown(baselines_table(studies / 'results' / study))}\n"
+
+
+def equal_block(studies: Path, study: str) -> str:
+    """`equal: STUDY`: at equal numbers of labels."""
+    return f"\n\n{markdown(equal_table(studies / 'results' / study))}\n"
+
+
 def cost_block(studies: Path, study: str) -> str:
     """`cost: STUDY`: runs and core-hours of a study, with what judged them."""
     parts = load_study(studies / f"{study}.yaml").parts
@@ -296,6 +313,8 @@ BLOCKS: Mapping[str, Callable[..., str]] = {
     "benchmark": benchmark_block,
     "verdicts": verdicts_block,
     "settings": settings_block,
+    "baselines": baselines_block,
+    "equal": equal_block,
     "cost": cost_block,
     "value": value_block,
 }

@@ -6,7 +6,14 @@ import pytest
 from raised import raises
 
 from studies import with_blocks
-from studies.fair import SETTINGS, settings_table, verdicts_table, when_figure
+from studies.fair import (
+    SETTINGS,
+    baselines_table,
+    equal_table,
+    settings_table,
+    verdicts_table,
+    when_figure,
+)
 
 SMOOTHED = "softmax:label_smoothing=0.1"
 
@@ -113,3 +120,42 @@ def test_lines_without_their_run_are_refused(studies):
         with_blocks(page, studies)
     with raises(ValueError, "with_blocks: a split"):
         with_blocks(page.replace("after", "later"), studies)
+
+
+def test_baselines_are_compared_over_the_same_seeds(studies):
+    fair = studies / "results" / "fair"
+    five = {"sigsoftmax": [4.0, 6.0, 99.0], "one_vs_rest": [3.0, 5.0, 99.0]}
+    write(fair / "rotated", five, {head: [1.0, 2.0, 9.0] for head in five})
+    write(fair / "mnist-members", {"softmax": [1.0, 2.0]}, {"softmax": [0.1, 0.3]})
+    header, *rows = baselines_table(fair)
+    assert [cell.partition(":")[0] for cell in header[1:3]] == [
+        SETTINGS["mnist"],
+        SETTINGS["rotated"],
+    ]
+    found = {row[0]: row[1:3] for row in rows}
+    assert found["softmax"] == ["5.10, 0.550", ""]
+    assert found["sigsoftmax"] == ["", "5.00, 1.500"]
+    assert found["softmax, mean of 4 networks"] == ["1.50, 0.200", ""]
+    assert "softmax with mixup" not in found
+
+
+def test_at_equal_labels_dropmax_has_no_temperature_and_its_baselines_have(studies):
+    fair = studies / "results" / "fair"
+    errors = {"softmax": [5.0, 5.1, 4.9], SMOOTHED: [4.0, 4.0, 4.0]}
+    nlls = dict.fromkeys(errors, [2.0, 2.0, 2.0])
+    cooled = {"softmax": [0.5, 0.5, 0.5], SMOOTHED: [0.1, 0.1, 0.1]}
+    write(fair / "mnist-equal", errors, nlls, cooled)
+    write(fair / "mnist-whole", {"dropmax": [9.0] * 3}, {"dropmax": [9.0] * 3})
+    lines = [
+        {"config": {"data": "digits", "head": "dropmax", "seed": seed}, "test": metrics(4.0, 0.3)}
+        for seed in range(5)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (fair / "mnist-whole" / "results.jsonl").write_text(text)
+    _, *rows = equal_table(fair)
+    assert rows[0][1:4] == ["softmax", "5.00", "0.500"]
+    assert rows[0][4].startswith("**-1.00 [")
+    assert rows[0][5] == "**-0.200 [-0.200, -0.200]**"
+    assert rows[1][1:4] == ["label smoothing", "4.00", "0.100"]
+    assert rows[1][5] == "**+0.200 [+0.200, +0.200]**"
+    assert rows[2][1:] == ["DropMax", "4.00", "0.300", "", ""]

@@ -213,7 +213,7 @@ def baselines_table(folder: Path, seeds: Sequence[int] = (0, 1)) -> list[list[st
 
     Each cell is a mean over the same seeds.
     """
-    found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    found: dict[str, dict[str, Sequence[Mapping[str, Any]]]] = {}
     for core, part in CORE.items():
         for head, lines in by_head(judged_lines(folder / part, "after")):
             found.setdefault(NAMES.get(head, head), {})[core] = lines

@@ -142,7 +142,7 @@ def test_baselines_are_compared_over_the_same_seeds(studies):
 def test_at_equal_labels_dropmax_has_no_temperature_and_its_baselines_have(studies):
     fair = studies / "results" / "fair"
     errors = {"softmax": [5.0, 5.1, 4.9], SMOOTHED: [4.0, 4.0, 4.0]}
-    nlls = dict.fromkeys(errors, [2.0, 2.0, 2.0])
+    nlls = {head: [2.0, 2.0, 2.0] for head in errors}
     cooled = {"softmax": [0.5, 0.5, 0.5], SMOOTHED: [0.1, 0.1, 0.1]}
     write(fair / "mnist-equal", errors, nlls, cooled)
     write(fair / "mnist-whole", {"dropmax": [9.0] * 3}, {"dropmax": [9.0] * 3})

@@ -50,14 +50,13 @@ class Measure(NamedTuple):
     metric: str
     when: str
     title: str
-    axis: str
     most: float
 
 
 MEASURES = (
-    Measure("error", "before", "errors in 100", "errors in 100", 7.0),
-    Measure("nll", "before", "NLL as it comes", "NLL, nats", 0.4),
-    Measure("nll", "after", "NLL after a temperature", "NLL after a temperature, nats", 0.2),
+    Measure("error", "before", "errors in 100", 7.0),
+    Measure("nll", "before", "NLL as it comes, nats", 0.4),
+    Measure("nll", "after", "NLL after a temperature, nats", 0.2),
 )
 SHOWN = (MEASURES[0], MEASURES[2])
 """Those of the figure, which has room for so much more or less."""
@@ -148,7 +147,7 @@ def when_figure(folder: Path) -> Any:
         ax.set(xlim=(-measure.most, measure.most), ylim=(len(parts) - 0.5, -0.5))
         ax.grid(axis="x", alpha=0.3)
         ax.set_title(f"less {NAMES[baseline]}", fontsize=9)
-        ax.set_xlabel(f"\u2190 better\n{measure.axis}", fontsize=9)
+        ax.set_xlabel(f"\u2190 better\n{measure.title}", fontsize=9)
     points = [axes[0].plot([], [], "o", color=colors[head], ms=5)[0] for head in HEADS]
     names = [NAMES[head] for head in HEADS]
     figure.legend(points, names, fontsize=8, frameon=False, ncols=2, loc="outside lower center")

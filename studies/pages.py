@@ -32,6 +32,7 @@ from studies.fair import (
 )
 from studies.gates import GATES
 from studies.known import known_figure
+from studies.labels import labels_figure
 from studies.poster import GATE_FIGURES, gates_figure
 from studies.rates import chosen_lines, lines_of, rates_table
 from studies.study import load_study
@@ -45,6 +46,7 @@ STUDY_FIGURES: Mapping[str, Callable[[Path], Any]] = {
     "by_classes": by_classes_figure,
     "verdict": verdict_figure,
     "when": when_figure,
+    "labels": labels_figure,
     "known": known_figure,
 }
 """The figures of all parts of a study, made from the folder of its lines."""

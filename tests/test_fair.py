@@ -14,6 +14,7 @@ from studies.fair import (
     verdicts_table,
     when_figure,
 )
+from studies.labels import labels_figure
 
 SMOOTHED = "softmax:label_smoothing=0.1"
 
@@ -64,10 +65,10 @@ def test_verdicts_count_what_the_intervals_leave_out(studies):
     assert header[2:] == ["better", "not told apart", "worse", "worse in"]
     counts = {(row[0], row[1]): row[2:] for row in rows}
     assert counts["softmax", "errors in 100"] == ["1", "0", "1", "cifar100"]
-    assert counts["softmax", "NLL as it comes"] == ["2", "0", "0", ""]
-    assert counts["softmax", "NLL after a temperature"] == ["0", "2", "0", ""]
+    assert counts["softmax", "NLL as it comes, nats"] == ["2", "0", "0", ""]
+    assert counts["softmax", "NLL after a temperature, nats"] == ["0", "2", "0", ""]
     assert counts["label smoothing", "errors in 100"] == ["0", "1", "1", "cifar100"]
-    assert counts["label smoothing", "NLL as it comes"] == ["2", "0", "0", ""]
+    assert counts["label smoothing", "NLL as it comes, nats"] == ["2", "0", "0", ""]
 
 
 def test_the_table_has_a_row_a_setting_and_what_is_told_apart_in_bold(studies):
@@ -159,3 +160,15 @@ def test_at_equal_labels_dropmax_has_no_temperature_and_its_baselines_have(studi
     assert rows[1][1:4] == ["label smoothing", "4.00", "0.100"]
     assert rows[1][5] == "**+0.200 [+0.200, +0.200]**"
     assert rows[2][1:] == ["DropMax", "4.00", "0.300", "", ""]
+
+
+def test_a_line_a_head_goes_through_its_means_by_labels(tmp_path):
+    for count, error in ((5, 60.0), (20, 40.0)):
+        errors = {"softmax": [error, error + 2.0], "dropmax": [error - 5.0, error - 7.0]}
+        write(tmp_path / str(count), errors, {"softmax": [2.0, 1.0], "dropmax": [1.0, 1.0]})
+    errors, nlls = labels_figure(tmp_path).axes
+    (softmax, *_), (dropmax, *_) = errors.containers
+    assert softmax.get_xydata().tolist() == [[5.0, 61.0], [20.0, 41.0]]
+    assert dropmax.get_xydata().tolist() == [[5.0, 54.0], [20.0, 34.0]]
+    assert nlls.containers[0][0].get_xydata().tolist() == [[5.0, 1.5], [20.0, 1.5]]
+    assert errors.get_xscale() == "log"

@@ -63,6 +63,11 @@ class Judging:
             must = "be 0, or 2 and more for one network without passes"
             _check.fail("folds", must, self.folds, "leave it out")
 
+    @property
+    def networks(self) -> int:
+        """How many networks are trained for a run, it among them."""
+        return self.members + self.folds
+
     def described(self) -> dict[str, int]:
         """What it has beyond one network, one pass and validation rows, as lines hold it."""
         return {name: value for name, value in asdict(self).items() if value > 1}

@@ -32,7 +32,7 @@ class Part:
     Attributes:
         name: Of the part, and of its folder in that of the study.
         configs: The settings of its runs, seed by seed.
-        minutes: How long a run takes, about, on one thread.
+        minutes: How long a run takes, about, on one thread, with what is trained to judge it.
         gates: The head of which `write_gates` says what it retains; none if None.
         tested_on: Corruptions of the test images that the trained runs see, too.
         judging: How `write_calibration` says what a temperature does to its runs; not at all if
@@ -45,6 +45,21 @@ class Part:
     gates: str | None = None
     tested_on: tuple[str, ...] = ()
     judging: Judging | None = None
+
+    @property
+    def minutes_trained(self) -> float:
+        """How long a run takes without what judges it."""
+        return self.minutes / (1 if self.judging is None else self.judging.networks)
+
+    def minutes_done(self, folder: Path) -> float:
+        """How long its runs have taken that have lines in a folder, and what has judged them.
+
+        Raises:
+            ValueError: If the folder is of another experiment.
+        """
+        trained = self.minutes_trained * len(finished(self.configs, folder))
+        judged = len(calibrated(self.configs, folder / CALIBRATION))
+        return trained + (self.minutes - self.minutes_trained) * judged
 
 
 @dataclass(frozen=True)
@@ -234,10 +249,7 @@ def run_study(
     for part, folder in zip(study.parts, folders, strict=True):
         _borrow(part, folder, Path(out))
     total = sum(part.minutes * len(part.configs) for part in study.parts)
-    done = sum(
-        part.minutes * len(finished(part.configs, folder))
-        for part, folder in zip(study.parts, folders, strict=True)
-    )
+    done = sum(part.minutes_done(folder) for part, folder in zip(study.parts, folders, strict=True))
     with progress_bar(total, "minutes of runs", done=done, shown=progress) as advance:
         for part, folder in zip(study.parts, folders, strict=True):
             complete(
@@ -246,9 +258,10 @@ def run_study(
                 data=partial(data_for, part.configs[0], root),
                 jobs=jobs,
                 threads=threads,
-                advance=partial(advance, part.minutes),
+                advance=partial(advance, part.minutes_trained),
             )
-            _look(part, folder, root, jobs=jobs, threads=threads)
+            judged = partial(advance, part.minutes - part.minutes_trained)
+            _look(part, folder, root, jobs=jobs, threads=threads, advance=judged)
 
 
 def _borrow(part: Part, folder: Path, out: Path) -> None:
@@ -281,7 +294,13 @@ def _take(
 
 
 def _look(
-    part: Part, folder: Path, root: str | Path | None, *, jobs: int, threads: int | None
+    part: Part,
+    folder: Path,
+    root: str | Path | None,
+    *,
+    jobs: int,
+    threads: int | None,
+    advance: Callable[[], None],
 ) -> None:
     """Write what a part asks for beside its lines, where it is not there yet."""
     data = cache(lambda: data_for(part.configs[0], root))
@@ -296,7 +315,7 @@ def _look(
         there = calibrated(part.configs, folder / CALIBRATION)
         missing = [config for config in part.configs if config not in there]
         again(missing)
-        at_once: Any = {"jobs": jobs, "threads": threads}
+        at_once: Any = {"jobs": jobs, "threads": threads, "advance": advance}
         if missing:
             write_calibration(folder, part.configs, data(), part.judging, **at_once)
     for corruption in part.tested_on:
@@ -313,10 +332,11 @@ def progress_of(study: Study, out: str | Path) -> tuple[int, int, float]:
     Raises:
         ValueError: If a folder of the study is of another experiment.
     """
+    folders = {part: Path(out, study.name, part.name) for part in study.parts}
     total = sum(len(part.configs) for part in study.parts)
-    left = [
-        (len(part.configs) - len(finished(part.configs, Path(out, study.name, part.name))), part)
-        for part in study.parts
-    ]
-    done = total - sum(count for count, _ in left)
-    return done, total, sum(count * part.minutes for count, part in left) / 60.0
+    done = sum(len(finished(part.configs, folder)) for part, folder in folders.items())
+    left = (
+        part.minutes * len(part.configs) - part.minutes_done(folder)
+        for part, folder in folders.items()
+    )
+    return done, total, sum(left) / 60.0

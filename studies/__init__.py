@@ -3,7 +3,7 @@
 None of this is in the wheel; `python -m studies` in a clone runs it.
 """
 
-from studies.calibrated import CALIBRATION, write_calibration
+from studies.calibrated import CALIBRATION, Judging, write_calibration
 from studies.change import write_changed
 from studies.gates import GATES, write_gates
 from studies.pages import page_files, update_pages, with_blocks
@@ -15,6 +15,7 @@ __all__ = [
     "CALIBRATION",
     "GATES",
     "DrawnTargetHead",
+    "Judging",
     "Part",
     "PluginNllHead",
     "SeeingGateHead",

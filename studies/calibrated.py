@@ -1,5 +1,6 @@
 """What one temperature, fitted on validation instances, does to the calibration of trained runs."""
 
+import json
 import math
 import statistics
 import time
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from dropmax import _check
 from dropmax.calibration import fit_temperature
 from dropmax.compare.lines import append_line, read_lines
-from dropmax.compare.runs import of_each, run_folder, threads_of
+from dropmax.compare.runs import check_lines, of_each, run_folder, threads_of
 from dropmax.compare.summary import by_head
 from dropmax.data import DataSet, LabeledData, Splits
 from dropmax.metrics import Reliability, evaluate, reliability
@@ -25,8 +26,9 @@ from dropmax.report.names import NAMES
 from dropmax.training import Run, RunConfig, draw, held_out, load_run, train
 from dropmax.training.classifier import BATCH, method_of, predict
 from dropmax.training.fit import with_threads
+from dropmax.training.folds import FOLDS
 from dropmax.training.rows import of_classes
-from dropmax.training.run import versions
+from dropmax.training.run import METRICS, versions
 from dropmax.wrap import find_head
 
 CALIBRATION = "calibration.jsonl"
@@ -59,6 +61,8 @@ class Judging:
         _check.integer("members", self.members, low=1)
         _check.integer("passes", self.passes, low=0)
         _check.integer("folds", self.folds, low=0)
+        if self.passes == 1:
+            _check.fail("passes", "be 0, or 2 and more", 1, "leave it out")
         if self.folds and (self.folds == 1 or self.members > 1 or self.passes):
             must = "be 0, or 2 and more for one network without passes"
             _check.fail("folds", must, self.folds, "leave it out")
@@ -125,13 +129,17 @@ def write_calibration(
         359
     """
     file = Path(folder, CALIBRATION)
-    done = calibrated(configs, file)
+    done = calibrated(configs, file, judging)
+    check_lines(done.values(), data)
     missing = [config for config in configs if config not in done]
     for config in missing:
         validates = config.validation_per_class or config.validation_fraction_of(data)
         if not (validates or len(data.validation) or judging.folds):
             must, remedy = "be at least 1", "hold some instances out"
             _check.fail("validation_per_class", must, 0, remedy)
+        if judging.passes and not config.dropout:
+            must, remedy = "be above 0 where passes are averaged", "train with dropout"
+            _check.fail("dropout", must, config.dropout, remedy)
         load_run(run_folder(folder, config))
     threads = threads_of(threads, jobs)
     judge = partial(_calibrated, folder=Path(folder), judging=judging, threads=threads)
@@ -142,16 +150,22 @@ def write_calibration(
     return [done[config] for config in configs]
 
 
-def calibrated(configs: Sequence[RunConfig], file: Path) -> dict[RunConfig, dict[str, Any]]:
-    """The lines of those runs that a file of `write_calibration` has already."""
-    lines = {RunConfig.from_dict(line["config"]): line for line in read_lines(file)}
+def calibrated(
+    configs: Sequence[RunConfig], file: Path, judging: Judging
+) -> dict[RunConfig, dict[str, Any]]:
+    """The lines of those runs that a file of `write_calibration` has, judged in one way."""
+    lines = {
+        RunConfig.from_dict(line["config"]): line
+        for line in read_lines(file)
+        if line.get("judging") == judging.described()
+    }
     return {config: lines[config] for config in configs if config in lines}
 
 
 def _calibrated(
     config: RunConfig, data: DataSet, *, folder: Path, judging: Judging, threads: int
 ) -> dict[str, Any]:
-    started = time.process_time()
+    spent, started = _spent_before(run_folder(folder, config)), time.process_time()
     with with_threads(threads):
         data = of_classes(config, data)
         splits = draw(config, data)
@@ -162,7 +176,8 @@ def _calibrated(
         if judging.folds:
             none = splits.train.rows([])
             known = replace(data, train=splits.train, validation=none, test=none)
-            held = held_out(run, known, num_folds=judging.folds, progress=False, threads=threads)
+            options: Any = {"progress": False, "threads": threads, "curve_points": 1}
+            held = held_out(run, known, num_folds=judging.folds, **options)
             fits, validation = held.data, held.log_probs.double()
         else:
             validation = _log_probs(classifiers, config, fits, judging.passes)
@@ -185,8 +200,14 @@ def _calibrated(
         "own": None if judging != Judging() else _own_scales(classifiers[0], config, splits),
         "digest": data.digest,
         "versions": versions(),
-        "cpu_seconds": round(time.process_time() - started, 3),
+        "cpu_seconds": round(spent + time.process_time() - started, 3),
     }
+
+
+def _spent_before(folder: Path) -> float:
+    """The CPU time of what has been trained to judge a run before it was interrupted."""
+    files = (file for way in ("members", FOLDS) for file in (folder / way).glob(f"*/{METRICS}"))
+    return sum((float(json.loads(file.read_text())["cpu_seconds"]) for file in files), 0.0)
 
 
 def _members(
@@ -203,7 +224,8 @@ def _members(
             validation_fraction=None,
         )
         folder = run.path / "members" / str(member)
-        other = train(config, folder, data=same, progress=False, examples=False, threads=threads)
+        options: Any = {"examples": False, "threads": threads, "curve_points": 1}
+        other = train(config, folder, data=same, progress=False, **options)
         yield other.classifier()
 
 

@@ -1,5 +1,6 @@
 """A study: the comparisons that answer one question, described by a YAML file."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -11,16 +12,19 @@ from dropmax import _check
 from dropmax._files import make_folder
 from dropmax._progress import progress_bar
 from dropmax.compare.lines import RESULTS, append_line, read_lines
-from dropmax.compare.runs import complete, finished, restore
+from dropmax.compare.runs import complete, finished, restore, run_folder
 from dropmax.data.corruption import CORRUPTIONS
 from dropmax.report.names import NAMES
 from dropmax.training import RunConfig, data_for
+from dropmax.training.run import METRICS
 from studies.calibrated import CALIBRATION, Judging, calibrated, write_calibration
 from studies.change import changed_folder, write_changed
 from studies.gates import BASELINE, GATES, write_gates
 
 USES = ("choice", "report")
 """What runs are for: to choose settings by their validation rows, or to report on test rows."""
+FEW_POINTS = 2
+"""Of a learning curve: to evaluate ten thousand test rows ten times takes a fifth of a run."""
 CHOICE_SEEDS = 100
 """The seeds of runs that choose begin here; those of runs that are reported are below."""
 
@@ -58,7 +62,9 @@ class Part:
             ValueError: If the folder is of another experiment.
         """
         trained = self.minutes_trained * len(finished(self.configs, folder))
-        judged = len(calibrated(self.configs, folder / CALIBRATION))
+        if self.judging is None:
+            return trained
+        judged = len(calibrated(self.configs, folder / CALIBRATION, self.judging))
         return trained + (self.minutes - self.minutes_trained) * judged
 
 
@@ -258,6 +264,7 @@ def run_study(
                 data=partial(data_for, part.configs[0], root),
                 jobs=jobs,
                 threads=threads,
+                options={"examples": False, "curve_points": FEW_POINTS},
                 advance=partial(advance, part.minutes_trained),
             )
             judged = partial(advance, part.minutes - part.minutes_trained)
@@ -267,10 +274,12 @@ def run_study(
 def _borrow(part: Part, folder: Path, out: Path) -> None:
     """Take lines that other parts have already; no run is made, or judged in one way, twice."""
     made = finished(part.configs, folder)
-    _take(RESULTS, set(part.configs) - made.keys(), folder, out, lambda line: "tested_on" in line)
+    missing = set(part.configs) - made.keys()
+    looks = part.judging is not None
+    _take(RESULTS, missing, folder, out, lambda line: "tested_on" in line, runs=looks)
     if part.judging is not None:
         way = part.judging.described()
-        judged = calibrated(part.configs, folder / CALIBRATION)
+        judged = calibrated(part.configs, folder / CALIBRATION, part.judging)
         missing = set(part.configs) - judged.keys()
         _take(CALIBRATION, missing, folder, out, lambda line: way != line.get("judging"))
 
@@ -281,8 +290,10 @@ def _take(
     folder: Path,
     out: Path,
     differs: Callable[[Mapping[str, Any]], bool],
+    *,
+    runs: bool = False,
 ) -> None:
-    """Take lines of missing runs out of the files of that name in other folders."""
+    """Take lines of missing runs out of other folders, and the runs, too, if they are there."""
     if not missing:
         return
     for file in sorted(out.glob(f"*/*/{name}")):
@@ -290,6 +301,9 @@ def _take(
             config = RunConfig.from_dict(line["config"])
             if config in missing and not differs(line):
                 append_line(make_folder(folder) / name, line)
+                trained, ours = run_folder(file.parent, config), run_folder(folder, config)
+                if runs and (trained / METRICS).is_file() and not ours.exists():
+                    shutil.copytree(trained, ours)
                 missing.remove(config)
 
 
@@ -312,7 +326,7 @@ def _look(
         again([config for config in pairs if config.seed in seeds])
         write_gates(folder, data(), part.gates, seeds=seeds)
     if part.judging is not None:
-        there = calibrated(part.configs, folder / CALIBRATION)
+        there = calibrated(part.configs, folder / CALIBRATION, part.judging)
         missing = [config for config in part.configs if config not in there]
         again(missing)
         at_once: Any = {"jobs": jobs, "threads": threads, "advance": advance}

@@ -33,27 +33,28 @@ class _Variant(DropMaxHead):
         retain_logits = at_least_float32(required(scores.retain_logits))
         correction_logits = at_least_float32(required(scores.correction_logits))
         noise = options.noise_of(logits, **random, axis=axis)
-        posterior_logits = self.posterior_of(retain_logits, correction_logits)
+        posterior_logits = corrected_logits(retain_logits, correction_logits)
         return options.totaled(
-            self.nll(logits, retain_logits, posterior_logits, label, noise),
+            self.nll(logits, retain_logits, correction_logits, label, noise),
             self.kl(posterior_logits, retain_logits, label),
             prior_neg_entropy(retain_logits, label),
             correction_aux(correction_logits, label, options),
         )
 
-    def posterior_of(self, retain_logits: Tensor, correction_logits: Tensor) -> Tensor:
-        return corrected_logits(retain_logits, correction_logits)
+    @property
+    def can_fuse(self) -> bool:
+        """Its fused loss would be that of DropMax."""
+        return False
 
     def nll(
         self,
         logits: Tensor,
-        retain_logits: Tensor,  # noqa: ARG002
-        posterior_logits: Tensor,
+        retain_logits: Tensor,
+        correction_logits: Tensor,
         label: Label,
         noise: Tensor | None,
     ) -> Tensor:
-        nll = masked_nll(logits, posterior_logits, label, noise, self.objective_options)
-        return label.reduced(nll)
+        raise NotImplementedError
 
     def kl(self, posterior_logits: Tensor, retain_logits: Tensor, label: Label) -> Tensor:
         return mask_kl(posterior_logits, retain_logits, label)
@@ -66,7 +67,7 @@ class PluginNllHead(_Variant):
         self,
         logits: Tensor,
         retain_logits: Tensor,
-        posterior_logits: Tensor,  # noqa: ARG002
+        correction_logits: Tensor,  # noqa: ARG002
         label: Label,
         noise: Tensor | None,  # noqa: ARG002
     ) -> Tensor:
@@ -80,13 +81,14 @@ class DrawnTargetHead(_Variant):
     def nll(
         self,
         logits: Tensor,
-        retain_logits: Tensor,  # noqa: ARG002
-        posterior_logits: Tensor,
+        retain_logits: Tensor,
+        correction_logits: Tensor,
         label: Label,
         noise: Tensor | None,
     ) -> Tensor:
         options = self.objective_options
         assert noise is not None
+        posterior_logits = corrected_logits(retain_logits, correction_logits)
         mask_logits = bernoulli.relaxed_mask_logits(posterior_logits, noise, options.temperature)
         masked = floored_logits(logits, F.logsigmoid(mask_logits), options.floor)
         return label.reduced(self.axis.cross_entropy(masked, label.target))
@@ -96,10 +98,19 @@ class DrawnTargetHead(_Variant):
 
 
 class SeeingGateHead(_Variant):
-    """The gate is trained by the nll, too: the posterior's copy of the prior is not held fixed."""
+    """The gate is trained by the nll, too, which does not hold the posterior's copy of it fixed."""
 
-    def posterior_of(self, retain_logits: Tensor, correction_logits: Tensor) -> Tensor:
-        return retain_logits + correction_logits
+    def nll(
+        self,
+        logits: Tensor,
+        retain_logits: Tensor,
+        correction_logits: Tensor,
+        label: Label,
+        noise: Tensor | None,
+    ) -> Tensor:
+        posterior_logits = retain_logits + correction_logits
+        nll = masked_nll(logits, posterior_logits, label, noise, self.objective_options)
+        return label.reduced(nll)
 
 
 register_head("dropmax_plugin_nll", PluginNllHead)

@@ -15,8 +15,15 @@ from dropmax.data.splits import folds
 from dropmax.metrics import CALIBRATION_BINS, evaluate
 from dropmax.training import RunConfig, draw, load_run
 from dropmax.training.classifier import predict
-from studies import CALIBRATION, load_study, run_study, update_pages, write_calibration
-from studies.calibrated import Judging, calibration_figure
+from studies import (
+    CALIBRATION,
+    Judging,
+    load_study,
+    run_study,
+    update_pages,
+    write_calibration,
+)
+from studies.calibrated import calibrated, calibration_figure
 
 pytestmark = pytest.mark.xdist_group("calibrated")  # one test process trains the runs, once
 
@@ -182,6 +189,10 @@ def test_folds_fit_the_temperature_on_what_each_network_did_not_see(averaged):
         log_probs = log_probs_of(path / "folds" / f"{number}-of-4", held)
         nll -= log_probs[torch.arange(len(held)), held.target].sum().item() / 100
         known = json.loads((path / "folds" / f"{number}-of-4" / "metrics.json").read_text())
+        assert "validation" not in known
+        others = train.rows([n for n in range(100) if n not in set(fold)])
+        seen = evaluate(log_probs_of(path / "folds" / f"{number}-of-4", others), others.target)
+        assert known["train"] == pytest.approx(seen._asdict())
         assert known["test"]["nll"] == pytest.approx(evaluate(log_probs, held.target).nll)
     assert line["before"]["validation"]["nll"] == pytest.approx(nll)
     assert line["before"]["test"] == pytest.approx(
@@ -255,6 +266,56 @@ def test_a_study_writes_the_lines_and_a_page_shows_the_figure(tmp_path):
     (tmp_path / "README.md").write_text("![Calibration](figures/digits/few/calibration.png)\n")
     (figure,) = update_pages(tmp_path)
     assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_part_borrows_the_run_that_it_judges_in_another_way(tmp_path):
+    few = "data: digits, train_per_class: 5, validation_per_class: 5, epochs: 1, minutes: 0.1"
+    runs = "report: [{heads: [softmax], seeds: 1}]"
+    (tmp_path / "digits.yaml").write_text(
+        f"title: Borrowed?\nparts:\n  one: {{{few}, calibrated: true, {runs}}}\n"
+        f"  two: {{{few}, calibrated: {{members: 2}}, {runs}}}\n"
+    )
+    study = load_study(tmp_path / "digits.yaml")
+    one = replace(study, parts=study.parts[:1])
+    run_study(one, tmp_path / "results", threads=1, progress=False)
+    run_study(study, tmp_path / "results", threads=1, progress=False)
+    folders = [tmp_path / "results" / "digits" / name for name in ("one", "two")]
+    first, second = (folder / "runs" / "softmax-seed0" / "metrics.json" for folder in folders)
+    assert first.read_bytes() == second.read_bytes(), "its seconds are those of one training"
+    alone, averaged = (read_lines(folder / CALIBRATION)[0] for folder in folders)
+    assert alone["judging"] == {}
+    assert averaged["judging"] == {"members": 2}
+
+
+def test_a_line_counts_only_for_the_way_it_was_judged(ran, tmp_path):
+    lines = ran[2]
+    configs = COMPARISON.configs()
+    old = [{name: one[name] for name in one if name != "judging"} for one in lines[:1]]
+    other = [{**lines[1], "judging": {"members": 2}}]
+    file = tmp_path / CALIBRATION
+    file.write_text("".join(json.dumps(line) + "\n" for line in [*old, *other, *lines[2:]]))
+    assert calibrated(configs, file, Judging()).keys() == set(configs[2:])
+    assert calibrated(configs, file, Judging(members=2)).keys() == {configs[1]}
+
+
+@pytest.mark.parametrize(
+    ("judging", "where"),
+    [
+        ({"passes": 1}, "passes"),
+        ({"folds": 1}, "folds"),
+        ({"folds": 3, "passes": 2}, "folds"),
+        ({"members": 0}, "members"),
+    ],
+)
+def test_ways_of_judging_that_say_nothing_are_refused(judging, where):
+    with raises(ValueError, f"Judging: {where}"):
+        Judging(**judging)
+
+
+def test_passes_without_dropout_are_refused(ran):
+    folder, *_ = ran
+    with raises(ValueError, "write_calibration: dropout"):
+        write_calibration(folder, COMPARISON.configs(), load_data("digits"), Judging(passes=3))
 
 
 def test_runs_without_validation_rows_are_refused_and_nothing_is_written(tmp_path):

@@ -139,6 +139,23 @@ def test_a_network_that_is_ten_times_too_sure_is_cooled():
     assert temperature.nll_after < temperature.nll_before
 
 
+def test_all_instances_fit_where_none_decides():
+    scores, target = held_out(40)
+    found = fit_temperature(scores.logits, target, if_helps=False)
+    assert found.kept
+
+    def penalized(scale):
+        nll = F.cross_entropy(scale * scores.logits, target).item()
+        return nll + (scale - 1.0) ** 2 / (2.0 * len(target))
+
+    for factor in (0.9, 0.999, 1.001, 1.1):
+        assert penalized(found.scale * factor) > penalized(found.scale)
+    nll = F.cross_entropy(found.scale * scores.logits, target).item()
+    assert found.nll_after == pytest.approx(nll)
+    none, target = held_out(KINDS.index("no scores"))
+    assert fit_temperature(none.logits, target, if_helps=False).kept
+
+
 def test_what_does_not_help_is_not_kept():
     scores, target = held_out(KINDS.index("no scores"))
     temperature = fit_temperature(scores.logits, target)
@@ -200,6 +217,16 @@ def test_the_predictor_applies_it():
             lambda _: fit_temperature(torch.zeros(2, 3, 5), torch.zeros(2, 3)),
             ValueError,
             "fit_temperature: scores_or_log_probs",
+        ),
+        (
+            lambda _: fit_temperature(
+                torch.zeros(3, 5),
+                torch.tensor([0, 1, 2]),
+                if_helps=False,
+                generator=torch.Generator(),
+            ),
+            ValueError,
+            "fit_temperature: generator",
         ),
         (
             lambda _: fit_temperature(torch.zeros(1, 5), torch.tensor([0])),

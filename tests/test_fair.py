@@ -123,6 +123,14 @@ def test_lines_without_their_run_are_refused(studies):
         with_blocks(page.replace("after", "later"), studies)
 
 
+def test_two_seeds_are_no_verdict(studies):
+    fair = studies / "results" / "fair"
+    two = {"softmax": [9.0, 9.0], SMOOTHED: [9.0, 9.0], "dropmax": [1.0, 1.0]}
+    write(fair / "rotated", two, two)
+    _, *rows = verdicts_table(fair, "dropmax")
+    assert all(sum(map(int, row[2:5])) == 2 for row in rows), "of the two settings of three seeds"
+
+
 def test_baselines_are_compared_over_the_same_seeds(studies):
     fair = studies / "results" / "fair"
     five = {"sigsoftmax": [4.0, 6.0, 99.0], "one_vs_rest": [3.0, 5.0, 99.0]}
@@ -154,10 +162,11 @@ def test_at_equal_labels_dropmax_has_no_temperature_and_its_baselines_have(studi
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (fair / "mnist-whole" / "results.jsonl").write_text(text)
     _, *rows = equal_table(fair)
-    assert rows[0][1:4] == ["softmax", "5.00", "0.500"]
+    assert rows[0][1:4] == ["softmax, a temperature and held-out labels", "5.00", "0.500"]
     assert rows[0][4].startswith("**-1.00 [")
     assert rows[0][5] == "**-0.200 [-0.200, -0.200]**"
-    assert rows[1][1:4] == ["label smoothing", "4.00", "0.100"]
+    smoothed = "label smoothing, a temperature and held-out labels"
+    assert rows[1][1:4] == [smoothed, "4.00", "0.100"]
     assert rows[1][5] == "**+0.200 [+0.200, +0.200]**"
     assert rows[2][1:] == ["DropMax", "4.00", "0.300", "", ""]
 

@@ -286,7 +286,7 @@ def test_the_share_of_mixup_is_drawn_from_its_beta_distribution():
     assert shares.var() == pytest.approx(0.25 / 1.8, abs=0.015)  # of Beta(0.4, 0.4)
 
 
-def test_a_run_with_mixup_learns_another_network_and_goes_on_as_it_was(tmp_path):
+def test_a_run_with_mixup_learns_another_network_and_repeats_itself(tmp_path):
     plain, mixes = run(tmp_path / "plain"), run(tmp_path / "mixes", mixup=0.4)
     assert mixes.metrics["train"]["nll"] != plain.metrics["train"]["nll"]
     assert mixes.history[-1]["raw"]["nll"] > plain.history[-1]["raw"]["nll"]
@@ -296,6 +296,7 @@ def test_a_run_with_mixup_learns_another_network_and_goes_on_as_it_was(tmp_path)
 
 WRONG = {
     "negative mixup": ({"mixup": -0.1}, ValueError, "RunConfig: mixup"),
+    "next to no mixup": ({"mixup": 1e-4}, ValueError, "RunConfig: mixup"),
     "no head": ({"head": "drop-max"}, ValueError, "make_head: name"),
     "no option": ({"head": "softmax:smoothing=1"}, ValueError, "make_head: an option of softmax"),
     "no backbone": ({"backbone": "vgg"}, ValueError, "RunConfig: backbone"),

@@ -105,6 +105,16 @@ def test_gates_see_the_nll_where_they_are_to_and_nowhere_else():
     assert not reaches_the_gate(DrawnTargetHead)[0]
 
 
+@pytest.mark.parametrize("kind", [SeeingGateHead, PluginNllHead], ids=lambda kind: kind.__name__)
+def test_the_kl_pushes_the_gate_as_that_of_dropmax_does(kind):
+    found = []
+    for made in (kind, DropMaxHead):
+        head, scores, target, noise = case(made)
+        kl = terms(head, scores, target, noise).kl.sum()
+        found += torch.autograd.grad(kl, scores.retain_logits)
+    assert_close(found[0], found[1], "value")
+
+
 def test_the_masks_of_the_plugins_nll_are_trained_by_kl_and_correction_alone():
     head, scores, target, noise = case(PluginNllHead)
     found = terms(head, scores, target, noise)
@@ -120,3 +130,4 @@ def test_studies_make_them_by_name():
     made = dropmax.make_head("dropmax_drawn_target:preset=paper,kl_weight=2.0", 4, 3)
     assert isinstance(made, DrawnTargetHead)
     assert made.kl_weight == 2.0
+    assert not made.can_fuse, "which would train DropMax"

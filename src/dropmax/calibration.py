@@ -119,6 +119,8 @@ def fit_temperature(
     if count < 2:
         _check.fail("target", "hold two instances or more", target, "hold out more")
     _check.boolean("if_helps", if_helps)
+    if not if_helps:
+        _check.unused({"generator": generator}, "where all instances fit")
     fits = decides = torch.arange(count, device=parts.device)
     if if_helps:
         device = parts.device if generator is None else generator.device

@@ -47,6 +47,9 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 )
 """The authors' protocol (their code), and one as networks are trained today."""
 
+LEAST_MIXUP = 0.01
+"""Of a smaller alpha the shares, nearly all 0 or 1, cannot be drawn from gammas in float32."""
+
 AUTO = "auto"
 """The protocol "modern" with a network, a batch size, a length and rates that suit the data."""
 
@@ -55,6 +58,9 @@ SCHEDULES = ("constant", "linear", "cosine", "one_cycle", "thirds")
 rises and falls, or is a tenth and a hundredth in the second and the last third of the epochs."""
 
 METHODS = ("plugin", "exact")
+
+CURVE_POINTS = 10
+"""How often, about, a run is evaluated for its learning curve."""
 
 PRETRAINED = "hf:"
 """How the name of a pretrained network of Transformers starts, as a backbone."""
@@ -122,8 +128,8 @@ class RunConfig:
         augment: Whether colored images are flipped and cropped; the protocol's if None.
         dropout: The share of the features that the head does not see in training, in [0, 1).
         mixup: The alpha of mixup: each training input is mixed with another of its batch, and its
-            label with that one's, by a share drawn for the batch from Beta(alpha, alpha). 0 is
-            none. A network that reads texts takes none.
+            label with that one's, by a share drawn for the batch from Beta(alpha, alpha). At least
+            0.01, or 0 for none. A network that reads texts takes none.
         decay_gates: Whether weight decay covers the gate's parameters, too.
         encoder: For texts, as `dropmax.data.load_data` takes it; None for images and numbers.
         text_column: The column of texts; found by its type if None.
@@ -254,6 +260,9 @@ class RunConfig:
         _check.integer("validation_per_class", self.validation_per_class, low=0)
         _check.number("dropout", self.dropout, low=0.0, high=1.0, open_high=True)
         _check.number("mixup", self.mixup, low=0.0)
+        if 0.0 < self.mixup < LEAST_MIXUP:
+            must = f"be 0, or at least {LEAST_MIXUP}"
+            _check.fail("mixup", must, self.mixup, "leave it out, or mix more")
         _check.boolean("decay_gates", self.decay_gates)
         if self.augment is not None:
             _check.boolean("augment", self.augment)

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from dropmax.errors import TrainingError
 from dropmax.metrics import reliability
 from dropmax.training.card import CARD, card
 from dropmax.training.classifier import class_weights, method_of, predict
-from dropmax.training.config import RunConfig
+from dropmax.training.config import CURVE_POINTS, RunConfig
 from dropmax.training.defaults import settled
 from dropmax.training.pretrained import (
     as_transformers,
@@ -81,6 +82,7 @@ def train(
     strategy: str = "auto",
     precision: str = "32-true",
     threads: int | None = None,
+    curve_points: int = CURVE_POINTS,
 ) -> Run:
     """Train a classifier and write its run; one that was interrupted goes on, a finished one stays.
 
@@ -103,6 +105,8 @@ def train(
         precision: Of the arithmetic.
         threads: The number of threads on the CPU; torch's own if None. The last bits of the
             numbers depend on it.
+        curve_points: How often the learning curve evaluates all splits, about; at most three times
+            where a pretrained network is trained.
 
     Returns:
         The finished run.
@@ -123,6 +127,7 @@ def train(
     """
     if threads is not None:
         _check.integer("threads", threads, low=1)
+    _check.integer("curve_points", curve_points, low=1)
     data = of_classes(config, data or data_for(config, root))
     given, config = config, settled(config, data.shape, len(draw(config, data).train))
     splits, classifier = splits_and_classifier(config, data)
@@ -168,10 +173,10 @@ def train(
             length = _length(steps, -(-len(splits.train) // at_once))
             trainer = _trainer(folder, config, machine, progress=progress, length=length)
         weight = class_weights(config, data.class_names, splits.train.target)
-        inputs, trained = splits.train.inputs, classifier
+        inputs, trained, started = splits.train.inputs, classifier, time.process_time()
         if config.is_frozen:
             trained, splits = frozen(classifier, config, splits, trainer.strategy.root_device)
-        module = RunModule(config, trained, splits, weight, planned)
+        module = RunModule(config, trained, splits, weight, planned, curve_points, started)
         try:
             trainer.fit(module, ckpt_path=resume, weights_only=True)
         except SystemExit:  # how lightning ends where it was interrupted

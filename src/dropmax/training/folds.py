@@ -42,7 +42,8 @@ def held_out(
     """Train with the settings of a run on all rows but a fold, and predict it, fold by fold.
 
     The folds' runs are kept in the folder of the run, so that what was interrupted goes on. Rows of
-    a class that has a single row, or equal ones alone, are judged by none and left out.
+    a class that has a single row, or equal ones alone, are judged by none and left out. Where the
+    run's settings say that no fraction validates, all rows but the fold train.
 
     Args:
         run: A finished run.
@@ -78,7 +79,7 @@ def held_out(
         run.config,
         train_per_class=None,
         validation_per_class=0,
-        validation_fraction=None,
+        validation_fraction=0.0 if run.config.validation_fraction == 0.0 else None,
         test_fraction=None,
         split="fraction",
     )

@@ -18,13 +18,13 @@ from dropmax.fused.compiled import ENOUGH
 from dropmax.heads import DropMaxHead, Scores
 from dropmax.metrics import evaluate, gate_health
 from dropmax.training.classifier import flipped_and_cropped, method_of, mixed, predict
-from dropmax.training.config import RunConfig, epoch_seed
+from dropmax.training.config import CURVE_POINTS, RunConfig, epoch_seed
 from dropmax.training.optimization import make_optimizer, make_schedule
 from dropmax.wrap import find_head
 
-CURVE_POINTS, TUNED_CURVE_POINTS = 10, 3
-"""How often, about, a run is evaluated for its learning curve: with few rows to train a pretrained
-network on, evaluation takes longer than training."""
+TUNED_CURVE_POINTS = 3
+"""How often at most a pretrained network is evaluated for its learning curve: with few rows to
+train it on, evaluation takes longer than training."""
 
 TERMS = Objective._fields
 
@@ -36,7 +36,8 @@ class RunModule(LightningModule):
     """Trains a classifier, with class weights or without, and keeps the history of its epochs.
 
     The learning rate goes as planned for so many steps, even if training ends before; for as many
-    as the trainer takes if None.
+    as the trainer takes if None. The process's CPU time is counted from when the run started, which
+    is now if None.
     """
 
     weight: Tensor | None
@@ -48,16 +49,21 @@ class RunModule(LightningModule):
         splits: Splits,
         weight: Tensor | None = None,
         planned: int | None = None,
+        curve_points: int = CURVE_POINTS,
+        started: float | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("weight", weight, persistent=False)
         self.config = config
         self.planned = planned
+        most = TUNED_CURVE_POINTS if config.is_tuned else curve_points
+        self.curve_points = min(curve_points, most)
         self.classifier = classifier
         self.splits = splits
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
-        self._cpu_before, self._cpu_started = 0.0, time.process_time()
+        self._cpu_before = 0.0
+        self._cpu_started = time.process_time() if started is None else started
         shape = splits.train.inputs.shape[1:]
         self._crops = config.resolved.augment and len(shape) == 3 and shape[0] == 3
         self._started = 0.0
@@ -115,6 +121,7 @@ class RunModule(LightningModule):
         head = find_head(self.classifier)
         if self.config.mixup:
             images, target = mixed(images, target, head.out_features, alpha=self.config.mixup)
+            classes = target.argmax(-1)
         if self.fuses:
             assert isinstance(head, DropMaxHead)
             features = self.classifier[:-1](images)
@@ -165,8 +172,7 @@ class RunModule(LightningModule):
         self.seconds += time.perf_counter() - self._started
         epochs = self.trainer.max_epochs
         assert epochs is not None
-        points = TUNED_CURVE_POINTS if self.config.is_tuned else CURVE_POINTS
-        every = -(-epochs // points)
+        every = -(-epochs // self.curve_points)
         if row["epoch"] % every == 0 or row["epoch"] == epochs:
             row["curve"] = self.evaluate()
         if self.config.patience is not None and len(self.splits.validation):

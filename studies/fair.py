@@ -58,7 +58,7 @@ class Measure(NamedTuple):
 MEASURES = (
     Measure("error", "before", "errors in 100", 7.0),
     Measure("nll", "before", "NLL as it comes, nats", 0.4),
-    Measure("nll", "after", "NLL after a temperature, nats", 0.2),
+    Measure("nll", "after", "NLL after a temperature, nats", 0.3),
 )
 SHOWN = (MEASURES[0], MEASURES[2])
 """Those of the figure, which has room for so much more or less."""
@@ -119,7 +119,9 @@ def verdicts_table(folder: Path, head: str) -> list[list[str]]:
             found = differences(folder, measure, head, baseline)
             verdicts = {part: verdict_of(one) for part, one in found.items()}
             counts = [str(list(verdicts.values()).count(kind)) for kind in kinds]
-            worse = ", ".join(part for part, verdict in verdicts.items() if verdict == "worse")
+            worse = "; ".join(
+                SETTINGS[part] for part, verdict in verdicts.items() if verdict == "worse"
+            )
             rows.append([NAMES[baseline], measure.title, *counts, worse])
     return rows
 
@@ -152,7 +154,7 @@ def when_figure(folder: Path) -> Any:
         ax.tick_params(labelleft=ax is axes[0])
         ax.set(xlim=(-measure.most, measure.most), ylim=(len(parts) - 0.5, -0.5))
         ax.grid(axis="x", alpha=0.3)
-        ax.set_title(f"less {NAMES[baseline]}", fontsize=9)
+        ax.set_title(f"minus {NAMES[baseline]}", fontsize=9)
         ax.set_xlabel(f"\u2190 better\n{measure.title}", fontsize=9)
     points = [axes[0].plot([], [], "o", color=colors[head], ms=5)[0] for head in HEADS]
     names = [NAMES[head] for head in HEADS]
@@ -173,8 +175,8 @@ def _draw(ax: Any, found: Difference, height: float, color: str, most: float) ->
 
 def settings_table(folder: Path, head: str) -> list[list[str]]:
     """What a head comes to in each setting beside the baselines, with what is told apart."""
-    rows = [["setting", "seeds", "error %, less softmax", "less label smoothing"]]
-    rows[0] += ["NLL after a temperature, less softmax", "less label smoothing"]
+    rows = [["setting", "seeds", "error %, minus softmax", "minus label smoothing"]]
+    rows[0] += ["NLL after a temperature, minus softmax", "minus label smoothing"]
     columns = [
         (differences(folder, measure, head, baseline), METRICS[measure.metric].digits)
         for measure in SHOWN
@@ -246,7 +248,7 @@ def equal_table(folder: Path) -> list[list[str]]:
     The baselines pay with labels of their own; for texts, where networks of five folds fit their
     temperature, also with five more networks and no label.
     """
-    rows = [["setting", "head", "error %", "NLL, nats", "DropMax less it: error %", "NLL, nats"]]
+    rows = [["setting", "head", "error %", "NLL, nats", "DropMax minus it: error %", "NLL, nats"]]
     for core in CORE:
         by_folds = core == "banking77-10"
         whole = folder / (core if by_folds else f"{core}-whole")

@@ -64,10 +64,10 @@ def test_verdicts_count_what_the_intervals_leave_out(studies):
     header, *rows = verdicts_table(studies / "results" / "fair", "dropmax")
     assert header[2:] == ["better", "not told apart", "worse", "worse in"]
     counts = {(row[0], row[1]): row[2:] for row in rows}
-    assert counts["softmax", "errors in 100"] == ["1", "0", "1", "cifar100"]
+    assert counts["softmax", "errors in 100"] == ["1", "0", "1", SETTINGS["cifar100"]]
     assert counts["softmax", "NLL as it comes, nats"] == ["2", "0", "0", ""]
     assert counts["softmax", "NLL after a temperature, nats"] == ["0", "2", "0", ""]
-    assert counts["label smoothing", "errors in 100"] == ["0", "1", "1", "cifar100"]
+    assert counts["label smoothing", "errors in 100"] == ["0", "1", "1", SETTINGS["cifar100"]]
     assert counts["label smoothing", "NLL as it comes, nats"] == ["2", "0", "0", ""]
 
 
@@ -110,7 +110,7 @@ def test_pages_show_test_rows_before_and_after_the_temperature(studies):
     assert "dropmax test -->9.000<" in made
     assert "9 runs, 0.2 core-hours" in made
     made = with_blocks("<!-- verdicts: fair dropmax --><!-- end -->", studies)
-    assert "| softmax | errors in 100 | 1 | 0 | 1 | cifar100 |" in made
+    assert f"| softmax | errors in 100 | 1 | 0 | 1 | {SETTINGS['cifar100']} |" in made
 
 
 def test_lines_without_their_run_are_refused(studies):

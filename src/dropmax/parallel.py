@@ -46,7 +46,8 @@ class ClassParallel(ParallelStyle):
     For class indices a loss takes two all-reduces of a few numbers an instance: one of maxima, one
     of sums. `fused_loss` takes these two for each part of the instances. The backward pass takes
     one, of the gradients of the features and of the gate's features of low rank. Other labels,
-    several samples and heads for research take a few more. `SparsemaxHead` and `SampledSoftmaxHead`
+    several samples, heads for research, `ASSoftmaxHead`, `DropMaxLabelHead` and `DropMaxTiedHead`
+    take a few more. `SparsemaxHead` and `SampledSoftmaxHead`
     gather a row of all classes, and so does `ASSoftmaxHead` where a label isn't one class.
 
     Masks are the same however many processes there are: noise is a hash of the class and of numbers

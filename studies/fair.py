@@ -22,20 +22,20 @@ from studies.calibrated import CALIBRATION, WHEN
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "mnist": "digits, 100 images a class",
-        "mnist_cnn": "... and another network",
+        "mnist_cnn": "digits, another network",
         "background": "digits over random pixels",
         "rotated": "rotated digits over textures",
         "digits": "small digits, 20 a class",
         "breast-cancer": "a table of 2 classes, 20 rows a class",
         "cifar10": "10 kinds of photos, 100 a class",
-        "cifar10-400": "... 400 a class",
+        "cifar10-400": "10 kinds of photos, 400 a class",
         "cifar100": "100 kinds of photos, 80 a class",
-        "cifar100-long": "... with crops and flips, and four times the epochs",
+        "cifar100-long": "100 kinds, crops, flips, 4 × the epochs",
         "banking77-5": "77 intents, 5 texts a class",
-        "banking77-10": "... 10 texts a class",
-        "banking77-all": "... all texts",
+        "banking77-10": "77 intents, 10 texts a class",
+        "banking77-all": "77 intents, all texts",
         "hwu64-10": "64 intents, 10 texts a class",
-        "hwu64-tuned": "... the network of the texts trained, too",
+        "hwu64-tuned": "64 intents, their network trained, too",
     }
 )
 """The parts whose test rows are reported, and what the figure calls them."""

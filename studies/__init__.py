@@ -9,7 +9,12 @@ from studies.gates import GATES, write_gates
 from studies.pages import page_files, update_pages, with_blocks
 from studies.poster import draw_gates
 from studies.study import Part, Study, load_study, progress_of, run_study
-from studies.variants import DrawnTargetHead, PluginNllHead, SeeingGateHead
+from studies.variants import (
+    DrawnTargetHead,
+    PluginNllHead,
+    SeeingGateHead,
+    register_variants,
+)
 
 __all__ = [
     "CALIBRATION",
@@ -24,6 +29,7 @@ __all__ = [
     "load_study",
     "page_files",
     "progress_of",
+    "register_variants",
     "run_study",
     "update_pages",
     "with_blocks",

@@ -207,7 +207,9 @@ def _calibrated(
 def _spent_before(folder: Path) -> float:
     """The CPU time of what has been trained to judge a run before it was interrupted."""
     files = (file for way in ("members", FOLDS) for file in (folder / way).glob(f"*/{METRICS}"))
-    return sum((float(json.loads(file.read_text())["cpu_seconds"]) for file in files), 0.0)
+    return sum(
+        (float(json.loads(file.read_text(encoding="utf-8"))["cpu_seconds"]) for file in files), 0.0
+    )
 
 
 def _members(

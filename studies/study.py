@@ -20,6 +20,7 @@ from dropmax.training.run import METRICS
 from studies.calibrated import CALIBRATION, Judging, calibrated, write_calibration
 from studies.change import changed_folder, write_changed
 from studies.gates import BASELINE, GATES, write_gates
+from studies.variants import register_variants
 
 USES = ("choice", "report")
 """What runs are for: to choose settings by their validation rows, or to report on test rows."""
@@ -251,6 +252,7 @@ def run_study(
         ...     len(read_lines(Path(out, "digits", "few", "results.jsonl")))
         1
     """
+    register_variants(config.head for part in study.parts for config in part.configs)
     folders = [Path(out, study.name, part.name) for part in study.parts]
     for part, folder in zip(study.parts, folders, strict=True):
         _borrow(part, folder, Path(out))

@@ -1,8 +1,6 @@
-"""Heads of the study "which part": DropMax as published with one thing about its masks changed.
+"""Heads of the study "which part": DropMax as published with one thing about its masks changed."""
 
-They are registered when `studies` is imported.
-"""
-
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
@@ -113,6 +111,15 @@ class SeeingGateHead(_Variant):
         return label.reduced(nll)
 
 
-register_head("dropmax_plugin_nll", PluginNllHead)
-register_head("dropmax_drawn_target", DrawnTargetHead)
-register_head("dropmax_seeing_gate", SeeingGateHead)
+VARIANTS = {
+    "dropmax_plugin_nll": PluginNllHead,
+    "dropmax_drawn_target": DrawnTargetHead,
+    "dropmax_seeing_gate": SeeingGateHead,
+}
+
+
+def register_variants(asked: Iterable[str]) -> None:
+    """Give those of these heads their names that are among the heads of a study."""
+    names = {head.partition(":")[0] for head in asked}
+    for name in names & VARIANTS.keys():
+        register_head(name, VARIANTS[name])

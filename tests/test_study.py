@@ -195,7 +195,7 @@ WRONG = {
     "folds of an ensemble": (
         TEXT.replace("minutes: 0.5", "calibrated: {folds: 3, members: 2}\n    minutes: 0.5"),
         ValueError,
-        "load_study: folds",
+        "Judging: folds",
     ),
 }
 

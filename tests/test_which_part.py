@@ -11,7 +11,7 @@ from tolerances import assert_close
 import dropmax
 from dropmax import Scores
 from dropmax.heads import DropMaxHead
-from studies import DrawnTargetHead, PluginNllHead, SeeingGateHead
+from studies import DrawnTargetHead, PluginNllHead, SeeingGateHead, register_variants
 
 TEMPERATURE, FLOOR = 0.1, 1e-20
 
@@ -127,6 +127,9 @@ def test_the_masks_of_the_plugins_nll_are_trained_by_kl_and_correction_alone():
 
 
 def test_studies_make_them_by_name():
+    register_variants(["softmax", "dropmax:masks=mean"])
+    assert "dropmax_drawn_target" not in dropmax.HEADS, "nobody has asked for it"
+    register_variants(["softmax", "dropmax_drawn_target:preset=paper"])
     made = dropmax.make_head("dropmax_drawn_target:preset=paper,kl_weight=2.0", 4, 3)
     assert isinstance(made, DrawnTargetHead)
     assert made.kl_weight == 2.0

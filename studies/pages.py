@@ -18,6 +18,7 @@ from dropmax.compare.summary import METRICS, by_head, paired, spread_of, summari
 from dropmax.report.figures import FIGURES, save
 from dropmax.report.names import NAMES
 from dropmax.report.tables import interval, markdown, spread, table
+from dropmax.training import RunConfig
 from studies import benchmarks
 from studies.beside import beside_figure, beside_table, poster_table
 from studies.calibrated import CALIBRATION, WHEN, calibration_figure
@@ -248,10 +249,14 @@ def equal_block(studies: Path, study: str) -> str:
 
 
 def cost_block(studies: Path, study: str) -> str:
-    """`cost: STUDY`: runs and core-hours of a study, with what judged them."""
+    """`cost: STUDY`: runs and core-hours of a study, each once, with what judged them."""
     parts = load_study(studies / f"{study}.yaml").parts
     folders = [studies / "results" / study / part.name for part in parts]
-    lines = [line for folder in folders for line in read_lines(folder / RESULTS)]
+    lines = {
+        RunConfig.from_dict(line["config"]): line
+        for folder in folders
+        for line in read_lines(folder / RESULTS)
+    }.values()
     judged = [line for folder in folders for line in read_lines(folder / CALIBRATION)]
     seconds = [line.get("cpu_seconds", line["seconds"] * line["threads"]) for line in lines]
     seconds += [line.get("cpu_seconds", 0.0) for line in judged]

@@ -129,7 +129,7 @@ def verdicts_table(folder: Path, head: str) -> list[list[str]]:
 def when_figure(folder: Path) -> Any:
     """Error, and NLL after the temperature, of DropMax less those of the baselines.
 
-    A row a setting, with 95 % intervals.
+    A row a setting, with 95 % intervals; two panels beside each other, which a phone can show.
 
     Args:
         folder: The results of the study.
@@ -142,7 +142,8 @@ def when_figure(folder: Path) -> Any:
     }
     parts = [part for part in SETTINGS if any(part in by_part for by_part in found.values())]
     colors = colors_of(HEADS)
-    figure, axes = axes_of(len(pairs), width=2.9, height=1.2 + 0.36 * len(parts))
+    columns, height = len(AGAINST), 1.0 + 0.36 * len(parts)
+    figure, axes = axes_of(columns, len(SHOWN), width=3.4, height=height)
     for ax, (measure, baseline) in zip(axes, pairs, strict=True):
         ax.axvline(0.0, color=COLORS[0], lw=1, ls="--")
         for k, head in enumerate(HEADS):
@@ -151,7 +152,7 @@ def when_figure(folder: Path) -> Any:
                 if part in by_part:
                     _draw(ax, by_part[part], n + 0.15 * (2 * k - 1), colors[head], measure.most)
         ax.set_yticks(range(len(parts)), [SETTINGS[part] for part in parts])
-        ax.tick_params(labelleft=ax is axes[0])
+        ax.tick_params(labelleft=ax in axes[::columns])
         ax.set(xlim=(-measure.most, measure.most), ylim=(len(parts) - 0.5, -0.5))
         ax.grid(axis="x", alpha=0.3)
         ax.set_title(f"minus {NAMES[baseline]}", fontsize=9)

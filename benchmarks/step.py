@@ -57,6 +57,12 @@ def head_step(head: str) -> Callable[[], None]:
     return step
 
 
+OPTIONS = (
+    "dropmax:preset=paper,posterior=prior",
+    "dropmax:preset=paper,masks=mean",
+    "dropmax:preset=paper,masks=straight_through",
+)
+"""Options of DropMax that change what a step computes."""
 SETTINGS: dict[str, tuple[Callable[[str], Callable[[], None]], int]] = {
     "lenet_step": (lenet_step, 20),
     "head_512_1000": (head_step, 10),
@@ -114,7 +120,7 @@ def measure_beside_linear(shape: tuple[int, int, int]) -> list[dict[str, Any]]:
 def measure(setting: str) -> list[dict[str, Any]]:
     """One result line for each head."""
     make, rounds = SETTINGS[setting]
-    steps = {head: make(head) for head in dropmax.HEADS}
+    steps = {head: make(head) for head in (*dropmax.HEADS, *OPTIONS)}
     times = alternate(steps, repeats=REPEATS, rounds=rounds, label=setting)
     return [
         {
@@ -138,7 +144,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     lines = [line for setting in SETTINGS for line in measure(setting)]
     for line in lines:
-        print("{setting:14} {head:32} {milliseconds:9} ms {ratio:6} x".format(**line))
+        print("{setting:14} {head:44} {milliseconds:9} ms {ratio:6} x".format(**line))
     for shape in SHAPES:
         found = measure_beside_linear(shape)
         for line in found:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from dropmax import HEADS
 from dropmax.compare.summary import paired
 from dropmax.report.names import NAMES
 
@@ -27,11 +28,36 @@ def step_table(setting: str) -> Callable[[Lines], Rows]:
             *(
                 (f"`{line['head']}`", str(line["milliseconds"]), str(line["ratio"]))
                 for line in lines
-                if line["setting"] == setting
+                if line["setting"] == setting and line["head"] in HEADS
             ),
         ]
 
     return rows
+
+
+SMALLER: Mapping[str, str] = MappingProxyType(
+    {
+        "softmax": "softmax",
+        "dropmax": "DropMax",
+        "dropmax:preset=paper,masks=mean": "mean masks",
+        "dropmax:preset=paper,masks=straight_through": "straight-through masks",
+        "dropmax:preset=paper,posterior=prior": "q = p",
+        "dropmax_label": "the label as posterior",
+        "dropmax_tied": "... and gates tied to scores",
+    }
+)
+"""The machines whose steps differ, by the names of `which-part.yaml`."""
+
+
+def parts_table(lines: Lines) -> Rows:
+    """What a step of DropMax costs without one of its parts, as ratios to softmax."""
+    settings = ("head_512_1000", "lenet_step")
+    ratios = {(line["setting"], line.get("head")): line["ratio"] for line in lines}
+    rows = (
+        (name, *(f"{ratios[setting, head]:.2f}" for setting in settings))
+        for head, name in SMALLER.items()
+    )
+    return [("head", "alone, ratio to softmax", "in a LeNet, ratio to softmax"), *rows]
 
 
 def beside_linear_table(lines: Lines) -> Rows:
@@ -343,6 +369,7 @@ TABLES: Mapping[str, Callable[[Lines], Rows]] = MappingProxyType(
     {
         "step/lenet_step": step_table("lenet_step"),
         "step/head_512_1000": step_table("head_512_1000"),
+        "step/parts": parts_table,
         "step/beside_linear": beside_linear_table,
         "topk/all": topk_table,
         "parallel/ways": ways_table,

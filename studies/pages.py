@@ -172,11 +172,14 @@ def uncertainty_block(studies: Path, question: str, *metrics: str) -> str:
     return f"\n\n{uncertainty_table(lines, question, metrics)}\n"
 
 
-def cross_block(studies: Path, study: str, metric: str, *parts: str) -> str:
-    """`cross: STUDY METRIC [PART ...]`: a metric by head and part, less that of softmax."""
+def cross_block(studies: Path, study: str, metric: str, *words: str) -> str:
+    """`cross: STUDY METRIC [PART ...] [SPLIT]`: a metric by head and part, less softmax's."""
     folder = studies / "results" / study
+    parts = [word for word in words if word not in SPLITS]
+    split = [word for word in words if word in SPLITS]
     names = parts or [part.name for part in load_study(studies / f"{study}.yaml").parts]
-    found = {name: _lines(studies, f"{study}/{name}") for name in names if (folder / name).is_dir()}
+    there = [name for name in names if (folder / name).is_dir()]
+    found = {name: _lines(studies, f"{study}/{name}", *split) for name in there}
     summaries = {name: {s.head: s for s in summarize(lines)} for name, lines in found.items()}
     heads = list(dict.fromkeys(head for heads in summaries.values() for head in heads))
     rows = [["head", *found]]

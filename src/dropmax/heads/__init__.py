@@ -1,6 +1,6 @@
 """Classification heads: modules `features [*, D] -> Scores`, with a loss and log-probabilities."""
 
-from dropmax.heads.base import GatedHead, Head
+from dropmax.heads.base import Head
 from dropmax.heads.baselines import (
     ASSoftmaxHead,
     AttentionHead,
@@ -13,6 +13,7 @@ from dropmax.heads.baselines import (
 )
 from dropmax.heads.decay import decay_groups
 from dropmax.heads.dropmax import DropMaxHead
+from dropmax.heads.gated import GatedHead
 from dropmax.heads.presets import PRESETS
 from dropmax.heads.registry import HEADS, make_head, register_head
 from dropmax.heads.research import ComputedPosteriorHead, MarginalHead

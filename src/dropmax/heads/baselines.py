@@ -22,7 +22,8 @@ from dropmax.functional import (
     sparsemax_loss,
 )
 from dropmax.functional.masking import self_gated_logits
-from dropmax.heads.base import GatedHead, Head, required
+from dropmax.heads.base import Head, required
+from dropmax.heads.gated import GatedHead
 from dropmax.heads.scores import Scores
 
 

@@ -13,7 +13,8 @@ from dropmax.functional import Label, Objective, ObjectiveOptions
 from dropmax.functional.dropmax import corrected_logits
 from dropmax.functional.one_pass import totaled_objective
 from dropmax.functional.targets import IGNORE_INDEX
-from dropmax.heads.base import GATE, GatedHead, reads_parameters, required
+from dropmax.heads.base import reads_parameters, required
+from dropmax.heads.gated import GATE, GatedHead
 from dropmax.heads.presets import PRESETS
 from dropmax.heads.scores import Scores
 

@@ -11,8 +11,9 @@ from dropmax.axis import ClassAxis
 from dropmax.functional import Label, Objective
 from dropmax.functional.dropmax import prior_neg_entropy
 from dropmax.functional.posterior import analytic_posterior, computed_posterior_objective
-from dropmax.heads.base import GatedHead, required
+from dropmax.heads.base import required
 from dropmax.heads.dropmax import DropMaxHead
+from dropmax.heads.gated import GatedHead
 from dropmax.heads.scores import Scores
 
 NUM_NODES = 128

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from dropmax import _check
 from dropmax.functional import Label, Objective, label_objective
-from dropmax.heads.base import GatedHead, Head, Map, gated_plugin, required
+from dropmax.heads.base import Head, Map, required
+from dropmax.heads.gated import GatedHead, gated_plugin
 from dropmax.heads.scores import Scores
 
 SHIFT = 2.0

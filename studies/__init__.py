@@ -11,6 +11,7 @@ from studies.poster import draw_gates
 from studies.study import Part, Study, load_study, progress_of, run_study
 from studies.variants import (
     DrawnTargetHead,
+    EarlierDefaultHead,
     PluginNllHead,
     SeeingGateHead,
     register_variants,
@@ -20,6 +21,7 @@ __all__ = [
     "CALIBRATION",
     "GATES",
     "DrawnTargetHead",
+    "EarlierDefaultHead",
     "Judging",
     "Part",
     "PluginNllHead",

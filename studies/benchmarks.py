@@ -8,7 +8,7 @@ from typing import Any
 
 from dropmax import HEADS
 from dropmax.compare.summary import paired
-from dropmax.report.names import NAMES
+from studies.variants import NAMES
 
 Lines = Sequence[Mapping[str, Any]]
 Rows = list[Sequence[str]]
@@ -52,9 +52,9 @@ SMALLER: Mapping[str, str] = MappingProxyType(
 def parts_table(lines: Lines) -> Rows:
     """What a step of DropMax costs without one of its parts, as ratios to softmax."""
     settings = ("head_512_1000", "lenet_step")
-    ratios = {(line["setting"], line.get("head")): line["ratio"] for line in lines}
+    ratios = {(line["setting"], line.get("head")): f"{line['ratio']:.2f}" for line in lines}
     rows = (
-        (name, *(f"{ratios[setting, head]:.2f}" for setting in settings))
+        (name, *(ratios.get((setting, head), "") for setting in settings))
         for head, name in SMALLER.items()
     )
     return [("head", "alone, ratio to softmax", "in a LeNet, ratio to softmax"), *rows]

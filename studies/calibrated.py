@@ -22,7 +22,6 @@ from dropmax.compare.summary import by_head
 from dropmax.data import DataSet, LabeledData, Splits
 from dropmax.metrics import Reliability, evaluate, reliability
 from dropmax.report.figures import axes_of, colors_of
-from dropmax.report.names import NAMES
 from dropmax.training import Run, RunConfig, draw, held_out, load_run, train
 from dropmax.training.classifier import BATCH, method_of, predict
 from dropmax.training.fit import with_threads
@@ -30,6 +29,7 @@ from dropmax.training.folds import FOLDS
 from dropmax.training.rows import of_classes
 from dropmax.training.run import METRICS, versions
 from dropmax.wrap import find_head
+from studies.variants import NAMES
 
 CALIBRATION = "calibration.jsonl"
 MEMBERS = 1_000

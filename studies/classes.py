@@ -9,7 +9,7 @@ from dropmax import _check
 from dropmax.compare import RESULTS, read_lines
 from dropmax.compare.summary import BASELINE, METRICS, Difference, summarize
 from dropmax.report.figures import COLORS, axes_of, colors_of
-from dropmax.report.names import NAMES
+from studies.variants import NAMES
 
 PART = re.compile(r"(?P<regime>[a-z]+)-(?P<classes>\d+)")
 REGIMES: Mapping[str, str] = {

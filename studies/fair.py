@@ -14,10 +14,10 @@ from dropmax import _check
 from dropmax.compare import RESULTS, read_lines
 from dropmax.compare.summary import BASELINE, METRICS, Difference, by_head, paired
 from dropmax.report.figures import COLORS, axes_of, colors_of
-from dropmax.report.names import NAMES
 from dropmax.report.tables import interval
 from dropmax.training import RunConfig
 from studies.calibrated import CALIBRATION, WHEN
+from studies.variants import NAMES
 
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {

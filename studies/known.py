@@ -7,7 +7,7 @@ from typing import Any
 
 from dropmax.compare import read_lines
 from dropmax.report.figures import axes_of, colors_of
-from dropmax.report.names import NAMES
+from studies.variants import NAMES
 
 PANELS: Mapping[str, tuple[str, str]] = {
     "labels": ("auroc", "finds wrong labels: AUROC, %"),

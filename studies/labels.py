@@ -5,8 +5,8 @@ from typing import Any
 
 from dropmax.compare.summary import by_head, spread_of
 from dropmax.report.figures import axes_of, colors_of
-from dropmax.report.names import NAMES
 from studies.fair import SHOWN, judged_lines
+from studies.variants import NAMES
 
 
 def labels_figure(folder: Path) -> Any:

@@ -16,7 +16,6 @@ from dropmax._files import write_whole
 from dropmax.compare import RESULTS, read_lines
 from dropmax.compare.summary import METRICS, by_head, paired, spread_of, summarize
 from dropmax.report.figures import FIGURES, save
-from dropmax.report.names import NAMES
 from dropmax.report.tables import interval, markdown, spread, table
 from dropmax.training import RunConfig
 from studies import benchmarks
@@ -38,6 +37,7 @@ from studies.poster import GATE_FIGURES, gates_figure
 from studies.rates import chosen_lines, lines_of, rates_table
 from studies.study import load_study
 from studies.tables import COLUMNS, INFERENCE, brief_table, inference_table, uncertainty_table
+from studies.variants import NAMES
 from studies.verdict import verdict_figure
 
 SPLITS = ("train", "validation", "test", *WHEN)

@@ -14,13 +14,12 @@ from dropmax._progress import progress_bar
 from dropmax.compare.lines import RESULTS, append_line, read_lines
 from dropmax.compare.runs import complete, finished, restore, run_folder
 from dropmax.data.corruption import CORRUPTIONS
-from dropmax.report.names import NAMES
 from dropmax.training import RunConfig, data_for
 from dropmax.training.run import METRICS
 from studies.calibrated import CALIBRATION, Judging, calibrated, write_calibration
 from studies.change import changed_folder, write_changed
 from studies.gates import BASELINE, GATES, write_gates
-from studies.variants import register_variants
+from studies.variants import NAMES, register_variants
 
 USES = ("choice", "report")
 """What runs are for: to choose settings by their validation rows, or to report on test rows."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dropmax.compare.summary import BASELINE, METRICS, by_head, spread_of, summarize
-from dropmax.report.names import NAMES
 from dropmax.report.tables import interval, markdown, spread
+from studies.variants import NAMES
 
 Lines = Sequence[Mapping[str, Any]]
 Names = Mapping[str, str]

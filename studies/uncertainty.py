@@ -32,8 +32,9 @@ from dropmax.compare import append_line, read_lines
 from dropmax.data import PACKAGED, LabeledData, load_data
 from dropmax.metrics import coverage, detection
 from dropmax.training.run import versions
+from studies.variants import EARLIER, register_variants
 
-HEADS = ("softmax", "softmax:label_smoothing=0.1", "dropmax")
+HEADS = ("softmax", "softmax:label_smoothing=0.1", EARLIER)
 SEEDS = range(3)
 SPLITS = 20
 LEVEL = 0.9
@@ -153,6 +154,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the folder of the lines")
     parser.add_argument("--data-root", type=Path, help="where banking77 lies")
     options = parser.parse_args()
+    register_variants(HEADS)
     data = load_data("banking77", encoder=PACKAGED, root=options.data_root)
     splits = data.draw(train_per_class=None, validation_per_class=0, seed=0)
     options.out.mkdir(parents=True, exist_ok=True)

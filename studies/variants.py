@@ -1,6 +1,7 @@
-"""Heads of the study "which part": DropMax as published with one thing about its masks changed."""
+"""Heads that studies alone ask for: variants of "which part", and DropMax's earlier default."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -18,8 +19,13 @@ from dropmax.functional.dropmax import (
     prior_neg_entropy,
 )
 from dropmax.functional.masking import floored_logits
-from dropmax.heads import DropMaxHead, Scores, register_head
+from dropmax.heads import DropMaxHead, Head, Scores, register_head
 from dropmax.heads.base import required
+from dropmax.report import names as report
+
+EARLIER = "dropmax_earlier"
+NAMES: Mapping[str, str] = MappingProxyType({**report.NAMES, EARLIER: "DropMax, earlier default"})
+"""By how a head is asked for, what pages call it."""
 
 
 class _Variant(DropMaxHead):
@@ -111,7 +117,22 @@ class SeeingGateHead(_Variant):
         return label.reduced(nll)
 
 
-VARIANTS = {
+class EarlierDefaultHead(DropMaxHead):
+    """DropMax with the options that were its default until the study "defaults" chose others."""
+
+    def __init__(self, in_features: int, num_classes: int, **options: Any) -> None:
+        few = min(1.0, 10 / num_classes)
+        strength = 4.0 * few**1.6
+        earlier: dict[str, Any] = {"kl_weight": strength, "entropy_weight": strength}
+        if few == 1.0:
+            earlier |= {"aux_prior": "base_rate"}
+        else:
+            earlier |= {"aux_weight": few, "plugin_share": 1.0 - few, "plugin_focus": 1.0}
+        super().__init__(in_features, num_classes, **{"preset": "paper", **earlier, **options})
+
+
+VARIANTS: dict[str, type[Head]] = {
+    EARLIER: EarlierDefaultHead,
     "dropmax_plugin_nll": PluginNllHead,
     "dropmax_drawn_target": DrawnTargetHead,
     "dropmax_seeing_gate": SeeingGateHead,

@@ -8,10 +8,10 @@ from typing import Any
 from dropmax.compare import RESULTS, read_lines
 from dropmax.compare.summary import BASELINE, paired
 from dropmax.report.figures import COLORS, axes_of, colors_of
-from dropmax.report.names import NAMES
+from studies.variants import EARLIER, NAMES
 
 AGAINST = (BASELINE, "softmax:label_smoothing=0.1")
-HEADS = ("dropmax", "dropmax:preset=paper")
+HEADS = ("dropmax", EARLIER, "dropmax:preset=paper")
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "digits": "small digits, half of 1,797",
@@ -55,12 +55,13 @@ def verdict_figure(folder: Path) -> Any:
     }
     figure, axes = axes_of(len(AGAINST), width=5.0, height=1.0 + 0.33 * len(rows))
     lines = {part: read_lines(folder.parent / part / RESULTS) for part in rows}
-    colors = colors_of(HEADS)
+    colors, shown = colors_of(HEADS), dict[str, None]()
     for ax, baseline in zip(axes, AGAINST, strict=True):
         ax.axvline(0.0, color=COLORS[0], lw=1, ls="--")
         for n, of_part in enumerate(lines.values()):
             trained = {line["config"]["head"] for line in of_part}
             for k, head in enumerate(head for head in HEADS if head in trained):
+                shown.setdefault(head)
                 found = paired(of_part, "error", head, baseline)
                 color, height = colors[head], n + 0.15 * (2 * k - 1)
                 ax.plot([found.low, found.high], [height] * 2, color=color, lw=2)
@@ -73,7 +74,7 @@ def verdict_figure(folder: Path) -> Any:
         ax.grid(axis="x", alpha=0.3)
         ax.set_title(f"DropMax against {NAMES[baseline]}", fontsize=10)
         ax.set_xlabel("\u2190 fewer errors in 100      more errors \u2192", fontsize=9)
-    points = [axes[0].plot([], [], "o", color=colors[head], ms=5)[0] for head in HEADS]
-    names = [NAMES[head] for head in HEADS]
+    points = [axes[0].plot([], [], "o", color=colors[head], ms=5)[0] for head in shown]
+    names = [NAMES[head] for head in shown]
     figure.legend(points, names, fontsize=8, frameon=False, ncols=2, loc="outside lower center")
     return figure

@@ -9,12 +9,14 @@ import pytest
 import yaml
 from raised import raises
 
+import dropmax
 from dropmax._files import make_folder
 from dropmax.compare import append_line, read_lines
 from dropmax.data import load_data
 from studies import load_study, progress_of, run_study, update_pages, with_blocks
 from studies.__main__ import main
 
+RESULTS = Path(__file__).parents[1] / "studies" / "results"
 COMMITTED = sorted(Path(__file__).parents[1].glob("studies/*.yaml"))
 TEXT = """
 title: Which head is best on digits?
@@ -224,6 +226,25 @@ def test_committed_lines_are_of_runs_that_their_study_names_for_one_use(file):
         for line in lines:
             assert line["config"]["seed"] in named["choice"] | named["report"]
             assert line["config"]["seed"] < 100 or "validation" in line
+
+
+CLASSES = {"hwu64": 64, "banking77": 77, "cifar100-small": 100, "photos-20": 20}
+"""Of the data of committed lines; the others have ten or two."""
+
+
+def test_lines_of_dropmax_without_options_are_of_the_default_that_it_has_now():
+    files = [file for file in RESULTS.glob("**/results.jsonl") if "runs" not in file.parts]
+    lines = [line for file in files for line in read_lines(file)]
+    plain = [line for line in lines if line["config"]["head"] == "dropmax"]
+    assert plain
+    for line in plain:
+        config = line["config"]
+        classes = config.get("num_classes") or CLASSES.get(config["data"], 10)
+        now = dropmax.make_head("dropmax", 4, classes).options()
+        then = line["options"]
+        assert then.keys() >= {"kl_weight", "entropy_weight", "aux_prior", "plugin_share"}
+        for option in then.keys() & now.keys():  # older lines lack some, and have others
+            assert then[option] == now[option], (config["data"], config["seed"], option)
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -1,4 +1,4 @@
-"""The heads of the study "which part": each differs from DropMax by what it says, and no more."""
+"""Heads that studies alone ask for: each differs from DropMax by what it says, and no more."""
 
 import math
 
@@ -11,7 +11,13 @@ from tolerances import assert_close
 import dropmax
 from dropmax import Scores
 from dropmax.heads import DropMaxHead
-from studies import DrawnTargetHead, PluginNllHead, SeeingGateHead, register_variants
+from studies import (
+    DrawnTargetHead,
+    EarlierDefaultHead,
+    PluginNllHead,
+    SeeingGateHead,
+    register_variants,
+)
 
 TEMPERATURE, FLOOR = 0.1, 1e-20
 
@@ -124,6 +130,23 @@ def test_the_masks_of_the_plugins_nll_are_trained_by_kl_and_correction_alone():
     assert gradient is None or not gradient.any()
     (gradient,) = torch.autograd.grad(found.total.sum(), scores.correction_logits)
     assert gradient.any()
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "prior", "strength", "aux_weight", "share"),
+    [
+        (10, "base_rate", 4.0, 1.0, 0.0),
+        (77, "label", 0.15264227530339083, 0.12987012987012986, 0.8701298701298701),
+        (100, "label", 0.10047545726038319, 0.1, 0.9),
+    ],
+)
+def test_the_earlier_default_is_that_of_older_lines(
+    num_classes, prior, strength, aux_weight, share
+):
+    head = EarlierDefaultHead(4, num_classes, gate_rank=2)
+    weights = head.kl_weight, head.entropy_weight, head.aux_weight
+    assert weights == (strength, strength, aux_weight)
+    assert (head.aux_prior, head.plugin_share, head.gate_rank) == (prior, share, 2)
 
 
 def test_studies_make_them_by_name():

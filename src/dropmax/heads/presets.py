@@ -8,31 +8,35 @@ from dropmax.functional import ObjectiveOptions
 FEW = 10
 """Up to so many classes the masks alone train the scores."""
 
-STRENGTH, DECAY = 4.0, 1.6
-"""The weight of KL and entropy with few classes, and the power by which it falls with many."""
+MANY = 100
+"""With more classes the terms that are sums over them weigh less."""
+
+STRENGTH = 4.0
+"""The weight of KL and entropy with few classes."""
 
 
 def default_options(num_classes: int) -> ObjectiveOptions:
     """What `DropMaxHead` does where nothing is said.
 
-    With few = min(1, FEW / K), KL and entropy weigh STRENGTH few^DECAY and the aux term few, since
-    all three are sums over the K classes. Up to `FEW` classes the aux term is against the base
-    rate. Beyond, it is against the label, and 1 - few of the objective, times how unsure the
-    plug-in is of the label, is the plug-in's cross-entropy, which trains the scores where the masks
-    leave the label too few rivals.
+    Up to `FEW` classes KL and entropy weigh STRENGTH, and the aux term is against the base rate.
+    Beyond, the method is as published, but 1 - (FEW / K)^2 of the objective, times how unsure the
+    plug-in is of the label, is the plug-in's cross-entropy. It trains the scores where the masks
+    leave the label too few rivals. Beyond `MANY`, KL, entropy and aux term, which are sums over the
+    K classes, weigh (MANY / K)^2.
 
     Args:
         num_classes: The number K of classes.
 
     Source:
-        Chosen on validation images, as docs/evidence/many-classes.md shows.
+        Chosen on validation rows, as docs/evidence/defaults.md shows.
     """
-    few = min(1.0, FEW / num_classes)
-    strength = STRENGTH * few**DECAY
-    weights = {"kl_weight": strength, "entropy_weight": strength, "aux_weight": few}
-    if few == 1.0:
-        return ObjectiveOptions(aux_prior="base_rate", **weights)
-    return ObjectiveOptions(plugin_share=1.0 - few, plugin_focus=1.0, **weights)
+    if num_classes <= FEW:
+        return ObjectiveOptions(aux_prior="base_rate", kl_weight=STRENGTH, entropy_weight=STRENGTH)
+    weight = min(1.0, (MANY / num_classes) ** 2)
+    weights = {"kl_weight": weight, "entropy_weight": weight, "aux_weight": weight}
+    return ObjectiveOptions(
+        plugin_share=1.0 - (FEW / num_classes) ** 2, plugin_focus=1.0, **weights
+    )
 
 
 def paper_options(_num_classes: int) -> ObjectiveOptions:

@@ -33,9 +33,12 @@ def default_options(num_classes: int) -> ObjectiveOptions:
     if num_classes <= FEW:
         return ObjectiveOptions(aux_prior="base_rate", kl_weight=STRENGTH, entropy_weight=STRENGTH)
     weight = min(1.0, (MANY / num_classes) ** 2)
-    weights = {"kl_weight": weight, "entropy_weight": weight, "aux_weight": weight}
     return ObjectiveOptions(
-        plugin_share=1.0 - (FEW / num_classes) ** 2, plugin_focus=1.0, **weights
+        kl_weight=weight,
+        entropy_weight=weight,
+        aux_weight=weight,
+        plugin_share=1.0 - (FEW / num_classes) ** 2,
+        plugin_focus=1.0,
     )
 
 

@@ -83,6 +83,8 @@ class Head(nn.Module, ABC):
     """
 
     predictive_methods: ClassVar[tuple[str, ...]] = ("plugin",)
+    _ours: ClassVar[tuple[str, ...]] = (__name__,)
+    """The modules whose `predict` is the softmax of `_plugin_logits`, and goes class by class."""
     branches: tuple[str, ...] = ()
     axis: ClassAxis = LOCAL
 
@@ -379,9 +381,9 @@ class Head(nn.Module, ABC):
         )
 
     def _predicts_class_by_class(self) -> bool:
-        """Whether `predict` is that of this module: the softmax of `_plugin_logits` of `_maps`."""
+        """Whether `predict` is the softmax of `_plugin_logits` of `_maps`, class by class."""
         methods = (self.forward, self.predict, self.log_probs, self._plugin)
-        return all(method.__module__ == __name__ for method in methods)
+        return all(method.__module__ in self._ours for method in methods)
 
     def posterior_logits(self, scores: Scores, target: Tensor) -> Tensor | None:  # noqa: ARG002
         """The logits `[*, K]` of the masks that training draws once the label is known.

@@ -51,6 +51,7 @@ class GatedHead(Head):
     """
 
     predictive_methods: ClassVar[tuple[str, ...]] = ("plugin", "monte_carlo", "exact")
+    _ours: ClassVar[tuple[str, ...]] = (Head.__module__, __name__)
 
     floor: float
     gate_weight: nn.Parameter | None

@@ -30,7 +30,6 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "cifar10": "10 kinds of photos, 100 a class",
         "cifar10-400": "10 kinds of photos, 400 a class",
         "cifar100": "100 kinds of photos, 80 a class",
-        "cifar100-long": "100 kinds, crops, flips, long training",
         "banking77-5": "77 intents, 5 texts a class",
         "banking77-10": "77 intents, 10 texts a class",
         "banking77-all": "77 intents, all texts",

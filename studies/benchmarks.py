@@ -8,6 +8,7 @@ from typing import Any
 
 from dropmax import HEADS
 from dropmax.compare.summary import paired
+from dropmax.report.tables import interval
 from studies.variants import NAMES
 
 Lines = Sequence[Mapping[str, Any]]
@@ -187,6 +188,60 @@ def few_texts_table(lines: Lines) -> Rows:
                 )
             )
     return rows
+
+
+def candidates_table(metric: str) -> Callable[[Lines], Rows]:
+    """The candidates for the default with few texts: each cell's mean, and how far from the best.
+
+    The difference is that of the mean over cells, paired by draw, to the candidate with the least
+    of that mean.
+    """
+
+    def rows(lines: Lines) -> Rows:
+        names = list(dict.fromkeys(line["config"]["head"] for line in lines))
+        cells = list(dict.fromkeys((line["data"], line["per_class"]) for line in lines))
+        whole = _mean_over_cells(lines, metric)
+        mean = {
+            name: statistics.mean(
+                line["test"][metric] for line in whole if line["config"]["head"] == name
+            )
+            for name in names
+        }
+        candidates = [name for name in names if name != names[0]]
+        best = min(candidates, key=lambda name: mean[name])
+        digits = 2 if metric == "error" else 3
+        table: Rows = [
+            ("head", *(f"{data}, {number}" for data, number in cells), "mean", "to the best")
+        ]
+        for name in names:
+            of_cells = (
+                statistics.mean(
+                    line["validation"][metric]
+                    for line in lines
+                    if line["config"]["head"] == name and (line["data"], line["per_class"]) == cell
+                )
+                for cell in cells
+            )
+            difference = ""
+            if name != best:
+                difference = interval(paired(whole, metric, name, best), digits)
+            values = (f"{value:.{digits}f}" for value in (*of_cells, mean[name]))
+            table.append((name, *values, difference))
+        return table
+
+    return rows
+
+
+def _mean_over_cells(lines: Lines, metric: str) -> list[dict[str, Any]]:
+    """A line of each head and draw: the mean of a metric over data sets and numbers of texts."""
+    values: dict[tuple[str, int], list[float]] = {}
+    for line in lines:
+        key = line["config"]["head"], line["config"]["seed"]
+        values.setdefault(key, []).append(line["validation"][metric])
+    return [
+        {"config": {"head": head, "seed": seed}, "test": {metric: statistics.mean(of)}}
+        for (head, seed), of in values.items()
+    ]
 
 
 def report_table(lines: Lines) -> Rows:
@@ -378,6 +433,8 @@ TABLES: Mapping[str, Callable[[Lines], Rows]] = MappingProxyType(
         "predictive/ratios": predictive_ratios_table,
         "estimators/all": estimators_table,
         "few_texts/all": few_texts_table,
+        "few_texts_choice/error": candidates_table("error"),
+        "few_texts_choice/nll": candidates_table("nll"),
         "defaults/all": defaults_table,
         "report/all": report_table,
         "suspects/all": suspects_table,

@@ -362,29 +362,26 @@ def test_the_paper_preset_is_the_method_as_published():
 
 
 @pytest.mark.parametrize(
-    ("num_classes", "aux_prior", "strength", "aux_weight", "share", "focus"),
+    ("num_classes", "aux_prior", "strength", "share"),
     [
-        (2, "base_rate", 4.0, 1.0, 0.0, 0.0),
-        (10, "base_rate", 4.0, 1.0, 0.0, 0.0),
-        (20, "label", 1.0, 1.0, 0.75, 1.0),
-        (100, "label", 1.0, 1.0, 0.99, 1.0),
-        (1000, "label", 0.01, 0.01, 0.9999, 1.0),
+        (2, "base_rate", 2.0, 0.0),
+        (10, "base_rate", 2.0, 0.0),
+        (20, "label", 1.0, 0.75),
+        (100, "label", 1.0, 0.99),
+        (1000, "label", 1.0, 0.9999),
     ],
 )
-def test_the_defaults_depend_on_the_number_of_classes(
-    num_classes, aux_prior, strength, aux_weight, share, focus
-):
+def test_the_defaults_depend_on_the_number_of_classes(num_classes, aux_prior, strength, share):
     head = DropMaxHead(6, num_classes)
     assert (head.aux_prior, head.masks, head.posterior) == (aux_prior, "relaxed", "learned")
-    weights = head.kl_weight, head.entropy_weight, head.aux_weight
-    assert weights == pytest.approx((strength, strength, aux_weight))
-    assert (head.plugin_share, head.plugin_focus) == pytest.approx((share, focus))
+    assert (head.kl_weight, head.entropy_weight, head.aux_weight) == (strength, strength, 1.0)
+    assert (head.plugin_share, head.plugin_focus) == pytest.approx((share, 0.0))
     assert (head.temperature, head.num_samples) == (0.1, 1)
 
 
 def test_an_argument_stands_before_its_default():
-    head = DropMaxHead(6, 100, kl_weight=2.0, plugin_share=0.0)
-    assert (head.kl_weight, head.plugin_share, head.plugin_focus) == (2.0, 0.0, 1.0)
+    head = DropMaxHead(6, 10, kl_weight=3.0)
+    assert (head.kl_weight, head.entropy_weight, head.aux_prior) == (3.0, 2.0, "base_rate")
 
 
 @pytest.mark.parametrize("name", VARIANTS)

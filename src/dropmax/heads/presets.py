@@ -8,10 +8,7 @@ from dropmax.functional import ObjectiveOptions
 FEW = 10
 """Up to so many classes the masks alone train the scores."""
 
-MANY = 100
-"""With more classes the terms that are sums over them weigh less."""
-
-STRENGTH = 4.0
+STRENGTH = 2.0
 """The weight of KL and entropy with few classes."""
 
 
@@ -19,10 +16,8 @@ def default_options(num_classes: int) -> ObjectiveOptions:
     """What `DropMaxHead` does where nothing is said.
 
     Up to `FEW` classes KL and entropy weigh STRENGTH, and the aux term is against the base rate.
-    Beyond, the method is as published, but 1 - (FEW / K)^2 of the objective, times how unsure the
-    plug-in is of the label, is the plug-in's cross-entropy. It trains the scores where the masks
-    leave the label too few rivals. Beyond `MANY`, KL, entropy and aux term, which are sums over the
-    K classes, weigh (MANY / K)^2.
+    Beyond, the method is as published, but 1 - (FEW / K)^2 of the objective is the plug-in's
+    cross-entropy. It trains the scores where the masks leave the label too few rivals.
 
     Args:
         num_classes: The number K of classes.
@@ -32,14 +27,7 @@ def default_options(num_classes: int) -> ObjectiveOptions:
     """
     if num_classes <= FEW:
         return ObjectiveOptions(aux_prior="base_rate", kl_weight=STRENGTH, entropy_weight=STRENGTH)
-    weight = min(1.0, (MANY / num_classes) ** 2)
-    return ObjectiveOptions(
-        kl_weight=weight,
-        entropy_weight=weight,
-        aux_weight=weight,
-        plugin_share=1.0 - (FEW / num_classes) ** 2,
-        plugin_focus=1.0,
-    )
+    return ObjectiveOptions(plugin_share=1.0 - (FEW / num_classes) ** 2)
 
 
 def paper_options(_num_classes: int) -> ObjectiveOptions:

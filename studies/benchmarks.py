@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dropmax import HEADS
-from dropmax.compare.summary import paired
+from dropmax.compare.summary import BASELINE, METRICS, paired
 from dropmax.report.tables import interval
 from studies.variants import NAMES
 
@@ -191,10 +191,10 @@ def few_texts_table(lines: Lines) -> Rows:
 
 
 def candidates_table(metric: str) -> Callable[[Lines], Rows]:
-    """The candidates for the default with few texts: each cell's mean, and how far from the best.
+    """The candidates for the default with few texts: a metric in each cell, and over all of them.
 
-    The difference is that of the mean over cells, paired by draw, to the candidate with the least
-    of that mean.
+    The last column has the difference of the mean over cells, paired by draw, to that of the best
+    candidate.
     """
 
     def rows(lines: Lines) -> Rows:
@@ -207,9 +207,8 @@ def candidates_table(metric: str) -> Callable[[Lines], Rows]:
             )
             for name in names
         }
-        candidates = [name for name in names if name != names[0]]
-        best = min(candidates, key=lambda name: mean[name])
-        digits = 2 if metric == "error" else 3
+        best = min((name for name in names if name != BASELINE), key=lambda name: mean[name])
+        digits = METRICS[metric].digits
         table: Rows = [
             ("head", *(f"{data}, {number}" for data, number in cells), "mean", "to the best")
         ]

@@ -444,7 +444,8 @@ def in_half_precision():
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
-    alone, head = made("dropmax", 7), made("dropmax", 7)
+    name = "dropmax:preset=paper"
+    alone, head = made(name, 7), made(name, 7)
     spread(nn.Sequential(head), mesh["tp"], head="0")
     policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16)
     fully_shard(head, mesh=mesh["dp"], mp_policy=policy)

@@ -66,6 +66,22 @@ def test_other_settings_and_other_directories_are_refused(tmp_path):
         Comparison(BASE, ("softmax", "softmax"), (0,))
 
 
+def test_lines_of_a_default_that_changed_since_are_not_mixed_with_others(tmp_path):
+    compare(Comparison(BASE, ("dropmax",), (0,)), tmp_path, progress=False)
+    file = tmp_path / "results.jsonl"
+    (line,) = read_lines(file)
+    line["options"]["kl_weight"] *= 2.0
+    file.write_text(json.dumps(line) + "\n")
+    more = Comparison(BASE, ("dropmax", "softmax"), (0,))
+    with raises(ValueError, "compare: out") as raised:
+        compare(more, tmp_path, progress=False)
+    assert "kl_weight 4.0 for 'dropmax', which gets 2.0 now" in str(raised.value)
+    assert read_lines(file) == [line]
+    del line["options"]["kl_weight"]  # a line of a version that had no such option
+    file.write_text(json.dumps(line) + "\n")
+    assert len(compare(more, tmp_path, progress=False)) == 2
+
+
 def test_a_line_that_was_cut_off_is_made_again(tmp_path):
     comparison = Comparison(BASE, HEADS, (0,))
     lines = compare(comparison, tmp_path, progress=False, threads=1)

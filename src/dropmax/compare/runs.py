@@ -16,12 +16,13 @@ from dropmax import _check
 from dropmax._files import holds_something, make_folder
 from dropmax.compare.lines import RESULTS, append_line, read_lines
 from dropmax.data import DataSet
-from dropmax.heads import register_head
+from dropmax.heads import Head, register_head
 from dropmax.heads.registry import own_heads
 from dropmax.training import RunConfig, splits_and_classifier, train
 from dropmax.training.pretrained import identity_of
 from dropmax.training.rows import check_digest, check_settings, of_classes
 from dropmax.training.run import METRICS
+from dropmax.wrap import find_head
 
 RUNS = "runs"
 Found = TypeVar("Found")
@@ -71,6 +72,7 @@ def complete(
         for config in missing:
             splits, _ = splits_and_classifier(config, loaded)
             check_settings(config, of_classes(config, loaded), splits)
+        check_options(done.values(), loaded)
         begin(loaded)
         for line in _lines(missing, folder / RUNS, loaded, jobs, threads, options):
             append_line(folder / RESULTS, line)
@@ -106,6 +108,26 @@ def check_lines(lines: Iterable[Mapping[str, Any]], data: DataSet) -> None:
     """
     for digest in {line.get("digest") for line in lines}:
         check_digest("out", digest, data)
+
+
+def check_options(lines: Iterable[Mapping[str, Any]], data: DataSet) -> None:
+    """The heads of the lines had the options that they get now, though a default may change.
+
+    Raises:
+        ValueError: If one had others.
+    """
+    heads: dict[str, Head] = {}
+    for line in lines:
+        config = RunConfig.from_dict(line["config"])
+        if config.head not in heads:
+            heads[config.head] = find_head(splits_and_classifier(config, data)[1])
+        then, now = line["options"], heads[config.head].options()
+        for option in then.keys() & now.keys():
+            if then[option] != now[option]:
+                said = f"{option} {then[option]} for {config.head!r}, which gets {now[option]} now"
+                must = "be of heads with the options that they get now"
+                remedy = "spell the options out, or name another directory"
+                _check.fail("out", must, _check.Verbatim(said), remedy)
 
 
 def check_networks(lines: Iterable[Mapping[str, Any]], config: RunConfig) -> None:

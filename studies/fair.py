@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 from dropmax import _check
 from dropmax.compare import RESULTS, read_lines
-from dropmax.compare.summary import BASELINE, METRICS, Difference, by_head, paired
+from dropmax.compare.summary import METRICS, Difference, by_head, paired
 from dropmax.report.figures import COLORS, axes_of, colors_of
 from dropmax.report.tables import interval
 from dropmax.training import RunConfig
 from studies.calibrated import CALIBRATION, WHEN
 from studies.variants import NAMES
+from studies.verdict import AGAINST, draw_difference
 
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {
@@ -42,7 +43,6 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
 FEWEST_SEEDS = 3
 """Of fewer no interval says anything."""
 HEADS = ("dropmax", "dropmax:preset=paper")
-AGAINST = (BASELINE, "softmax:label_smoothing=0.1")
 
 
 class Measure(NamedTuple):
@@ -149,7 +149,8 @@ def when_figure(folder: Path) -> Any:
             by_part = found[(measure, baseline), head]
             for n, part in enumerate(parts):
                 if part in by_part:
-                    _draw(ax, by_part[part], n + 0.15 * (2 * k - 1), colors[head], measure.most)
+                    height = n + 0.15 * (2 * k - 1)
+                    draw_difference(ax, by_part[part], height, colors[head], measure.most)
         ax.set_yticks(range(len(parts)), [SETTINGS[part] for part in parts])
         ax.tick_params(labelleft=ax in axes[::columns])
         ax.set(xlim=(-measure.most, measure.most), ylim=(len(parts) - 0.5, -0.5))
@@ -160,17 +161,6 @@ def when_figure(folder: Path) -> Any:
     names = [NAMES[head] for head in HEADS]
     figure.legend(points, names, fontsize=8, frameon=False, ncols=2, loc="outside lower center")
     return figure
-
-
-def _draw(ax: Any, found: Difference, height: float, color: str, most: float) -> None:
-    """An interval and its mean; where it is beyond the axis, the number."""
-    ax.plot([found.low, found.high], [height] * 2, color=color, lw=2)
-    ax.plot(found.mean, height, "o", color=color, ms=5)
-    if abs(found.mean) > most:
-        side = "right" if found.mean > 0.0 else "left"
-        shown = f"{found.mean:+.2g}"
-        end = most if side == "right" else -most
-        ax.text(end, height, shown, color=color, fontsize=8, ha=side, va="center")
 
 
 def settings_table(folder: Path, head: str) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""The figure of all studies: when DropMax wins, and when it loses."""
+"""The figure of a study: when DropMax makes fewer errors than its baselines, and when more."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dropmax.compare import RESULTS, read_lines
-from dropmax.compare.summary import BASELINE, paired
+from dropmax.compare.summary import BASELINE, Difference, paired
 from dropmax.report.figures import COLORS, axes_of, colors_of
 from studies.variants import EARLIER, NAMES
 
@@ -14,7 +14,6 @@ AGAINST = (BASELINE, "softmax:label_smoothing=0.1")
 HEADS = ("dropmax", EARLIER, "dropmax:preset=paper")
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {
-        "digits": "small digits, half of 1,797",
         "mnist/1k": "MNIST, 100 images a class",
         "mnist/5k": "MNIST, 500 images a class",
         "mnist/55k": "MNIST, all images",
@@ -27,17 +26,14 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "frozen/hidden-10": "... and a hidden layer",
         "frozen/linear-all": "77 intents, all texts",
         "frozen/hidden-all": "... and a hidden layer",
-        "animals/few": "10 kinds of photos, 100 of each",
         "cifar100-small/plain": "100 kinds of photos",
         "cifar100-small/augmented": "... with crops and flips",
-        "many-classes/longer": "... and four times the epochs",
     }
 )
 """A comparison for each kind of data, and how the figure calls it."""
 
-ALL = "all"
 MOST = 7.0
-"""Errors in 100 instances, more or fewer, that the figure has room for; it says what is beyond."""
+"""Errors in 100 instances, more or fewer, that the figure has room for."""
 
 
 def verdict_figure(folder: Path) -> Any:
@@ -46,13 +42,9 @@ def verdict_figure(folder: Path) -> Any:
     A row a comparison. An interval is of Student's t over seeds, shown from three seeds on.
 
     Args:
-        folder: The results of a study, or of ALL of them.
+        folder: The results of a study.
     """
-    rows = {
-        part: name
-        for part, name in SETTINGS.items()
-        if folder.name in (ALL, part.partition("/")[0])
-    }
+    rows = {part: name for part, name in SETTINGS.items() if part.partition("/")[0] == folder.name}
     figure, axes = axes_of(len(AGAINST), width=5.0, height=1.0 + 0.33 * len(rows))
     lines = {part: read_lines(folder.parent / part / RESULTS) for part in rows}
     colors, shown = colors_of(HEADS), dict[str, None]()
@@ -63,12 +55,7 @@ def verdict_figure(folder: Path) -> Any:
             for k, head in enumerate(head for head in HEADS if head in trained):
                 shown.setdefault(head)
                 found = paired(of_part, "error", head, baseline)
-                color, height = colors[head], n + 0.15 * (2 * k - 1)
-                ax.plot([found.low, found.high], [height] * 2, color=color, lw=2)
-                ax.plot(found.mean, height, "o", color=color, ms=5)
-                if found.mean > MOST:
-                    beyond = f"{found.mean:+.0f} \u2192"
-                    ax.text(MOST, height, beyond, color=color, fontsize=8, ha="right", va="center")
+                draw_difference(ax, found, n + 0.15 * (2 * k - 1), colors[head], MOST)
         ax.set_yticks(range(len(rows)), rows.values() if ax is axes[0] else [])
         ax.set(xlim=(-MOST, MOST), ylim=(len(rows) - 0.5, -0.5))
         ax.grid(axis="x", alpha=0.3)
@@ -78,3 +65,14 @@ def verdict_figure(folder: Path) -> Any:
     names = [NAMES[head] for head in shown]
     figure.legend(points, names, fontsize=8, frameon=False, ncols=2, loc="outside lower center")
     return figure
+
+
+def draw_difference(ax: Any, found: Difference, height: float, color: str, most: float) -> None:
+    """An interval and its mean; where it is beyond the axis, the number."""
+    ax.plot([found.low, found.high], [height] * 2, color=color, lw=2)
+    ax.plot(found.mean, height, "o", color=color, ms=5)
+    if abs(found.mean) > most:
+        side = "right" if found.mean > 0.0 else "left"
+        shown = f"{found.mean:+.2g}"
+        end = most if side == "right" else -most
+        ax.text(end, height, shown, color=color, fontsize=8, ha=side, va="center")

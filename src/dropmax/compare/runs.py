@@ -121,7 +121,7 @@ def check_options(lines: Iterable[Mapping[str, Any]], data: DataSet) -> None:
         config = RunConfig.from_dict(line["config"])
         if config.head not in heads:
             heads[config.head] = find_head(splits_and_classifier(config, data)[1])
-        then, now = line["options"], heads[config.head].options()
+        then, now = line.get("options", {}), heads[config.head].options()
         for option in then.keys() & now.keys():
             if then[option] != now[option]:
                 said = f"{option} {then[option]} for {config.head!r}, which gets {now[option]} now"

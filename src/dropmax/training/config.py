@@ -129,7 +129,8 @@ class RunConfig:
         dropout: The share of the features that the head does not see in training, in [0, 1).
         mixup: The alpha of mixup: each training input is mixed with another of its batch, and its
             label with that one's, by a share drawn for the batch from Beta(alpha, alpha). At least
-            0.01, or 0 for none. A network that reads texts takes none.
+            0.01, or 0 for none. With a frozen network its features are mixed. A
+            network that reads texts and is trained takes none.
         decay_gates: Whether weight decay covers the gate's parameters, too.
         encoder: For texts, as `dropmax.data.load_data` takes it; None for images and numbers.
         text_column: The column of texts; found by its type if None.

@@ -164,6 +164,7 @@ def train(
                 data=data,
                 progress=progress,
                 examples=False,
+                curve_points=curve_points,
                 **machine,  # type: ignore[arg-type]
             )
             splits, classifier = splits_and_classifier(config, data, joined=True)

@@ -2,16 +2,20 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from raised import raises
 
 from dropmax.compare import Comparison, compare, read_lines, run_folder
+from dropmax.compare.runs import restore
+from dropmax.data import load_data
 from dropmax.report import table
 from dropmax.training import RunConfig, load_run
 
@@ -80,6 +84,18 @@ def test_lines_of_a_default_that_changed_since_are_not_mixed_with_others(tmp_pat
     del line["options"]["kl_weight"]  # a line of a version that had no such option
     file.write_text(json.dumps(line) + "\n")
     assert len(compare(more, tmp_path, progress=False)) == 2
+
+
+def test_a_run_of_a_default_that_changed_since_is_not_made_again(tmp_path):
+    comparison = Comparison(BASE, ("dropmax",), (0,))
+    (line,) = compare(comparison, tmp_path, progress=False)
+    (config,) = comparison.configs()
+    shutil.rmtree(run_folder(tmp_path, config))
+    stale = json.dumps(line | {"options": {"kl_weight": 4.0}})
+    (tmp_path / "results.jsonl").write_text(f"{stale}\n")
+    with raises(ValueError, "restore: out"):
+        restore([config], tmp_path, data=partial(load_data, "digits"), jobs=1, threads=1)
+    assert not run_folder(tmp_path, config).exists()
 
 
 def test_a_line_that_was_cut_off_is_made_again(tmp_path):

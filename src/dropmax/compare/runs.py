@@ -151,11 +151,17 @@ def restore(
     jobs: int,
     threads: int | None,
 ) -> None:
-    """Train runs again that have a line, but whose directory is gone. No line is written."""
+    """Train runs again that have a line, but whose directory is gone. No line is written.
+
+    Raises:
+        ValueError: If a head gets other options now than it had in its line.
+    """
     folder = Path(out)
     gone = [config for config in configs if not (run_folder(folder, config) / METRICS).is_file()]
     if gone:
-        for _ in _lines(gone, folder / RUNS, data(), jobs, threads_of(threads, jobs)):
+        loaded = data()
+        check_options(finished(gone, folder).values(), loaded)
+        for _ in _lines(gone, folder / RUNS, loaded, jobs, threads_of(threads, jobs)):
             pass
 
 

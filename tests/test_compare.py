@@ -93,7 +93,7 @@ def test_a_run_of_a_default_that_changed_since_is_not_made_again(tmp_path):
     shutil.rmtree(run_folder(tmp_path, config))
     stale = json.dumps(line | {"options": {"kl_weight": 4.0}})
     (tmp_path / "results.jsonl").write_text(f"{stale}\n")
-    with raises(ValueError, "restore: out"):
+    with raises(ValueError, "dropmax: out"):
         restore([config], tmp_path, data=partial(load_data, "digits"), jobs=1, threads=1)
     assert not run_folder(tmp_path, config).exists()
 

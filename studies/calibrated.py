@@ -25,7 +25,7 @@ from dropmax.report.figures import axes_of, colors_of
 from dropmax.training import Run, RunConfig, draw, held_out, load_run, train
 from dropmax.training.classifier import BATCH, method_of, predict
 from dropmax.training.fit import with_threads
-from dropmax.training.folds import FOLDS
+from dropmax.training.folds import fold_folder
 from dropmax.training.rows import of_classes
 from dropmax.training.run import METRICS, versions
 from dropmax.wrap import find_head
@@ -165,7 +165,8 @@ def calibrated(
 def _calibrated(
     config: RunConfig, data: DataSet, *, folder: Path, judging: Judging, threads: int
 ) -> dict[str, Any]:
-    spent, started = _spent_before(run_folder(folder, config)), time.process_time()
+    spent = _spent_before(run_folder(folder, config), judging)
+    started = time.process_time()
     with with_threads(threads):
         data = of_classes(config, data)
         splits = draw(config, data)
@@ -204,12 +205,18 @@ def _calibrated(
     }
 
 
-def _spent_before(folder: Path) -> float:
-    """The CPU time of what has been trained to judge a run before it was interrupted."""
-    files = (file for way in ("members", FOLDS) for file in (folder / way).glob(f"*/{METRICS}"))
-    return sum(
-        (float(json.loads(file.read_text(encoding="utf-8"))["cpu_seconds"]) for file in files), 0.0
-    )
+def _spent_before(folder: Path, judging: Judging) -> float:
+    """The CPU time of the networks that are there already to judge a run; older ones have none."""
+    members = (member_folder(folder, member) for member in range(1, judging.members))
+    folds = (fold_folder(folder, number, judging.folds) for number in range(judging.folds))
+    files = (one / METRICS for one in (*members, *folds))
+    found = (json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file())
+    return sum((float(metrics.get("cpu_seconds", 0.0)) for metrics in found), 0.0)
+
+
+def member_folder(run: Path, member: int) -> Path:
+    """Where a member of an ensemble is, within the folder of the run that is its first."""
+    return run / "members" / str(member)
 
 
 def _members(
@@ -225,7 +232,7 @@ def _members(
             validation_per_class=0,
             validation_fraction=None,
         )
-        folder = run.path / "members" / str(member)
+        folder = member_folder(run.path, member)
         options: Any = {"examples": False, "threads": threads, "curve_points": 1}
         other = train(config, folder, data=same, progress=False, **options)
         yield other.classifier()

@@ -4,7 +4,7 @@ A verdict is of differences paired by seed: better or worse where the 95 % inter
 leaves 0 out, else not told apart.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from types import MappingProxyType
@@ -74,30 +74,48 @@ def judged_lines(folder: Path, when: str) -> list[dict[str, Any]]:
         when: One of `WHEN`.
 
     Raises:
-        ValueError: If there is no such time, or a line has no run.
+        ValueError: If there is no such time, a line has no run, or two are of one run.
     """
     _check.choice("when", when, WHEN)
     runs = {RunConfig.from_dict(line["config"]): line for line in read_lines(folder / RESULTS)}
-    found = []
+    found: dict[RunConfig, dict[str, Any]] = {}
     for line in read_lines(folder / CALIBRATION):
         config = RunConfig.from_dict(line["config"])
+        got = _check.Verbatim(f"{config.head} with seed {config.seed}")
         if config not in runs:
-            got = _check.Verbatim(f"{config.head} with seed {config.seed}")
             _check.fail(str(folder / CALIBRATION), "be of runs with a line", got, "run the study")
-        found.append({**runs[config], "test": line[when]["test"]})
-    return found
+        if config in found:
+            must, remedy = "have a line a run", "keep one way of judging"
+            _check.fail(str(folder / CALIBRATION), must, got, remedy)
+        found[config] = {**runs[config], "test": line[when]["test"]}
+    return [*found.values()]
+
+
+def over_shared_seeds(
+    lines: Sequence[Mapping[str, Any]], heads: Collection[str]
+) -> list[Mapping[str, Any]]:
+    """The lines of these heads over the seeds that all of them have."""
+    seeds_of = {head: set[int]() for head in heads}
+    for line in lines:
+        if line["config"]["head"] in seeds_of:
+            seeds_of[line["config"]["head"]].add(line["config"]["seed"])
+    seeds = set.intersection(*seeds_of.values()) if seeds_of else set[int]()
+    return [
+        line
+        for line in lines
+        if line["config"]["head"] in seeds_of and line["config"]["seed"] in seeds
+    ]
 
 
 def differences(folder: Path, measure: Measure, head: str, baseline: str) -> dict[str, Difference]:
-    """The paired difference of a head to a baseline, by part, of those with an interval."""
+    """The paired difference of a head to a baseline, by part, of those with an interval.
+
+    It's over the seeds that the head has together with all the baselines.
+    """
     found = {}
     for part in SETTINGS:
-        lines = judged_lines(folder / part, measure.when)
-        seeds = [
-            {line["config"]["seed"] for line in lines if line["config"]["head"] == one}
-            for one in (head, baseline)
-        ]
-        if len(set.intersection(*seeds)) >= FEWEST_SEEDS:
+        lines = over_shared_seeds(judged_lines(folder / part, measure.when), {head, *AGAINST})
+        if len({line["config"]["seed"] for line in lines}) >= FEWEST_SEEDS:
             found[part] = paired(lines, measure.metric, head, baseline)
     return found
 
@@ -141,8 +159,8 @@ def when_figure(folder: Path) -> Any:
     }
     parts = [part for part in SETTINGS if any(part in by_part for by_part in found.values())]
     colors = colors_of(HEADS)
-    columns, height = len(AGAINST), 1.0 + 0.36 * len(parts)
-    figure, axes = axes_of(columns, len(SHOWN), width=3.4, height=height)
+    columns = len(AGAINST)
+    figure, axes = axes_of(columns, len(SHOWN), width=3.4, height=1.0 + 0.36 * len(parts))
     for ax, (measure, baseline) in zip(axes, pairs, strict=True):
         ax.axvline(0.0, color=COLORS[0], lw=1, ls="--")
         for k, head in enumerate(HEADS):
@@ -226,9 +244,10 @@ def baselines_table(folder: Path, seeds: Sequence[int] = (0, 1)) -> list[list[st
 
 def _means(lines: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> str:
     """The mean error and NLL over seeds; nothing where one is missing."""
-    tests = [line["test"] for line in lines if line["config"]["seed"] in seeds]
-    if len(tests) < len(seeds):
+    by_seed = {line["config"]["seed"]: line["test"] for line in lines}
+    if not by_seed.keys() >= {*seeds}:
         return ""
+    tests = [by_seed[seed] for seed in seeds]
     return f"{mean(test['error'] for test in tests):.2f}, {mean(test['nll'] for test in tests):.3f}"
 
 
@@ -256,13 +275,12 @@ def _equal_rows(
 ) -> list[list[str]]:
     """The baselines that pay for a temperature in one way, then DropMax over the same seeds."""
     rows = []
-    baselines = [(head, lines) for head, lines in by_head(paying) if head in AGAINST]
-    seeds = {line["config"]["seed"] for _, lines in baselines for line in lines}
-    ours = [line for line in alone if line["config"]["seed"] in seeds]
-    if len(ours) < FEWEST_SEEDS:
+    baselines = [line for line in paying if line["config"]["head"] in AGAINST]
+    together = over_shared_seeds([*baselines, *alone], {*AGAINST, HEADS[0]})
+    if len({line["config"]["seed"] for line in together}) < FEWEST_SEEDS:
         return []
     digits = {metric: METRICS[metric].digits for metric in ("error", "nll")}
-    for head, lines in [*baselines, (HEADS[0], ours)]:
+    for head, lines in sorted(by_head(together), key=lambda item: item[0] == HEADS[0]):
         means = [
             f"{mean(line['test'][metric] for line in lines):.{count}f}"
             for metric, count in digits.items()
@@ -271,7 +289,7 @@ def _equal_rows(
         if head != HEADS[0]:
             named += f", a temperature{way}"
             less = [
-                _cell(paired([*lines, *ours], metric, HEADS[0], head), count)
+                _cell(paired(together, metric, HEADS[0], head), count)
                 for metric, count in digits.items()
             ]
         rows.append([setting, named, *means, *less])

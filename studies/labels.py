@@ -5,7 +5,7 @@ from typing import Any
 
 from dropmax.compare.summary import by_head, spread_of
 from dropmax.report.figures import axes_of, colors_of
-from studies.fair import SHOWN, judged_lines
+from studies.fair import SHOWN, judged_lines, over_shared_seeds
 from studies.variants import NAMES
 
 
@@ -20,7 +20,9 @@ def labels_figure(folder: Path) -> Any:
     for ax, measure in zip(axes, SHOWN, strict=True):
         found: dict[str, list[tuple[int, float, float]]] = {}
         for count, part in parts:
-            for head, lines in by_head(judged_lines(part, measure.when)):
+            judged = judged_lines(part, measure.when)
+            heads = {line["config"]["head"] for line in judged}
+            for head, lines in by_head(over_shared_seeds(judged, heads)):
                 mean, std = spread_of([line["test"][measure.metric] for line in lines])
                 found.setdefault(head, []).append((count, mean, std))
         colors = colors_of(found)

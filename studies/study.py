@@ -2,17 +2,17 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from dropmax import _check
-from dropmax._files import make_folder
+from dropmax._files import PARTIAL, make_folder
 from dropmax._progress import progress_bar
 from dropmax.compare.lines import RESULTS, append_line, read_lines
-from dropmax.compare.runs import complete, finished, restore, run_folder
+from dropmax.compare.runs import changed_options, complete, finished, restore, run_folder
 from dropmax.data.corruption import CORRUPTIONS
 from dropmax.training import RunConfig, data_for
 from dropmax.training.run import METRICS
@@ -168,16 +168,18 @@ def _part(name: str, described: Any, named: Mapping[str, str]) -> Part:
     tested_on = tuple(described.get("tested_on", ()))
     for corruption in tested_on:
         _check.choice(f"tested_on of {name}", corruption, CORRUPTIONS)
-    gates, calibrated = described.get("gates"), described.get("calibrated", False)
-    judging = None
-    if isinstance(calibrated, Mapping):
-        for setting in calibrated:
-            _check.choice(f"calibrated of {name}", setting, [one.name for one in fields(Judging)])
-        judging = Judging(**calibrated)
-    else:
-        _check.boolean(f"calibrated of {name}", calibrated)
-        judging = Judging() if calibrated else None
-    return Part(name, tuple(configs), float(minutes), gates, tested_on, judging)
+    judging = _judging(f"calibrated of {name}", described.get("calibrated", False))
+    return Part(name, tuple(configs), float(minutes), described.get("gates"), tested_on, judging)
+
+
+def _judging(where: str, described: Any) -> Judging | None:
+    """How runs are judged: by these settings, by none of them if true, not at all if false."""
+    if not isinstance(described, Mapping):
+        _check.boolean(where, described)
+        return Judging() if described else None
+    for setting in described:
+        _check.choice(where, setting, [one.name for one in fields(Judging)])
+    return Judging(**described)
 
 
 def _runs(where: str, use: str, groups: Any, named: Mapping[str, str]) -> Iterator[tuple[int, str]]:
@@ -254,7 +256,7 @@ def run_study(
     register_variants(config.head for part in study.parts for config in part.configs)
     folders = [Path(out, study.name, part.name) for part in study.parts]
     for part, folder in zip(study.parts, folders, strict=True):
-        _borrow(part, folder, Path(out))
+        _borrow(part, folder, Path(out), root)
     total = sum(part.minutes * len(part.configs) for part in study.parts)
     done = sum(part.minutes_done(folder) for part, folder in zip(study.parts, folders, strict=True))
     with progress_bar(total, "minutes of runs", done=done, shown=progress) as advance:
@@ -272,40 +274,50 @@ def run_study(
             _look(part, folder, root, jobs=jobs, threads=threads, advance=judged)
 
 
-def _borrow(part: Part, folder: Path, out: Path) -> None:
-    """Take lines that other parts have already; no run is made, or judged in one way, twice."""
-    made = finished(part.configs, folder)
-    missing = set(part.configs) - made.keys()
-    looks = part.judging is not None
-    _take(RESULTS, missing, folder, out, lambda line: "tested_on" in line, runs=looks)
-    if part.judging is not None:
-        way = part.judging.described()
-        judged = calibrated(part.configs, folder / CALIBRATION, part.judging)
-        missing = set(part.configs) - judged.keys()
-        _take(CALIBRATION, missing, folder, out, lambda line: way != line.get("judging"))
+def _borrow(part: Part, folder: Path, out: Path, root: str | Path | None) -> None:
+    """Take lines that other parts have already; no run is made, or judged in one way, twice.
 
-
-def _take(
-    name: str,
-    missing: set[RunConfig],
-    folder: Path,
-    out: Path,
-    differs: Callable[[Mapping[str, Any]], bool],
-    *,
-    runs: bool = False,
-) -> None:
-    """Take lines of missing runs out of other folders, and the runs, too, if they are there."""
-    if not missing:
+    Lines of heads that would get other options now stay where they are.
+    """
+    judging, data = part.judging, cache(lambda: data_for(part.configs[0], root))
+    ours = finished(part.configs, folder)
+    judged = ours if judging is None else calibrated(part.configs, folder / CALIBRATION, judging)
+    if len(part.configs) == len(ours) == len(judged):
         return
+    theirs = [*_others(RESULTS, part.configs, folder, out)]
+    for source, config, line in theirs:
+        if config in ours or "tested_on" in line or any(changed_options([line], data())):
+            continue
+        append_line(make_folder(folder) / RESULTS, line)
+        ours[config] = line
+        if judging is not None:
+            _copy_run(run_folder(source, config), run_folder(folder, config))
+    for source, config, line in _others(CALIBRATION, part.configs, folder, out):
+        if judging is None or config in judged or line.get("judging") != judging.described():
+            continue
+        if (source, config, ours.get(config)) in theirs:
+            append_line(folder / CALIBRATION, line)
+            judged[config] = line
+
+
+def _others(
+    name: str, configs: Iterable[RunConfig], folder: Path, out: Path
+) -> Iterator[tuple[Path, RunConfig, dict[str, Any]]]:
+    """The folders of other parts that have lines of these runs in a file, with the lines."""
+    wanted = set(configs)
     for file in sorted(out.glob(f"*/*/{name}")):
-        for line in read_lines(file):
-            config = RunConfig.from_dict(line["config"])
-            if config in missing and not differs(line):
-                append_line(make_folder(folder) / name, line)
-                trained, ours = run_folder(file.parent, config), run_folder(folder, config)
-                if runs and (trained / METRICS).is_file() and not ours.exists():
-                    shutil.copytree(trained, ours)
-                missing.remove(config)
+        for line in read_lines(file) if file.parent != folder else ():
+            if (config := RunConfig.from_dict(line["config"])) in wanted:
+                yield file.parent, config, line
+
+
+def _copy_run(source: Path, target: Path) -> None:
+    """Copy a finished run, whole or not at all, where there is none yet."""
+    if (source / METRICS).is_file() and not target.exists():
+        partial = target.with_name(target.name + PARTIAL)
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(source, partial)
+        partial.rename(target)
 
 
 def _look(

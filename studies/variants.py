@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from dropmax import bernoulli
+from dropmax import _check, bernoulli
 from dropmax._check import at_least_float32
 from dropmax.functional import Label, Objective
 from dropmax.functional.dropmax import (
@@ -29,7 +29,18 @@ NAMES: Mapping[str, str] = MappingProxyType({**report.NAMES, EARLIER: "DropMax, 
 
 
 class _Variant(DropMaxHead):
-    """DropMax whose objective is put together here, for class indices and relaxed masks."""
+    """DropMax whose objective is put together here: for class indices, and one relaxed mask.
+
+    Raises:
+        ValueError: If other masks are asked for, or a share of the plug-in.
+    """
+
+    def _change(self, **options: Any) -> None:
+        super()._change(**options)
+        read = {"masks": "relaxed", "num_samples": 1, "plugin_share": 0.0}
+        for option, value in read.items():
+            if (got := getattr(self.objective_options, option)) != value:
+                _check.fail(option, f"be {value!r} in a variant", got, "take preset=paper")
 
     def objective(self, scores: Scores, label: Label, **random: Any) -> Objective:
         options, axis = self.objective_options, self.axis

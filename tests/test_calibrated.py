@@ -1,6 +1,7 @@
 """What a temperature does to the calibration of runs: the lines, the figure, and the study."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from raised import raises
 from tolerances import assert_close
 
+from dropmax.calibration import PRIOR_COUNT
 from dropmax.compare import Comparison, compare, read_lines, run_folder
 from dropmax.data import load_data
 from dropmax.data.splits import folds
@@ -23,7 +25,7 @@ from studies import (
     update_pages,
     write_calibration,
 )
-from studies.calibrated import calibrated, calibration_figure
+from studies.calibrated import _log_probs, calibrated, calibration_figure, member_folder
 
 pytestmark = pytest.mark.xdist_group("calibrated")  # one test process trains the runs, once
 
@@ -116,6 +118,9 @@ def test_test_rows_decide_nothing(ran, tmp_path):
     others = replace(digits, test=replace(digits.test, target=9 - digits.test.target))
     again = write_calibration(tmp_path, COMPARISON.configs(), others)
     assert [line["scale"] for line in again] == [line["scale"] for line in lines]
+    own = [[line["own"]["scales"] for line in one if line["own"]] for one in (again, lines)]
+    assert len(own[0]) == 2
+    assert own[0] == own[1]
     assert [line["before"]["test"] for line in again] != [line["before"]["test"] for line in lines]
 
 
@@ -130,6 +135,21 @@ def averaged(tmp_path_factory):
         (line,) = write_calibration(folder, [config], load_data("digits"), judging, threads=1)
         found[name] = folder, config, line
     return found
+
+
+def check_fitted(line, log_probs, target):
+    """The scale is the best for these rows: a little more or less of it is worse."""
+
+    def nll(scale):
+        return evaluate((scale * log_probs).log_softmax(-1), target).nll
+
+    def penalized(scale):
+        return nll(scale) + PRIOR_COUNT / len(target) * (scale - 1.0) ** 2 / 2.0
+
+    scale = line["scale"]
+    assert line["before"]["validation"]["nll"] == pytest.approx(nll(1.0))
+    assert line["after"]["validation"]["nll"] == pytest.approx(nll(scale))
+    assert penalized(scale) < min(penalized(0.99 * scale), penalized(1.01 * scale))
 
 
 def log_probs_of(path, split):
@@ -148,6 +168,9 @@ def test_an_ensemble_is_the_mean_of_networks_trained_on_the_same_rows(averaged):
     assert line["judging"] == {"members": 3}
     alone = evaluate(each[0], digits.test.target)
     assert line["before"]["test"]["nll"] < alone.nll
+    rows = draw(config, digits).validation
+    of_rows = (sum(log_probs_of(one, rows).exp() for one in paths) / 3.0).log()
+    check_fitted(line, of_rows, rows.target)
     trained = [load_run(one).classifier().get_submodule("pixels").mean for one in paths]
     splits = draw(config, digits)
     for one in paths[1:]:
@@ -171,6 +194,8 @@ def test_passes_are_the_mean_over_dropout_before_the_head(averaged):
         )
     expected = evaluate((probs / 400).log(), digits.test.target)
     assert line["before"]["test"]["nll"] == pytest.approx(expected.nll, rel=0.03)
+    rows = draw(config, digits).validation
+    check_fitted(line, _log_probs([classifier.float()], config, rows, 200), rows.target)
     plain = evaluate(log_probs_of(run_folder(folder, config), digits.test), digits.test.target)
     assert line["before"]["test"]["nll"] != pytest.approx(plain.nll, rel=0.03)
 
@@ -296,6 +321,27 @@ def test_a_line_counts_only_for_the_way_it_was_judged(ran, tmp_path):
     file.write_text("".join(json.dumps(line) + "\n" for line in [*old, *other, *lines[2:]]))
     assert calibrated(configs, file, Judging()).keys() == set(configs[2:])
     assert calibrated(configs, file, Judging(members=2)).keys() == {configs[1]}
+
+
+def test_cpu_seconds_are_of_the_networks_of_this_way_of_judging(averaged, tmp_path):
+    folder, config, line = averaged["members"]
+    path = run_folder(folder, config)
+    spent = [json.loads((member_folder(path, n) / "metrics.json").read_text()) for n in (1, 2)]
+    assert line["cpu_seconds"] >= sum(one["cpu_seconds"] for one in spent)
+    shutil.copytree(path, run_folder(tmp_path, config))
+    file = member_folder(run_folder(tmp_path, config), 2) / "metrics.json"
+    file.write_text(json.dumps({**spent[1], "cpu_seconds": 5_000.0}))
+    shutil.copytree(file.parent, file.parents[2] / "folds" / "0-of-9")
+    digits = load_data("digits")
+    (more,) = write_calibration(tmp_path, [config], digits, Judging(members=3), threads=1)
+    assert 5_000.0 < more["cpu_seconds"] < 6_000.0
+    (fewer,) = write_calibration(tmp_path, [config], digits, Judging(members=2), threads=1)
+    assert fewer["cpu_seconds"] < 1_000.0
+    del spent[1]["cpu_seconds"]  # as older runs have it
+    file.write_text(json.dumps(spent[1]))
+    (tmp_path / CALIBRATION).unlink()
+    (older,) = write_calibration(tmp_path, [config], digits, Judging(members=3), threads=1)
+    assert older["cpu_seconds"] < 1_000.0
 
 
 @pytest.mark.parametrize(

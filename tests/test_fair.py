@@ -1,6 +1,7 @@
 """Verdicts of the study of fair baselines: what is told apart, before and after a temperature."""
 
 import json
+import shutil
 
 import pytest
 from raised import raises
@@ -81,9 +82,15 @@ def test_the_table_has_a_row_a_setting_and_what_is_told_apart_in_bold(studies):
 
 
 def drawn(ax):
-    """Where the points of a panel are."""
-    points = (line.get_xdata() for line in ax.lines if line.get_marker() == "o")
-    return [float(x[0]) for x in points if len(x)]
+    """Where the points of a panel are, and the ends of the bars on which they lie."""
+    points = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    bars = {
+        line.get_ydata()[0]: tuple(line.get_xdata())
+        for line in ax.lines
+        if line.get_marker() == "None" and line.get_linestyle() == "-"
+    }
+    where = [float(point.get_xdata()[0]) for point in points]
+    return where, [bars[point.get_ydata()[0]] for point in points]
 
 
 def test_the_figure_draws_the_mean_and_the_interval_of_each(studies):
@@ -91,8 +98,13 @@ def test_the_figure_draws_the_mean_and_the_interval_of_each(studies):
     errors, _, nlls, _ = figure.axes
     shown = [label.get_text() for label in errors.get_yticklabels()]
     assert shown == [SETTINGS["mnist"], SETTINGS["cifar100"]]
-    assert drawn(errors) == pytest.approx([-1.0, 2.0])
-    assert drawn(nlls) == pytest.approx([0.0, 0.0])
+    means, bars = drawn(errors)
+    assert means == pytest.approx([-1.0, 2.0])
+    half = 4.302653 * 0.1 / 3**0.5  # Student's t of two degrees of freedom
+    assert bars == [pytest.approx((mean - half, mean + half)) for mean in means]
+    means, bars = drawn(nlls)
+    assert means == pytest.approx([0.0, 0.0], abs=1e-12)
+    assert bars == [pytest.approx((-0.024841, 0.024841), abs=1e-5)] * 2
 
 
 def test_pages_show_test_rows_before_and_after_the_temperature(studies):
@@ -123,6 +135,25 @@ def test_lines_without_their_run_are_refused(studies):
         with_blocks(page.replace("after", "later"), studies)
 
 
+def test_a_run_that_is_judged_in_two_ways_is_refused(studies):
+    file = studies / "results" / "fair" / "mnist" / "calibration.jsonl"
+    line = json.loads(file.read_text().splitlines()[0])
+    with file.open("a") as lines:
+        lines.write(json.dumps({**line, "judging": {"members": 2}}) + "\n")
+    with raises(ValueError, f"with_blocks: {file}"):
+        with_blocks("<!-- compare: fair/mnist after --><!-- end -->", studies)
+
+
+def test_all_columns_are_over_the_seeds_that_all_heads_have(studies):
+    fair = studies / "results" / "fair"
+    errors = {"softmax": [5.0, 5.2, 4.8, 99.0], SMOOTHED: [4.0, 4.5, 3.0]}
+    errors["dropmax"] = [4.0, 4.1, 3.9, 1.0]
+    write(fair / "rotated", errors, errors)
+    found = {row[0]: row[1:] for row in settings_table(fair, "dropmax")[1:]}
+    assert found[SETTINGS["rotated"]][:2] == found[SETTINGS["mnist"]][:2]
+    assert found[SETTINGS["rotated"]][0] == "3"
+
+
 def test_two_seeds_are_no_verdict(studies):
     fair = studies / "results" / "fair"
     two = {"softmax": [9.0, 9.0], SMOOTHED: [9.0, 9.0], "dropmax": [1.0, 1.0]}
@@ -144,6 +175,7 @@ def test_baselines_are_compared_over_the_same_seeds(studies):
     found = {row[0]: row[1:3] for row in rows}
     assert found["softmax"] == ["5.10, 0.550", ""]
     assert found["sigsoftmax"] == ["", "5.00, 1.500"]
+    assert baselines_table(fair, seeds=(0, 1, 3))[1:] == [], "seed 3 is missing, seed 2 isn't asked"
     assert found["softmax, mean of 4 networks"] == ["1.50, 0.200", ""]
     assert "softmax with mixup" not in found
 
@@ -161,7 +193,10 @@ def test_at_equal_labels_dropmax_has_no_temperature_and_its_baselines_have(studi
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (fair / "mnist-whole" / "results.jsonl").write_text(text)
+    write(fair / "rotated-equal", errors | {"softmax": [5.0, 5.1]}, nlls, cooled)
+    shutil.copytree(fair / "mnist-whole", fair / "rotated-whole")
     _, *rows = equal_table(fair)
+    assert len(rows) == 3, "with two seeds in common there is no interval"
     assert rows[0][1:4] == ["softmax, a temperature and held-out labels", "5.00", "0.500"]
     assert rows[0][4].startswith("**-1.00 [")
     assert rows[0][5] == "**-0.200 [-0.200, -0.200]**"
@@ -181,3 +216,10 @@ def test_a_line_a_head_goes_through_its_means_by_labels(tmp_path):
     assert dropmax.get_xydata().tolist() == [[5.0, 54.0], [20.0, 34.0]]
     assert nlls.containers[0][0].get_xydata().tolist() == [[5.0, 1.5], [20.0, 1.5]]
     assert errors.get_xscale() == "log"
+    write(
+        tmp_path / "80",
+        {"softmax": [30.0, 99.0], "dropmax": [20.0]},
+        {"softmax": [1.0, 9.0], "dropmax": [1.0]},
+    )
+    errors, _ = labels_figure(tmp_path).axes
+    assert errors.containers[0][0].get_xydata().tolist()[-1] == [80.0, 30.0], "the seed of both"

@@ -103,6 +103,16 @@ def tied(scale, shift, masked=()):
     return head
 
 
+@pytest.mark.parametrize("make", HEADS)
+@pytest.mark.parametrize(("option", "value"), [("kl_weight", -1.0), ("floor", 1.0)])
+def test_options_that_are_set_later_are_checked_too(make, option, value):
+    head = make(6, 5)
+    before = head.options()
+    with raises(ValueError, f"dropmax: {option}"):
+        setattr(head, option, value)
+    assert head.options() == before
+
+
 def test_a_tied_gate_is_a_line_in_the_score():
     head = tied(0.7, -0.3)
     scores = head(torch.randn(7, 6, dtype=torch.float64))

@@ -139,6 +139,23 @@ def test_no_run_is_made_twice(ran, tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_a_line_of_an_earlier_default_is_not_borrowed_but_made_anew(tmp_path):
+    text = TEXT.replace("[softmax, dropmax:preset=paper]", "[dropmax]")
+    study = load_study(write(tmp_path, text))
+    few = replace(study.parts[0], configs=study.parts[0].configs[:1], gates=None, tested_on=())
+    study = replace(study, parts=(few,))
+    run_study(study, tmp_path / "results", threads=1, progress=False)
+    folder = tmp_path / "results" / "digits"
+    (line,) = read_lines(folder / "few" / "results.jsonl")
+    stale = {**line, "seconds": 99.0, "options": {**line["options"], "kl_weight": 4.0}}
+    (folder / "few" / "results.jsonl").write_text(json.dumps(stale) + "\n")
+    (folder / "few").rename(folder / "other")
+    run_study(study, tmp_path / "results", threads=1, progress=False)
+    (made,) = read_lines(folder / "few" / "results.jsonl")
+    assert made["options"] == line["options"]
+    assert made["test"] == line["test"]
+
+
 CHOICE = "choice: [{heads: [softmax], seeds: [100]}]\n    report:\n"
 WRONG = {
     "no yaml": ("title: [", ValueError, "load_study: file"),

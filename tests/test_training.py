@@ -77,6 +77,17 @@ def test_every_head_trains_and_its_run_is_complete_in_itself(head, tmp_path):
     assert_number(100.0 * error.item(), loaded.metrics["test"]["error"])
 
 
+@pytest.mark.parametrize("refit", [False, True])
+def test_the_learning_curve_has_as_many_points_as_asked_for(refit, tmp_path):
+    chosen = {"patience": 50, "refit": True} if refit else {}
+    config = RunConfig("digits", "softmax", **SMALL, validation_per_class=5, **chosen)
+    for points in (1, 2):
+        folder = tmp_path / str(points)
+        made = train(config, folder, data=DIGITS, progress=False, curve_points=points)
+        for one in [made, load_run(folder / "selection")] if refit else [made]:
+            assert sum("curve" in row for row in one.history) == points
+
+
 def test_terms_are_logged_raw_and_weighted_and_the_gate_beside_them(tmp_path):
     rows = run(tmp_path, "dropmax:kl_weight=0.5,entropy_weight=0.25,aux_weight=0.0").history
     for row in rows:

@@ -6,6 +6,7 @@ import pytest
 import reference
 import seeded
 import torch
+from raised import raises
 from tolerances import assert_close
 
 import dropmax
@@ -157,3 +158,12 @@ def test_studies_make_them_by_name():
     assert isinstance(made, DrawnTargetHead)
     assert made.kl_weight == 2.0
     assert not made.can_fuse, "which would train DropMax"
+
+
+@pytest.mark.parametrize("kind", EXPECTED)
+@pytest.mark.parametrize("option", [{"masks": "mean"}, {"num_samples": 2}, {"plugin_share": 0.5}])
+def test_options_that_a_variant_does_not_read_are_refused(kind, option):
+    with raises(ValueError, f"{kind.__name__}: {next(iter(option))}"):
+        kind(4, 20, preset="paper", **option)
+    with raises(ValueError, f"{kind.__name__}: plugin_share"):
+        kind(4, 20)

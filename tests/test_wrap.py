@@ -125,6 +125,17 @@ def test_a_converted_model_predicts_what_it_did_learns_and_goes_back(kind, head)
     assert torch.equal(revert(model, drop_gate=True)(inputs), logits)
 
 
+@pytest.mark.parametrize("head", ["sparsemax", "sigsoftmax", "one_vs_rest"])
+def test_a_head_that_predicts_no_softmax_is_not_reverted_unasked(head):
+    model, features = nn.Sequential(nn.Linear(6, 5)), torch.randn(7, 6)
+    logits = model(features)
+    convert(model, head=head)
+    assert not torch.allclose(Predictor(model)(features), logits.log_softmax(-1), atol=1e-3)
+    with raises(ValueError, "revert: model"):
+        revert(model)
+    assert torch.equal(revert(model, drop_gate=True)(features), logits)
+
+
 def test_the_parameters_are_the_same_and_so_are_device_dtype_hooks_and_flags():
     model = ResNet().double().eval()
     weight, bias = model.fc.weight, model.fc.bias

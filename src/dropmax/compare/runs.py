@@ -116,6 +116,16 @@ def check_options(lines: Iterable[Mapping[str, Any]], data: DataSet) -> None:
     Raises:
         ValueError: If one had others.
     """
+    for head, option, then, now in changed_options(lines, data):
+        got = _check.Verbatim(f"{option} {then} for {head!r}, which gets {now} now")
+        remedy = "spell the options out, or name another directory"
+        _check.fail("out", "be of heads with the options that they get now", got, remedy)
+
+
+def changed_options(
+    lines: Iterable[Mapping[str, Any]], data: DataSet
+) -> Iterator[tuple[str, str, Any, Any]]:
+    """What the heads of lines would get otherwise now: head, option, its value then and now."""
     heads: dict[str, Head] = {}
     for line in lines:
         config = RunConfig.from_dict(line["config"])
@@ -124,10 +134,7 @@ def check_options(lines: Iterable[Mapping[str, Any]], data: DataSet) -> None:
         then, now = line.get("options", {}), heads[config.head].options()
         for option in then.keys() & now.keys():
             if then[option] != now[option]:
-                said = f"{option} {then[option]} for {config.head!r}, which gets {now[option]} now"
-                must = "be of heads with the options that they get now"
-                remedy = "spell the options out, or name another directory"
-                _check.fail("out", must, _check.Verbatim(said), remedy)
+                yield config.head, option, then[option], now[option]
 
 
 def check_networks(lines: Iterable[Mapping[str, Any]], config: RunConfig) -> None:

@@ -30,9 +30,6 @@ class _LabelPosterior(Head):
         **shared: Any,
     ) -> None:
         super().__init__(in_features, num_classes, **shared)
-        _check.number("kl_weight", kl_weight, low=0.0)
-        _check.number("entropy_weight", entropy_weight, low=0.0)
-        _check.number("floor", floor, low=0.0, high=1.0, open_high=True)
         self.kl_weight = kl_weight
         self.entropy_weight = entropy_weight
         self.floor = floor
@@ -52,6 +49,24 @@ class _LabelPosterior(Head):
     def options(self) -> dict[str, Any]:
         own = ("kl_weight", "entropy_weight", "floor")
         return super().options() | {name: getattr(self, name) for name in own}
+
+
+def _option(name: str, **limits: Any) -> property:
+    """An option of the objective as an attribute of the head, which is checked when it is set."""
+
+    def set_option(head: Head, value: float) -> None:
+        _check.number(name, value, low=0.0, **limits)
+        vars(head)[f"_{name}"] = value
+
+    return property(lambda head: vars(head)[f"_{name}"], set_option)
+
+
+for _name, _limits in (
+    ("kl_weight", {}),
+    ("entropy_weight", {}),
+    ("floor", {"high": 1.0, "open_high": True}),
+):
+    setattr(_LabelPosterior, _name, _option(_name, **_limits))
 
 
 class DropMaxLabelHead(_LabelPosterior, GatedHead):

@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,11 @@ from dropmax.training.run import Run
 
 FOLDS = "folds"
 """The folder within that of a run."""
+
+
+def fold_folder(run: Path, number: int, num_folds: int) -> Path:
+    """Where the run is that was trained without a fold."""
+    return run / FOLDS / f"{number}-of-{num_folds}"
 
 
 class HeldOut(NamedTuple):
@@ -98,7 +104,7 @@ def held_out(
             settings = replace(config, patience=None, refit=False)
         if progress:
             print(f"Fold {number + 1} of {num_folds}:", file=sys.stderr)
-        folder = run.path / FOLDS / f"{number}-of-{num_folds}"
+        folder = fold_folder(run.path, number, num_folds)
         of_fold = train(settings, folder, data=part, progress=progress, examples=False, **options)
         classifier, (judged,) = of_fold.judging([part.test])
         method, scaling = of_fold.method_and_scaling(classifier)

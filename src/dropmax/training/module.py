@@ -56,8 +56,9 @@ class RunModule(LightningModule):
         self.register_buffer("weight", weight, persistent=False)
         self.config = config
         self.planned = planned
-        most = TUNED_CURVE_POINTS if config.is_tuned else curve_points
-        self.curve_points = min(curve_points, most)
+        self.curve_points = (
+            min(curve_points, TUNED_CURVE_POINTS) if config.is_tuned else curve_points
+        )
         self.classifier = classifier
         self.splits = splits
         self.history: list[dict[str, Any]] = []

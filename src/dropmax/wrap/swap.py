@@ -55,7 +55,8 @@ def convert(
             or `classification_head`, or else the only nn.Linear.
         start: "softmax" starts with the same gate for all classes: the plug-in then predicts what
             the model did, up to rounding, until the gate has learned. "random" starts the gate as
-            that of a new head.
+            that of a new head. Sparsemax, sigsoftmax and one_vs_rest have probabilities of their
+            own from the start.
         example: A batch as the model takes it: a tensor, a tuple of its arguments, or a mapping of
             them by name. The model is called with it once, in the place of tracing.
         **options: Options of the head.
@@ -121,18 +122,20 @@ def revert(model: nn.Module, *, drop_gate: bool = False) -> nn.Module:
     """Replace the head of a model by an nn.Linear with its weight and bias.
 
     Right after `convert` this restores the model bit for bit. A linear layer cannot hold a gate
-    that has learned. Without it the predictions change, so you have to ask for that.
+    that has learned, nor the probabilities of a head that predicts something else than the softmax
+    of its logits. Without them the predictions change, so you have to ask for that.
 
     Args:
         model: A model with one head.
-        drop_gate: Whether to give up a gate that depends on the input.
+        drop_gate: Whether to give up a gate that depends on the input, or the probabilities of
+            sparsemax, sigsoftmax, one_vs_rest or a head of your own.
 
     Returns:
         The model itself, which returns logits again. For Transformers, the model within.
 
     Raises:
-        ValueError: If there is no head, the model is the head itself, its gate would be dropped, or
-            PEFT still has adapters in it.
+        ValueError: If there is no head, the model is the head itself, its predictions would change,
+            or PEFT still has adapters in it.
 
     Examples:
         >>> from torch import nn
@@ -146,10 +149,10 @@ def revert(model: nn.Module, *, drop_gate: bool = False) -> nn.Module:
     if head is model:
         _check.fail("model", "contain the head", model, "pass the model around it")
     host, names = _host(model, head)
-    if not drop_gate and not _gate_is_constant(head):
-        got = _check.Verbatim("one whose gate depends on the input")
-        remedy = "its predictions change without it; pass drop_gate=True to drop it all the same"
-        _check.fail("model", "have the same gate for all classes", got, remedy)
+    if not drop_gate and not _predicts_softmax(head):
+        got = _check.Verbatim(f"one with a {type(head).__name__}, which predicts something else")
+        remedy = "its predictions change; pass drop_gate=True to revert it all the same"
+        _check.fail("model", "predict the softmax of its logits", got, remedy)
     linear = nn.Linear(
         head.in_features, head.out_features, bias=head.bias is not None, device="meta"
     )
@@ -197,11 +200,14 @@ def _replace(model: nn.Module, names: list[str], old: nn.Module, new: nn.Module)
         setattr(model.get_submodule(parent), attribute, new)
 
 
-def _gate_is_constant(head: Head) -> bool:
-    """Whether the gate is the same for all classes and inputs, and drops out of the softmax."""
+def _predicts_softmax(head: Head) -> bool:
+    """Whether the plug-in is the softmax of the logits: a gate that is the same for all classes and
+    inputs drops out of it.
+    """
     if isinstance(head, DropMaxTiedHead):
         return not head.gate_scale.any()
-    if not isinstance(head, GatedHead):
-        return True
-    weight, bias = head.retain_weight, head.retain_bias
-    return not weight.any() and (bias is None or bool((bias == bias[0]).all()))
+    if isinstance(head, GatedHead):
+        weight, bias = head.retain_weight, head.retain_bias
+        return not weight.any() and (bias is None or bool((bias == bias[0]).all()))
+    methods = ("predict", "log_probs", "_plugin", "_plugin_logits")
+    return all(getattr(type(head), name) is getattr(Head, name) for name in methods)

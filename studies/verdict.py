@@ -74,5 +74,14 @@ def draw_difference(ax: Any, found: Difference, height: float, color: str, most:
     if abs(found.mean) > most:
         side = "right" if found.mean > 0.0 else "left"
         shown = f"{found.mean:+.2g}"
-        end = most if side == "right" else -most
-        ax.text(end, height, shown, color=color, fontsize=8, ha=side, va="center")
+        end, inward = (most, -3) if side == "right" else (-most, 3)
+        ax.annotate(
+            shown,
+            (end, height),
+            (inward, 0),
+            textcoords="offset points",
+            color=color,
+            fontsize=8,
+            ha=side,
+            va="center",
+        )

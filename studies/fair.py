@@ -81,12 +81,12 @@ def judged_lines(folder: Path, when: str) -> list[dict[str, Any]]:
     found: dict[RunConfig, dict[str, Any]] = {}
     for line in read_lines(folder / CALIBRATION):
         config = RunConfig.from_dict(line["config"])
-        got = _check.Verbatim(f"{config.head} with seed {config.seed}")
+        where, got = str(folder / CALIBRATION), f"{config.head} with seed {config.seed}"
         if config not in runs:
-            _check.fail(str(folder / CALIBRATION), "be of runs with a line", got, "run the study")
+            _check.fail(where, "be of runs with a line", _check.Verbatim(got), "run the study")
         if config in found:
-            must, remedy = "have a line a run", "keep one way of judging"
-            _check.fail(str(folder / CALIBRATION), must, got, remedy)
+            twice = _check.Verbatim(f"{got} twice")
+            _check.fail(where, "have a line a run", twice, "keep one way of judging")
         found[config] = {**runs[config], "test": line[when]["test"]}
     return [*found.values()]
 

@@ -106,8 +106,8 @@ def train(
         threads: The number of threads on the CPU; torch's own if None. The last bits of the
             numbers depend on it.
         curve_points: How often the learning curve evaluates all splits, about; at most three times
-            where a pretrained network is trained. From three on you are told where the validation
-            NLL still falls.
+            where a pretrained network is trained. With fewer than three points you aren't told
+            that the validation NLL still falls.
 
     Returns:
         The finished run.
